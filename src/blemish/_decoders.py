@@ -171,7 +171,7 @@ def _check_size(path: Path, height: int, width: int) -> None:
 
 
 def _png_kind(handle: IO[bytes]) -> tuple[int, int]:
-    """Bits per channel and colour type from the header of a PNG, -1 for other formats; the handle's position is kept."""
+    """Bits per channel and colour type from the header of a PNG, -1 for other formats; handle left where it was."""
     position = handle.tell()
     handle.seek(0)
     head = handle.read(26)

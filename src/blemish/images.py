@@ -217,7 +217,8 @@ def resize(image: FloatArray, height: int, width: int) -> FloatArray:
 
     planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]  # 1 x C x H x W
     out = interpolate(planes, size=(height, width), mode="bilinear", align_corners=False, antialias=True)[0]
-    return np.ascontiguousarray(out.clamp_(float(image.min()), float(image.max())).permute(1, 2, 0).numpy())
+    values: FloatArray = np.ascontiguousarray(out.permute(1, 2, 0).numpy())
+    return np.clip(values, image.min(), image.max(), out=values)  # weights add up to 1 but for rounding
 
 
 def target_size(height: int, width: int, scale: float, multiple: int = 16, max_side: int = 2048) -> tuple[int, int]:
