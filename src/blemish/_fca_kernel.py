@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FloatArray = npt.NDArray[np.float32]
+_ByteArray = npt.NDArray[np.uint8]
 
 CHANNELS_PER_PARTIAL = 32
 """Channels that are added in one float32 partial sum, before it goes to the total: keeps the rounding near 1e-7."""
@@ -52,48 +53,87 @@ def fill_canvas(image: _FloatArray, rows: npt.NDArray[np.int64], cols: npt.NDArr
 
 
 @_jit
-def _compare(first: _FloatArray, second: _FloatArray, ties: bool, out: npt.NDArray[np.uint8]) -> None:
-    """1 where `first` comes before `second`; equal values count only if `ties`."""
+def _compare(row: _FloatArray, first: int, second: int, ties: bool, out: _ByteArray, b: int, n: int) -> None:
+    """out[b, x] = 1 where row[first + x] comes before row[second + x]; equal values count only if `ties`."""
+    # Unsigned offsets: with signed ones Numba must expect negative indices, which bars vector instructions.
+    start, other, count = np.uint64(first), np.uint64(second), np.uint64(n)
     if ties:
-        for x in range(out.size):
-            out[x] = first[x] <= second[x]
+        for x in range(count):
+            out[b, x] = row[start + x] <= row[other + x]
     else:
-        for x in range(out.size):
-            out[x] = first[x] < second[x]
+        for x in range(count):
+            out[b, x] = row[start + x] < row[other + x]
 
 
 @_jit
-def _slide(out: npt.NDArray[np.uint8], old: npt.NDArray[np.uint8], enter: Any, leave: Any) -> None:
-    """Next box sum from the one before: add what enters the box, subtract what leaves it."""
-    for x in range(out.size):
-        out[x] = old[x] + enter[x] - leave[x]
+def _count_first(counts: Any, a: int, j: int, before: _ByteArray, size: int, n: int) -> None:
+    """The first box sum: the first `size` displacements."""
+    for x in range(n):
+        counts[a, j, x] = before[0, x]
+    for b in range(1, size):
+        for x in range(n):
+            counts[a, j, x] += before[b, x]
 
 
 @_jit
-def _row_counts(row: _FloatArray, at: int, n: int, size: int, width: int, before: Any, counts: Any) -> None:
+def _count_next(counts: Any, a: int, j: int, before: _ByteArray, enters: int, leaves: int, n: int) -> None:
+    """The next box sum from the one before it: add what enters the box, subtract what leaves it."""
+    for x in range(n):
+        counts[a, j, x] = counts[a, j + 1, x] + before[enters, x] - before[leaves, x]
+
+
+@_jit
+def _row_counts(row: _FloatArray, at: int, n: int, size: int, width: int, before: _ByteArray, counts: Any) -> None:
     """Per row displacement and per place in the patch's row: how many of that row's T values come before the pixel's.
 
     `counts[a, j]`: displacement a - (T-1) rows, the pixel in column j of the patch. `before` is scratch.
     """
     last = size - 1
-    value = row[at : at + n]
     for a in range(2 * size - 1):
         for b in range(2 * size - 1):
             start = at + (a - last) * width + (b - last)
-            _compare(row[start : start + n], value, a < last or (a == last and b < last), before[b, :n])
-        # The pixel in the last column: displacements -(T-1)..0. Every step to the left moves the box by one.
-        counts[a, last, :n] = before[0, :n]
-        for b in range(1, size):
-            for x in range(n):
-                counts[a, last, x] += before[b, x]
+            _compare(row, start, at, a < last or (a == last and b < last), before, b, n)
+        # The pixel in the last column sees displacements -(T-1)..0; every step to the left moves the box by one.
+        _count_first(counts, a, last, before, size, n)
         for j in range(last - 1, -1, -1):
-            _slide(counts[a, j, :n], counts[a, j + 1, :n], before[last + size - 1 - j, :n], before[last - 1 - j, :n])
+            _count_next(counts, a, j, before, last + size - 1 - j, last - 1 - j, n)
 
 
 @_jit
-def _add_errors(total: _FloatArray, value: _FloatArray, reference: _FloatArray, rank: Any, weight: float) -> None:
-    for x in range(total.size):
-        total[x] += weight * abs(value[x] - reference[rank[x]])
+def _first_rank(rank: _ByteArray, counts: Any, j: int, size: int) -> None:
+    """Ranks of pixels in column j of the patch's last row."""
+    for x in range(rank.size):
+        rank[x] = counts[0, j, x]
+    for a in range(1, size):
+        for x in range(rank.size):
+            rank[x] += counts[a, j, x]
+
+
+@_jit
+def _next_rank(rank: _ByteArray, counts: Any, j: int, enters: int, leaves: int) -> None:
+    """Ranks one row further up in the patch."""
+    for x in range(rank.size):
+        rank[x] += counts[enters, j, x] - counts[leaves, j, x]
+
+
+@_jit
+def _add_errors(
+    partial: _FloatArray,
+    k: int,
+    row: _FloatArray,
+    at: int,
+    reference: _FloatArray,
+    c: int,
+    rank: _ByteArray,
+    weight: float,
+    expected: _FloatArray,
+) -> None:
+    """partial[k] += weight * |value - reference at the value's rank|. Two loops, so that the second one vectorises."""
+    for x in range(rank.size):
+        expected[x] = reference[c, rank[x]]
+    start = np.uint64(at)
+    for x in range(np.uint64(rank.size)):
+        partial[k, x] += weight * abs(row[start + x] - expected[x])
 
 
 @_jit
@@ -118,20 +158,18 @@ def accumulate_errors(
     before = np.empty((2 * size - 1, n), np.uint8)
     counts = np.empty((2 * size - 1, size, n), np.uint8)
     rank = np.empty(n, np.uint8)
+    expected = np.empty(n, np.float32)
     partial = np.zeros((size * size, n), np.float32)
     for c in range(canvas.shape[0]):
         if weights[c] > 0:
             row = canvas[c]
             _row_counts(row, at, n, size, width, before, counts)
             for j in range(size):
-                rank[:] = counts[0, j]
-                for a in range(1, size):
-                    for x in range(n):
-                        rank[x] += counts[a, j, x]
+                _first_rank(rank, counts, j, size)
                 for i in range(size - 1, -1, -1):
                     if i < size - 1:
-                        _slide(rank, rank, counts[2 * size - 2 - i, j], counts[size - 2 - i, j])
-                    _add_errors(partial[i * size + j], row[at : at + n], reference[c], rank, weights[c])
+                        _next_rank(rank, counts, j, 2 * size - 2 - i, size - 2 - i)
+                    _add_errors(partial, i * size + j, row, at, reference, c, rank, weights[c], expected)
         if (c + 1) % CHANNELS_PER_PARTIAL == 0 or c + 1 == canvas.shape[0]:
             _flush(partial, out, size, width, begin)
 
@@ -141,11 +179,85 @@ def _flush(partial: _FloatArray, out: _FloatArray, size: int, width: int, begin:
     """Add the partial sums to the patches they belong to (those that start inside the canvas), and clear them."""
     for k in range(size * size):
         shift = begin - (k // size) * width - k % size
-        low = max(0, -shift)
-        high = min(partial.shape[1], out.shape[1] - shift)
-        for x in range(low, high):
+        for x in range(max(0, -shift), min(partial.shape[1], out.shape[1] - shift)):
             out[k, x + shift] += partial[k, x]
     partial[:] = 0
+
+
+@_jit
+def overlap_add(volume: _FloatArray, spread: _FloatArray, width: int, valid: int, canvas: _FloatArray) -> None:
+    """Blur and weigh inside each patch (`spread`, T x T, along both axes), then add the patches to the canvas.
+
+    `volume` (T^2, P) as `accumulate_errors` leaves it; `canvas` is flat, P + (T-1) (width + 1) cells. Patches in the
+    columns from `valid` on do not exist and are skipped.
+    """
+    size = spread.shape[0]
+    piece = width * max(1, 512 // width)
+    half = np.empty((size, piece), np.float32)
+    line = np.empty(piece, np.float32)
+    for begin in range(0, volume.shape[1], piece):
+        n = min(piece, volume.shape[1] - begin)
+        for i in range(size):
+            half[:] = 0
+            for s in range(size):
+                if spread[i, s] != 0:
+                    for j in range(size):
+                        for x in range(n):
+                            half[j, x] += spread[i, s] * volume[s * size + j, begin + x]
+            for y in range(0, n, width):
+                half[:, y + valid : y + width] = 0
+            for j in range(size):
+                line[:] = 0
+                for s in range(size):
+                    if spread[j, s] != 0:
+                        for x in range(n):
+                            line[x] += spread[j, s] * half[s, x]
+                for x in range(n):
+                    canvas[begin + i * width + j + x] += line[x]
+
+
+@_jit
+def _exchange(rows: _FloatArray, i: int, k: int, n: int) -> None:
+    """Put the smaller values in row i, the larger ones in row k."""
+    for x in range(n):
+        low, high = rows[i, x], rows[k, x]
+        rows[i, x] = low if low <= high else high
+        rows[k, x] = high if low <= high else low
+
+
+@_jit
+def _sort_columns(rows: _FloatArray) -> None:
+    """Sort every column; Batcher's merge exchange for any number of rows (Knuth, volume 3, algorithm 5.2.2 M)."""
+    count, n = rows.shape
+    top = 1
+    while 2 * top < count:
+        top *= 2
+    p = top
+    while p > 0 and count > 1:
+        q, r, d = top, 0, p
+        while True:
+            for i in range(count - d):
+                if i & p == r:
+                    _exchange(rows, i, i + d, n)
+            if q == p:
+                break
+            d, q, r = q - p, q // 2, p
+        p //= 2
+
+
+@_jit
+def lower_medians(image: _FloatArray, size: int, begin: int, end: int, out: _FloatArray) -> None:
+    """Rank by rank lower median of the sorted non-overlapping patches, channels begin..end -> out (C, T^2)."""
+    down, across = image.shape[1] // size, image.shape[2] // size
+    count = down * across
+    patches = np.empty((size * size, count), np.float32)
+    for c in range(begin, end):
+        for k in range(size * size):
+            for p in range(count):
+                patches[k, p] = image[c, p // across * size + k // size, p % across * size + k % size]
+        _sort_columns(patches)
+        for k in range(size * size):
+            out[c, k] = np.partition(patches[k], (count - 1) // 2)[(count - 1) // 2]
 
 
 def cache_folder() -> str | None:

@@ -20,11 +20,12 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -67,7 +68,8 @@ def reference_statistics(features: Tensor, patch_size: int = 7) -> Tensor:
     tensor([[[0., 1., 2., 3., 4., 5., 6., 7., 8.]]])
     """
     _check_patch_size(patch_size)
-    return _reference(_as_batch(features, dims=(4,)), patch_size)
+    x = _as_batch(features, dims=(4,))
+    return _reference(x, patch_size, x.device.type == "cpu", None)
 
 
 @torch.no_grad()
@@ -138,56 +140,56 @@ def fca_map(
         raise InputError(f"The FCA kernel runs on the CPU, the features are on {x.device}; use method auto or torch.")
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}.")
-    kernel = gaussian_kernel(blur_size, sigma_s)
     place = gaussian_kernel(patch_size, sigma_p)
+    spread = _spread(gaussian_kernel(blur_size, sigma_s), place).to(x.device)
     weights = _checked_weights(channel_weights, x)
-    typical = _reference(x, patch_size) if reference is None else _checked_reference(reference, x, patch_size)
     compiled = method == "kernel" or (method == "auto" and x.device.type == "cpu")
+    if reference is None:
+        typical = _reference(x, patch_size, compiled, threads)
+    else:
+        typical = _checked_reference(reference, x, patch_size)
     share = _cover(height, width, place, x.device) if normalise_edges else None
     maps = torch.empty((images, height, width), device=x.device)
     for index in range(images):
-        errors = _overlap_add(x[index], typical[index], weights, kernel, place, compiled, threads)
+        errors = _overlap_add(x[index], typical[index], weights, spread, compiled, threads)
         maps[index] = errors if share is None else errors / share
     maps = gaussian_blur(maps, blur_size, sigma_post) if images else maps
     return _clear_border(maps, border)
 
 
 def _overlap_add(
-    image: Tensor, typical: Tensor, weights: Tensor, kernel: Tensor, place: Tensor, compiled: bool, threads: int | None
+    image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, compiled: bool, threads: int | None
 ) -> Tensor:
     """Errors of all patches, blurred and weighted inside the patch, added up over patches: (H, W)."""
-    size = place.numel()
+    size = spread.shape[0]
     channels, height, width = image.shape
     half = size // 2
     canvas = torch.zeros((height + 2 * half, width + 2 * half), device=image.device)
     per_row = (2 * size * size + channels) * (width + 2 * half)
     rows = max(size, _BAND_FLOATS // per_row)
     for top in range(0, height, rows):
-        count = min(rows, height - top)
+        part = slice(top, min(top + rows, height))
+        target = canvas[part.start : part.stop + 2 * half]
         if compiled:
-            volume = _volume_compiled(image, typical, weights, size, top, count, threads)
+            _add_compiled(image, typical, weights, spread, part, threads, target)
         else:
-            volume = _volume_torch(image, typical, weights, size, top, count)
-        volume = correlate_axis(correlate_axis(volume, kernel, 0), kernel, 1)
-        for i in range(size):
-            for j in range(size):
-                target = canvas[top + i : top + i + count, j : j + width]
-                target.add_(volume[i, j], alpha=float(place[i]) * float(place[j]))
+            _add_torch(image, typical, weights, spread, part, target)
     return canvas[half : half + height, half : half + width]
 
 
-def _volume_compiled(
-    image: Tensor, typical: Tensor, weights: Tensor, size: int, top: int, count: int, threads: int | None
-) -> Tensor:
-    """Channel-averaged errors (T, T, count, W) of the patches around rows top..top+count; by the compiled kernel."""
-    compiled = _kernel()
+def _add_compiled(
+    image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, part: slice, threads: int | None, target: Tensor
+) -> None:
+    """Add the patches around the rows `part` to their canvas rows, by the compiled kernel."""
+    kernel = _kernel()
     _, height, width = image.shape
+    size = spread.shape[0]
     half = size // 2
-    rows = reflect_indices(height, half, half)[top : top + count + 2 * half].numpy()
-    cols = reflect_indices(width, half, half).numpy()
     stride = width + 2 * half
-    canvas = compiled.fill_canvas(image.numpy(), rows, cols, (size - 1) * (stride + 1))
-    out = np.zeros((size * size, count * stride), np.float32)
+    rows = reflect_indices(height, half, half)[part.start : part.stop + 2 * half].numpy()
+    cols = reflect_indices(width, half, half).numpy()
+    canvas = kernel.fill_canvas(image.numpy(), rows, cols, (size - 1) * (stride + 1))
+    volume = np.zeros((size * size, (part.stop - part.start) * stride), np.float32)
     values, scale = typical.numpy(), weights.numpy()
     cells = rows.size * stride
     workers = torch.get_num_threads() if threads is None else threads
@@ -196,16 +198,17 @@ def _volume_compiled(
 
     def work(begin: int) -> None:
         end = min(begin + piece, cells)
-        compiled.accumulate_errors(canvas, values, scale, size, stride, begin, end, out)
+        kernel.accumulate_errors(canvas, values, scale, size, stride, begin, end, volume)
 
     _run(work, range(0, cells, piece), workers)
-    volume = torch.from_numpy(out).reshape(size, size, count, stride)[..., :width]
-    return volume.contiguous()
+    # The last patch may stick out of the flat canvas by the columns that hold no patch: a row more takes them.
+    flat = np.zeros((rows.size + 1) * stride, np.float32)
+    kernel.overlap_add(volume, spread.numpy(), stride, width, flat)
+    target += torch.from_numpy(flat[:cells].reshape(rows.size, stride))
 
 
-def _run(work: object, starts: range, workers: int) -> None:
+def _run(work: Callable[[int], None], starts: range, workers: int) -> None:
     """Call work(start) for every start, on so many threads (the compiled code releases the interpreter lock)."""
-    assert callable(work)
     if workers == 1 or len(starts) == 1:
         for start in starts:
             work(start)
@@ -214,34 +217,61 @@ def _run(work: object, starts: range, workers: int) -> None:
         list(pool.map(work, starts))
 
 
-def _volume_torch(image: Tensor, typical: Tensor, weights: Tensor, size: int, top: int, count: int) -> Tensor:
-    """The same as `_volume_compiled` on any device: sort blocks of unfolded patches, scatter the errors back."""
+def _add_torch(image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, part: slice, target: Tensor) -> None:
+    """The same as `_add_compiled` on any device: sort blocks of unfolded patches, scatter the errors back."""
     channels, _, width = image.shape
+    size = spread.shape[0]
     half = size // 2
-    padded = pad_reflect(image, top=half, bottom=half, left=half, right=half)[:, top : top + count + 2 * half]
+    count = part.stop - part.start
+    padded = pad_reflect(image, top=half, bottom=half, left=half, right=half)[:, part.start : part.stop + 2 * half]
     total = torch.zeros((count * width, size * size), device=image.device)
     budget = _BLOCK_FLOATS if image.device.type == "cpu" else 8 * _BLOCK_FLOATS
     block = max(1, budget // (size * size * count * width))
     for first in range(0, channels, block):
-        part = padded[first : first + block]
-        patches = part.unfold(1, size, 1).unfold(2, size, 1).reshape(part.shape[0], count * width, size * size)
+        values = padded[first : first + block]
+        patches = values.unfold(1, size, 1).unfold(2, size, 1).reshape(-1, count * width, size * size)
         ordered, places = patches.sort(dim=-1, stable=True)
         errors = (ordered - typical[first : first + block, None, :]).abs_()
         errors *= weights[first : first + block, None, None]
         total += torch.empty_like(errors).scatter_(-1, places, errors).sum(0)
-    return total.T.reshape(size, size, count, width).contiguous()
+    volume = spread @ total.reshape(-1, size, size) @ spread.T  # patches x T x T
+    volume = volume.permute(1, 2, 0).reshape(size, size, count, width)
+    for i in range(size):
+        for j in range(size):
+            target[i : i + count, j : j + width] += volume[i, j]
 
 
-def _reference(x: Tensor, size: int) -> Tensor:
+def _reference(x: Tensor, size: int, compiled: bool, threads: int | None) -> Tensor:
     """`reference_statistics` of checked input."""
     images, channels, height, width = x.shape
+    if not images:
+        return x.new_zeros((0, channels, size * size))
     x = pad_reflect(x, bottom=max(0, size - height), right=max(0, size - width))
+    if compiled:
+        return _reference_compiled(x, size, torch.get_num_threads() if threads is None else threads)
     down, across = x.shape[2] // size, x.shape[3] // size
     x = x[:, :, : down * size, : across * size].reshape(images, channels, down, size, across, size)
     patches = x.permute(0, 1, 2, 4, 3, 5).reshape(images, channels, down * across, size * size)
-    if not images:
-        return patches.new_zeros((0, channels, size * size))
     return patches.sort(dim=-1).values.median(dim=2).values
+
+
+def _reference_compiled(x: Tensor, size: int, workers: int) -> Tensor:
+    """The same numbers from the compiled kernel, eight channels at a time."""
+    kernel = _kernel()
+    out = torch.empty((*x.shape[:2], size * size))
+    for image, typical in zip(x.numpy(), out.numpy(), strict=True):
+
+        def work(begin: int, image: Any = image, typical: Any = typical) -> None:
+            kernel.lower_medians(image, size, begin, min(begin + 8, len(image)), typical)
+
+        _run(work, range(0, x.shape[1], 8), workers)
+    return out
+
+
+def _spread(blur: Tensor, place: Tensor) -> Tensor:
+    """One matrix (T, T) for one axis of the patch: blur with reflection, then weigh the place."""
+    size = place.numel()
+    return (correlate_axis(torch.eye(size), blur, 0) * place[:, None]).contiguous()
 
 
 def _cover(height: int, width: int, place: Tensor, device: torch.device) -> Tensor:
@@ -277,9 +307,19 @@ def _as_batch(features: Tensor, dims: tuple[int, ...]) -> Tensor:
     if not features.is_floating_point():
         raise InputError(f"FCA needs floating point features, got {features.dtype}; convert them first.")
     x = features.detach().to(torch.float32).contiguous()
-    if not bool(torch.isfinite(x).all()):
+    if not _all_finite(x):
         raise InputError("The features hold NaN, infinite or too large values; check the images and the weights.")
     return x if x.ndim == 4 else x[None]
+
+
+def _all_finite(x: Tensor) -> bool:
+    """No NaN and no infinity: both show in the extremes, which take a fraction of the time of a test per value."""
+    if not x.numel():
+        return True
+    if x.device.type == "cpu":
+        values = x.numpy()  # NumPy's extremes need no thread pool to wake up
+        return bool(np.isfinite(values.min()) and np.isfinite(values.max()))
+    return bool(torch.isfinite(torch.stack(x.aminmax())).all())
 
 
 def _checked_weights(weights: Tensor | None, x: Tensor) -> Tensor:
@@ -318,10 +358,10 @@ def _kernel() -> ModuleType:
         return _fca_kernel
     _log.info("Compiling the FCA kernel; this takes some seconds and happens once.")
     start = time.perf_counter()
-    probe = np.zeros((1, 1, 1), np.float32)
-    index = np.zeros(1, np.int64)
+    probe, index, one = np.zeros((1, 1, 1), np.float32), np.zeros(1, np.int64), np.ones((1, 1), np.float32)
     canvas = _fca_kernel.fill_canvas(probe, index, index, 0)
-    one = np.ones(1, np.float32)
-    _fca_kernel.accumulate_errors(canvas, one.reshape(1, 1), one, 1, 1, 0, 1, np.zeros((1, 1), np.float32))
+    _fca_kernel.lower_medians(probe, 1, 0, 1, np.empty((1, 1), np.float32))
+    _fca_kernel.accumulate_errors(canvas, one, one[0], 1, 1, 0, 1, one.copy())
+    _fca_kernel.overlap_add(one, one, 1, 1, np.zeros(1, np.float32))
     _log.info("Compiled the FCA kernel in %.1f s.", time.perf_counter() - start)
     return _fca_kernel
