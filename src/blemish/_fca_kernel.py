@@ -246,18 +246,35 @@ def _sort_columns(rows: _FloatArray) -> None:
 
 
 @_jit
+def _gather_patches(image: _FloatArray, size: int, begin: int, end: int, count: int) -> Any:
+    """Non-overlapping patches of channels begin..end, place in the patch by (channel, patch)."""
+    down, across = image.shape[1] // size, image.shape[2] // size
+    patches = np.empty((size * size, (end - begin) * count), np.float32)
+    for c in range(begin, end):
+        for y in range(down):
+            at = (c - begin) * count + y * across
+            for a in range(size):
+                for b in range(size):
+                    for x in range(across):
+                        patches[a * size + b, at + x] = image[c, y * size + a, x * size + b]
+    return patches
+
+
+@_jit
 def lower_medians(image: _FloatArray, size: int, begin: int, end: int, out: _FloatArray) -> None:
     """Rank by rank lower median of the sorted non-overlapping patches, channels begin..end -> out (C, T^2)."""
-    down, across = image.shape[1] // size, image.shape[2] // size
-    count = down * across
-    patches = np.empty((size * size, count), np.float32)
-    for c in range(begin, end):
-        for k in range(size * size):
+    count = (image.shape[1] // size) * (image.shape[2] // size)
+    area, channels = size * size, end - begin
+    patches = _gather_patches(image, size, begin, end, count)
+    _sort_columns(patches)
+    ranks = np.empty((count, channels * area), np.float32)
+    for k in range(area):
+        for c in range(channels):
             for p in range(count):
-                patches[k, p] = image[c, p // across * size + k // size, p % across * size + k % size]
-        _sort_columns(patches)
-        for k in range(size * size):
-            out[c, k] = np.partition(patches[k], (count - 1) // 2)[(count - 1) // 2]
+                ranks[p, c * area + k] = patches[k, c * count + p]
+    _sort_columns(ranks)
+    for c in range(channels):
+        out[begin + c] = ranks[(count - 1) // 2, c * area : (c + 1) * area]
 
 
 def cache_folder() -> str | None:

@@ -45,6 +45,9 @@ _BAND_FLOATS = 1 << 24
 _BLOCK_FLOATS = 1 << 22
 """Patch values sorted at once by the torch method on a CPU; eight times as many on other devices."""
 
+_PIECE = 512
+"""Canvas pixels per call of the kernel, at most: their counts and sums fit the cache of a core."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +72,7 @@ def reference_statistics(features: Tensor, patch_size: int = 7) -> Tensor:
     """
     _check_patch_size(patch_size)
     x = _as_batch(features, dims=(4,))
-    return _reference(x, patch_size, x.device.type == "cpu", None)
+    return _reference(x, patch_size, x.device.type == "cpu", torch.get_num_threads())
 
 
 @torch.no_grad()
@@ -144,21 +147,28 @@ def fca_map(
     spread = _spread(gaussian_kernel(blur_size, sigma_s), place).to(x.device)
     weights = _checked_weights(channel_weights, x)
     compiled = method == "kernel" or (method == "auto" and x.device.type == "cpu")
+    workers = torch.get_num_threads() if threads is None else threads
     if reference is None:
-        typical = _reference(x, patch_size, compiled, threads)
+        typical = _reference(x, patch_size, compiled, workers)
     else:
         typical = _checked_reference(reference, x, patch_size)
     share = _cover(height, width, place, x.device) if normalise_edges else None
     maps = torch.empty((images, height, width), device=x.device)
-    for index in range(images):
-        errors = _overlap_add(x[index], typical[index], weights, spread, compiled, threads)
+    # Whole images per thread where there are enough of them, otherwise pieces of one image after the other.
+    across = compiled and images >= 2 * workers
+
+    @torch.no_grad()  # is per thread
+    def work(index: int) -> None:
+        errors = _overlap_add(x[index], typical[index], weights, spread, compiled, 1 if across else workers)
         maps[index] = errors if share is None else errors / share
+
+    _run(work, range(images), workers if across else 1)
     maps = gaussian_blur(maps, blur_size, sigma_post) if images else maps
     return _clear_border(maps, border)
 
 
 def _overlap_add(
-    image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, compiled: bool, threads: int | None
+    image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, compiled: bool, workers: int
 ) -> Tensor:
     """Errors of all patches, blurred and weighted inside the patch, added up over patches: (H, W)."""
     size = spread.shape[0]
@@ -171,14 +181,14 @@ def _overlap_add(
         part = slice(top, min(top + rows, height))
         target = canvas[part.start : part.stop + 2 * half]
         if compiled:
-            _add_compiled(image, typical, weights, spread, part, threads, target)
+            _add_compiled(image, typical, weights, spread, part, workers, target)
         else:
             _add_torch(image, typical, weights, spread, part, target)
     return canvas[half : half + height, half : half + width]
 
 
 def _add_compiled(
-    image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, part: slice, threads: int | None, target: Tensor
+    image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, part: slice, workers: int, target: Tensor
 ) -> None:
     """Add the patches around the rows `part` to their canvas rows, by the compiled kernel."""
     kernel = _kernel()
@@ -192,9 +202,9 @@ def _add_compiled(
     volume = np.zeros((size * size, (part.stop - part.start) * stride), np.float32)
     values, scale = typical.numpy(), weights.numpy()
     cells = rows.size * stride
-    workers = torch.get_num_threads() if threads is None else threads
-    # Long pieces amortise the loops' start, short ones share the work evenly; the bits do not depend on it.
-    piece = min(512, max(64, -(-cells // (4 * workers * 64)) * 64))
+    # Long pieces amortise the loops' start, equal ones share the work evenly; the bits do not depend on it.
+    rounds = -(-cells // (workers * _PIECE))
+    piece = -(-cells // (workers * rounds * 64)) * 64
 
     def work(begin: int) -> None:
         end = min(begin + piece, cells)
@@ -241,14 +251,14 @@ def _add_torch(image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, 
             target[i : i + count, j : j + width] += volume[i, j]
 
 
-def _reference(x: Tensor, size: int, compiled: bool, threads: int | None) -> Tensor:
+def _reference(x: Tensor, size: int, compiled: bool, workers: int) -> Tensor:
     """`reference_statistics` of checked input."""
     images, channels, height, width = x.shape
     if not images:
         return x.new_zeros((0, channels, size * size))
     x = pad_reflect(x, bottom=max(0, size - height), right=max(0, size - width))
     if compiled:
-        return _reference_compiled(x, size, torch.get_num_threads() if threads is None else threads)
+        return _reference_compiled(x, size, workers)
     down, across = x.shape[2] // size, x.shape[3] // size
     x = x[:, :, : down * size, : across * size].reshape(images, channels, down, size, across, size)
     patches = x.permute(0, 1, 2, 4, 3, 5).reshape(images, channels, down * across, size * size)
