@@ -1,0 +1,1 @@
+"""How the embedded backbone is made: procedural textures, augmentation, distillation, export. Not part of the package."""
