@@ -125,7 +125,7 @@ def fca_map(
     Cost per image: the kernel compares (2T-1)^2 times per pixel and channel; memory about 4 (C + 2 T^2) H W bytes, and
     at most some 200 MB beyond the input for large maps. The first call ever compiles for some seconds.
 
-    Source: arXiv 2304.06433, section 3; arXiv 2404.12246, section 3.1 (there `border=5`).
+    Source: arXiv 2304.06433; arXiv 2404.12246 (there `border=5`).
 
     >>> x = torch.zeros(1, 2, 16, 16)
     >>> x[:, :, 10, 5] = 1.0
