@@ -122,7 +122,7 @@ def draw_overlay(
     if colour is None:
         return picture
     pen = ImageDraw.Draw(picture)
-    thickness = max(1, round(max(height, width) / 220))
+    thickness = max(2, round(max(height, width) / 220))
     lines = [
         [(float(c), float(r)) for r, c in line] for line in contours(upsample_map(values, height, width), threshold)
     ]

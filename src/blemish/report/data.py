@@ -32,7 +32,7 @@ class _Data(BaseModel):
 
 
 class Group(_Data):
-    """One cluster. ``pictures`` are the shown ones of ``count``."""
+    """One cluster, types first and the normal group last. ``pictures`` are the shown ones of ``count``."""
 
     label: int
     name: str
@@ -117,7 +117,7 @@ def build_report(result: Result, load_image: LoadImage | None = None, *, title: 
     """
     low, high = heat_scale(result)
     groups = _groups(result, load_image, low, high)
-    name = str(result.source).rstrip("/\\").replace("\\", "/").split("/")[-1] if result.source else ""
+    name = _folder_name(result.source)
     pictures = [picture for group in groups for picture in group.pictures]
     return ReportData(
         title=shown(title or name or "Images"),
@@ -136,6 +136,12 @@ def build_report(result: Result, load_image: LoadImage | None = None, *, title: 
         not_drawn=sum(picture.photo is None for picture in pictures) if load_image is not None else 0,
         settings=_settings(result),
     )
+
+
+def _folder_name(source: str | None) -> str:
+    """Last part of a path, with its parent where it says little (``leather / test``)."""
+    parts = [part for part in (source or "").replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return " / ".join(parts[-2:] if parts[-1:] in (["test"], ["images"]) else parts[-1:])
 
 
 def heat_scale(result: Result) -> tuple[float, float]:
@@ -158,7 +164,7 @@ def _groups(result: Result, load_image: LoadImage | None, low: float, high: floa
     shapes = {label: measure_group(result, rows) for label, rows in members.items()}
     apart = contrast_words({result.cluster_name(k): s for k, s in shapes.items() if k != result.normal_label})
     groups = []
-    for label, rows in members.items():
+    for label, rows in sorted(members.items(), key=lambda item: item[0] == result.normal_label):  # normal comes last
         name = result.cluster_name(label)
         pictures = [
             make_picture(result, i, load_image, low, high, reason) for i, reason in _chosen(result, rows, budget)

@@ -95,7 +95,7 @@ def in_words(shape: Shape) -> str:
     spread = "one region" if number <= 1 else f"{number} regions" if number <= 4 else f"scattered over {number} regions"
     if shape.area >= 0.5:
         form = "Nearly everywhere" if shape.area >= 0.9 else "Large"
-    text = f"{form}, {spread}, covers {percent(shape.area)} of the image."
+    text = f"{form}, {spread}, covers {percent(shape.area).replace('<', 'less than')} of the image."
     if shape.with_region < shape.measured:
         text += f" {shape.measured - shape.with_region} of {shape.measured} images measured have no such region."
     return text
