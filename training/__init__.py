@@ -1,1 +1,3 @@
-"""How the embedded backbone is made: procedural textures, augmentation, distillation, export. Not part of the package."""
+"""How the embedded backbone is made: procedural textures, augmentation, distillation, export. Not part of the
+package.
+"""

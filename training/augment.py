@@ -1,7 +1,8 @@
-"""Crops for distillation: turned, scaled, mirrored windows of photographs and procedural images, then colour, light and camera.
+"""Crops for distillation: turned, scaled, mirrored windows of photographs and procedural images, then colour, light
+and camera.
 
-Batch k depends on (seed, k) alone, so a run that resumes sees what an unbroken run would have seen. One core makes a batch of
-32 crops of 128 px in about 50 ms; `stream` does it in a process of its own.
+Batch k depends on (seed, k) alone, so a run that resumes sees what an unbroken run would have seen. One core makes a
+batch of 32 crops of 128 px in about 50 ms; `stream` does it in a process of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def halve(image: Pixels) -> Pixels:
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
 def sample(image: Pixels, cy: float, cx: float, dy: float, dx: float, mirror: float, out: NDArray[np.float32]) -> None:
-    """Bilinear crop round (cy, cx); (dy, dx) is one step to the right in the crop; outside the image its edge is mirrored."""
+    """Bilinear crop round (cy, cx); (dy, dx) is one step to the right in the crop; outside the image its edge is
+    mirrored.
+    """
     height, width = image.shape[0], image.shape[1]
     side = out.shape[0]
     for i in range(side):
@@ -91,7 +94,9 @@ def photometry(rng: np.random.Generator, x: torch.Tensor, masks: torch.Tensor) -
     x = luma + (x - luma) * draw(0.0, 1.6, 0.6, 1.0) * draw(0.0, 0.0, 0.25, 1.0)  # a quarter is grey
     x = x ** draw(0.5, 2.0, 0.4, 1.0)
     mean = x.mean((1, 2, 3), keepdim=True)
-    contrast = torch.exp(torch.from_numpy(rng.uniform(np.log(0.12), np.log(1.6), count).astype(np.float32))).view(-1, 1, 1, 1)
+    contrast = torch.exp(torch.from_numpy(rng.uniform(np.log(0.12), np.log(1.6), count).astype(np.float32))).view(
+        -1, 1, 1, 1
+    )
     contrast = torch.where(draw(1.0, 1.0, 0.6, 0.0) > 0, contrast, 1.0)
     x = mean + (x - mean) * contrast + draw(-0.3, 0.3, 0.5, 0.0)
     cast = torch.from_numpy(rng.uniform(0.7, 1.3, (count, 3, 1, 1)).astype(np.float32))
@@ -116,7 +121,9 @@ class Crops:
         self.drawn = [(image, halve(image)) for image in drawn]
         self.seed, self.share = seed, share
         rng = np.random.default_rng((seed, 7))
-        self.masks = torch.from_numpy(np.stack([procedural.defect_mask(rng, CROP) for _ in range(400)]) * 255).to(torch.uint8)
+        self.masks = torch.from_numpy(np.stack([procedural.defect_mask(rng, CROP) for _ in range(400)]) * 255).to(
+            torch.uint8
+        )
 
     def batch(self, step: int, count: int) -> torch.Tensor:
         """Batch `step`: count x 3 x 128 x 128 uint8."""

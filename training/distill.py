@@ -1,11 +1,11 @@
 """Train the embedded backbone from scratch: `python -m training.distill`.
 
-The student (`blemish.backbones.network`) learns from the three stages of a ResNet-50 that sees the same crops. Per stage:
-values    a 1 x 1 head and a rectifier on the student's map must give the teacher's channels, each divided by its deviation: squared
-          error plus one minus cosine. The heads are thrown away.
-relations the cosines between 768 positions (24 of each of 32 crops) must agree, once for the vectors as they are and once with the
-          mean of their crop taken off (what the descriptors downstream compare). This ties the student's own geometry to the
-          teacher's, not only what a head can read from it.
+The student (`blemish.backbones.network`) learns from the three stages of a ResNet-50 that sees the same crops. Per
+stage: values    a 1 x 1 head and a rectifier on the student's map must give the teacher's channels, each divided by its
+deviation: squared error plus one minus cosine. The heads are thrown away.
+relations the cosines between 768 positions (24 of each of 32 crops) must agree, once for the vectors as they are and
+once with the mean of their crop taken off (what the descriptors downstream compare). This ties the student's own
+          geometry to the teacher's, not only what a head can read from it.
 Cells next to the crop's border are left out: there the teacher's zero padding speaks. Checkpoints resume exactly.
 """
 
@@ -119,10 +119,12 @@ def teach(teacher: nn.Module, batch: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def held_out_fit(student: Student, teacher: nn.Module, std: dict[int, Tensor], batches: list[Tensor]) -> dict[str, float]:
+def held_out_fit(
+    student: Student, teacher: nn.Module, std: dict[int, Tensor], batches: list[Tensor]
+) -> dict[str, float]:
     """R2 of the heads and mean cosine per stage, on pictures that training never saw; student in eval mode."""
     student.eval()
-    error = {s: 0.0 for s in STAGES}
+    error = dict.fromkeys(STAGES, 0.0)
     total, cosine = dict(error), dict(error)
     for batch in batches:
         truth = teach(teacher, batch)
@@ -185,16 +187,22 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     shared = ROOT.parent / "shared"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--teachers", type=Path, default=shared / "weights", help="folder with teachers.py and its weights")
+    parser.add_argument(
+        "--teachers", type=Path, default=shared / "weights", help="folder with teachers.py and its weights"
+    )
     parser.add_argument("--photos", type=Path, default=shared / "data/photos")
     parser.add_argument("--textures", type=Path, default=shared / "data/textures")
-    parser.add_argument("--out", type=Path, default=ROOT / "training/checkpoints", help="checkpoints, log and cached images")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "training/checkpoints", help="checkpoints, log and cached images"
+    )
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--bank", type=int, default=3000, help="procedural images drawn once at the start")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--deadline", type=float, default=None, help="epoch seconds; `steps` shrinks so that the schedule ends there")
+    parser.add_argument(
+        "--deadline", type=float, default=None, help="epoch seconds; `steps` shrinks so that the schedule ends there"
+    )
     return parser.parse_args(argv)
 
 
@@ -211,7 +219,9 @@ def main(argv: list[str] | None = None) -> None:
     average = copy.deepcopy(student)
     decay = [p for p in student.parameters() if p.ndim > 1]
     plain = [p for p in student.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], fused=True)
+    optimiser = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], fused=True
+    )
     std = state["std"] if state else deviations(teacher, crops)
     if state:
         student.load_state_dict(state["student"])
@@ -256,8 +266,17 @@ def main(argv: list[str] | None = None) -> None:
                 line["steps"] = steps
             if step % 500 == 0 or step == steps:
                 line |= held_out_fit(average, teacher, std, checks)
-                save(checkpoint, {"step": step, "steps": steps, "std": std, "student": student.state_dict(),
-                                  "average": average.state_dict(), "optimiser": optimiser.state_dict()})
+                save(
+                    checkpoint,
+                    {
+                        "step": step,
+                        "steps": steps,
+                        "std": std,
+                        "student": student.state_dict(),
+                        "average": average.state_dict(),
+                        "optimiser": optimiser.state_dict(),
+                    },
+                )
             with (args.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             sums, since, counted = {}, time.time(), 0

@@ -1,6 +1,7 @@
 """Write a checkpoint's averaged trunk into the package: `python -m training.export CHECKPOINT`.
 
-Heads are dropped, batch norms folded, each map brought to a mean square of one over held-out crops (a positive factor commutes with
+Heads are dropped, batch norms folded, each map brought to a mean square of one over held-out crops (a positive
+factor commutes with
 the rectifiers, so only scale changes), and everything stored as float16 with its SHA-256 beside it.
 """
 
@@ -53,7 +54,10 @@ def write(trunk: Trunk, folder: Path) -> str:
     digest = hashlib.sha256(content).hexdigest()
     for name, data in (
         ("embedded.safetensors", content),
-        ("weights_digest.py", f'"""SHA-256 of the embedded weights; written by training/export.py."""\n\nSHA256 = "{digest}"\n'.encode()),
+        (
+            "weights_digest.py",
+            f'"""SHA-256 of the embedded weights; written by training/export.py."""\n\nSHA256 = "{digest}"\n'.encode(),
+        ),
     ):
         partial = folder / f"{name}.partial"
         partial.write_bytes(data)

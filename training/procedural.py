@@ -1,7 +1,7 @@
 """Procedural surfaces for training: 13 families of texture, four of defect, light and camera.
 
-`render(rng, side)` draws one image. Everything is filtered noise, cell distances and a few drawn shapes, so an image costs about
-20 ms on one core. Each family returns a field in [0, 1]; colour, light, defects and camera are added in common.
+`render(rng, side)` draws one image. Everything is filtered noise, cell distances and a few drawn shapes, so an image
+costs about 20 ms on one core. Each family returns a field in [0, 1]; colour, light, defects and camera are added in common.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def unit(field: NDArray[np.floating]) -> Field:
     return np.clip((field - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
 
 
-def spectral(rng: Rng, side: int, gain: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]) -> Field:
+def spectral(
+    rng: Rng, side: int, gain: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+) -> Field:
     """White noise with the amplitude spectrum gain(fx, fy), frequencies in cycles per pixel along a turned frame."""
     fy, fx = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     angle = rng.uniform(0, np.pi)
@@ -41,9 +43,15 @@ def fractal(rng: Rng, side: int) -> Field:
 
 
 def gabor(rng: Rng, side: int) -> Field:
-    centre, spread, turn = np.exp(rng.uniform(np.log(0.02), np.log(0.35))), rng.uniform(0.1, 0.6), rng.uniform(0.05, 1.0)
+    centre, spread, turn = (
+        np.exp(rng.uniform(np.log(0.02), np.log(0.35))),
+        rng.uniform(0.1, 0.6),
+        rng.uniform(0.05, 1.0),
+    )
     return spectral(
-        rng, side, lambda u, v: np.exp(-(((np.hypot(u, v) / centre - 1) / spread) ** 2) - (np.arctan2(v, u) / turn) ** 2)
+        rng,
+        side,
+        lambda u, v: np.exp(-(((np.hypot(u, v) / centre - 1) / spread) ** 2) - (np.arctan2(v, u) / turn) ** 2),
     )
 
 
@@ -114,7 +122,9 @@ def tiled(rng: Rng, side: int) -> Field:
 def wood(rng: Rng, side: int) -> Field:
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
     bend = gaussian_filter(rng.standard_normal((side, side)), side / 12) * side / 6
-    radius = np.hypot(x - rng.uniform(-2, 1), (y - rng.uniform(0, 1)) / rng.uniform(2, 8)) + rng.uniform(0.01, 0.08) * bend
+    radius = (
+        np.hypot(x - rng.uniform(-2, 1), (y - rng.uniform(0, 1)) / rng.uniform(2, 8)) + rng.uniform(0.01, 0.08) * bend
+    )
     rings = (radius * np.exp(rng.uniform(np.log(5), np.log(60)))) % 1
     return unit(rings ** rng.uniform(0.5, 3) + 0.4 * brushed(rng, side).T)
 
@@ -152,7 +162,12 @@ def printed(rng: Rng, side: int) -> Field:
     image = Image.new("L", (side, side), int(rng.integers(150, 256)))
     draw, size, y0 = ImageDraw.Draw(image), int(rng.integers(8, 30)), 0
     while y0 < side:
-        draw.text((int(rng.integers(-20, 5)), y0), "".join(map(chr, rng.integers(33, 127, 60))), int(rng.integers(0, 120)), font_size=size)
+        draw.text(
+            (int(rng.integers(-20, 5)), y0),
+            "".join(map(chr, rng.integers(33, 127, 60))),
+            int(rng.integers(0, 120)),
+            font_size=size,
+        )
         y0 += int(size * 1.3)
     return np.asarray(image, np.float32) / 255
 
@@ -161,7 +176,9 @@ def speckle(rng: Rng, side: int) -> Field:
     """Granite, sand, terrazzo: several noises thresholded over one another."""
     field = 0.3 * fractal(rng, side)
     for _ in range(rng.integers(1, 4)):
-        grain = gaussian_filter(rng.standard_normal((side, side)), np.exp(rng.uniform(np.log(0.5), np.log(4))), mode="wrap")
+        grain = gaussian_filter(
+            rng.standard_normal((side, side)), np.exp(rng.uniform(np.log(0.5), np.log(4))), mode="wrap"
+        )
         field = np.where(grain > np.quantile(grain[::4, ::4], rng.uniform(0.6, 0.97)), rng.uniform(0, 1), field)
     return field.astype(np.float32)
 
@@ -170,7 +187,9 @@ def venous(rng: Rng, side: int) -> Field:
     """Leaf-like: branching networks of three scales over a smooth blade."""
     field = 0.5 * fractal(rng, side)
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2) / side
-    grid = grid + 0.02 * np.stack([gaussian_filter(rng.standard_normal((side, side)), 6).ravel() * 6 for _ in range(2)], -1)
+    grid = grid + 0.02 * np.stack(
+        [gaussian_filter(rng.standard_normal((side, side)), 6).ravel() * 6 for _ in range(2)], -1
+    )
     for count, weight in ((10, 1.0), (80, 0.5), (600, 0.25)):
         near, _ = cKDTree(rng.random((int(count * rng.uniform(0.5, 2)), 2))).query(grid, k=2)
         field = field + weight * np.exp(-((near[:, 1] - near[:, 0]) * side / (1 + 2 * weight))).reshape(side, side)
@@ -181,7 +200,11 @@ def plain(rng: Rng, side: int) -> Field:
     """A nearly flat surface: weak slow shading and fine grain, as ground metal or paper shows."""
     slow = gaussian_filter(rng.standard_normal((side, side)), rng.uniform(8, 40), mode="wrap")
     fine = gaussian_filter(rng.standard_normal((side, side)), rng.uniform(0.4, 1.5), mode="wrap")
-    return (0.5 + 0.15 * rng.uniform(0, 1) * slow / slow.std() + 0.06 * rng.uniform(0.2, 1) * fine / fine.std()).clip(0, 1).astype(np.float32)
+    return (
+        (0.5 + 0.15 * rng.uniform(0, 1) * slow / slow.std() + 0.06 * rng.uniform(0.2, 1) * fine / fine.std())
+        .clip(0, 1)
+        .astype(np.float32)
+    )
 
 
 FAMILIES = (fractal, gabor, labyrinth, brushed, cells, weave, tiled, wood, leaves, printed, speckle, venous, plain)
@@ -191,7 +214,9 @@ def warp(rng: Rng, field: Field, strength: float) -> Field:
     side = field.shape[0]
     grid = np.mgrid[:side, :side].astype(np.float32)
     for axis in range(2):
-        push = gaussian_filter(rng.standard_normal((side, side)).astype(np.float32), side / rng.uniform(6, 20), mode="wrap")
+        push = gaussian_filter(
+            rng.standard_normal((side, side)).astype(np.float32), side / rng.uniform(6, 20), mode="wrap"
+        )
         grid[axis] += strength * push / push.std()
     return map_coordinates(field, grid, order=1, mode="reflect")
 
@@ -200,7 +225,9 @@ def colour(rng: Rng, field: Field) -> NDArray[np.float32]:
     """Field -> RGB through a ramp of two to four colours, grey in two cases of five."""
     stops = rng.integers(2, 5)
     palette = rng.uniform(0, 1, (stops, 3))
-    palette = palette.mean(1, keepdims=True) + (palette - palette.mean(1, keepdims=True)) * rng.choice([0, 0, 0.3, 0.6, 1.0])
+    palette = palette.mean(1, keepdims=True) + (palette - palette.mean(1, keepdims=True)) * rng.choice(
+        [0, 0, 0.3, 0.6, 1.0]
+    )
     at = np.linspace(0, 1, stops)
     return np.stack([np.interp(field, at, palette[:, c]) for c in range(3)], -1).astype(np.float32)
 
@@ -228,7 +255,9 @@ def defect_mask(rng: Rng, side: int) -> Field:
     if kind == 0:
         return stroke_mask(rng, side, branches=1, wiggle=rng.uniform(0, 0.1), width=rng.uniform(1, 6))
     if kind == 1:
-        return stroke_mask(rng, side, branches=int(rng.integers(1, 5)), wiggle=rng.uniform(0.2, 0.7), width=rng.uniform(1, 5))
+        return stroke_mask(
+            rng, side, branches=int(rng.integers(1, 5)), wiggle=rng.uniform(0.2, 0.7), width=rng.uniform(1, 5)
+        )
     y, x = np.mgrid[:side, :side]
     cy, cx = rng.uniform(0.1, 0.9, 2) * side
     radius = np.exp(rng.uniform(np.log(0.02), np.log(0.3))) * side
@@ -248,7 +277,10 @@ def render(rng: Rng, side: int) -> NDArray[np.uint8]:
     rgb = colour(rng, field)
     rgb = rgb.mean() + (rgb - rgb.mean()) * rng.uniform(0.15, 1.0)
     for _ in range(rng.choice([0, 0, 1, 1, 2, 3])):
-        mask, tint = defect_mask(rng, side)[..., None] * rng.uniform(0.15, 1), colour(rng, rng.random((1, 1)).astype(np.float32))
+        mask, tint = (
+            defect_mask(rng, side)[..., None] * rng.uniform(0.15, 1),
+            colour(rng, rng.random((1, 1)).astype(np.float32)),
+        )
         if rng.random() < 0.3:
             tint = rgb[::-1, ::-1]
         rgb = rgb * (1 - mask) + tint * mask

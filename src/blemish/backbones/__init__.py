@@ -46,17 +46,21 @@ class Backbone(Protocol):
         """SHA-256 of the weights in hexadecimal."""
 
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
-        """Map rgb, B x 3 x H x W in [0, 1], to {stride: B x C x ceil(H / stride) x ceil(W / stride)}, float32, no gradients.
+        """Map rgb, B x 3 x H x W in [0, 1], to {stride: B x C x ceil(H / stride) x ceil(W / stride)}, float32, no
+        gradients.
 
-        Cell (i, j) of the map of stride s is centred on pixel (s i, s j). Each picture's maps depend on that picture alone.
+        Cell (i, j) of the map of stride s is centred on pixel (s i, s j). Each picture's maps depend on that picture
+        alone.
         """
 
 
 def load_backbone(name: str = "embedded", device: str = "cpu") -> Backbone:
     """Build the backbone called `name` on a torch device, ready to be called.
 
-    Raises ConfigError for a name that none of the kinds above fits, WeightsError if weights are missing, truncated or altered, and
-    MissingDependencyError if timm is asked for and absent. The embedded one loads in about 20 ms once torch is imported.
+    Raises ConfigError for a name that none of the kinds above fits, WeightsError if weights are missing, truncated
+    or altered, and
+    MissingDependencyError if timm is asked for and absent. The embedded one loads in about 20 ms once torch is
+    imported.
 
     >>> import torch
     >>> backbone = load_backbone("random:0")

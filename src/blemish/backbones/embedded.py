@@ -16,28 +16,32 @@ from blemish.errors import InputError, WeightsError
 
 WEIGHTS = "embedded.safetensors"
 MARGIN = 16
-"""Pixels of mirrored picture round the input, so that the maps' outer cells see texture and not zeros. A multiple of every stride."""
+"""Pixels of mirrored picture round the input, so that the maps' outer cells see texture and not zeros. A multiple of
+every stride."""
 SMALLEST, LARGEST = 16, 8000
 
 
 class EmbeddedBackbone:
     """A `Backbone` over the embedded architecture, whatever its weights.
 
-    The picture is mirrored outwards by `MARGIN` pixels (the pixel on the border repeated once), which at 512 px costs an eighth more
-    time; elsewhere the maps are those of the bare network. Computes in float32, channels last.
+    The picture is mirrored outwards by `MARGIN` pixels (the pixel on the border repeated once), which at 512 px
+    costs an eighth more time; elsewhere the maps are those of the bare network. Computes in float32, channels last.
     """
 
-    def __init__(self, name: str, trunk: nn.Module, digest: str, device: str, strides: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, name: str, trunk: nn.Module, digest: str, device: str, strides: tuple[int, ...] | None = None
+    ) -> None:
         self.name, self.digest, self.device = name, digest, torch.device(device)
         self.strides = tuple(WIDTHS) if strides is None else strides
         self.channels = {stride: WIDTHS[stride] for stride in self.strides}
-        self.trunk = trunk.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self.trunk = trunk.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
 
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
-        """Map rgb, B x 3 x H x W (or B x 1 x H x W, repeated) in [0, 1], to {stride: B x C x ceil(H/stride) x ceil(W/stride)}, >= 0.
+        """Map rgb, B x 3 x H x W (or B x 1 x H x W, repeated) in [0, 1], to {stride: B x C x ceil(H/stride) x
+        ceil(W/stride)}, >= 0.
 
-        Sides from 16 to 8 000 px, any aspect ratio. InputError for anything else. About 25 ms for a 512 x 512 picture on two cores,
-        and at most 0.4 kB of memory per pixel.
+        Sides from 16 to 8 000 px, any aspect ratio. InputError for anything else. About 25 ms for a 512 x 512
+        picture on two cores, and at most 0.4 kB of memory per pixel.
         """
         check_input(rgb)
         height, width = rgb.shape[2:]
@@ -48,12 +52,17 @@ class EmbeddedBackbone:
 
 
 def check_input(rgb: Tensor) -> None:
-    """Raise InputError unless rgb is B x 3 x H x W or B x 1 x H x W, floating point, with sides the networks are meant for."""
+    """Raise InputError unless rgb is B x 3 x H x W or B x 1 x H x W, floating point, with sides the networks are
+    meant for.
+    """
     if rgb.ndim != 4 or rgb.shape[1] not in (1, 3) or not rgb.is_floating_point():
-        raise InputError(f"a backbone takes a float tensor B x 3 x H x W in [0, 1], got {rgb.dtype} of shape {tuple(rgb.shape)}")
+        raise InputError(
+            f"a backbone takes a float tensor B x 3 x H x W in [0, 1], got {rgb.dtype} of shape {tuple(rgb.shape)}"
+        )
     if rgb.shape[0] < 1 or not all(SMALLEST <= side <= LARGEST for side in rgb.shape[2:]):
         raise InputError(
-            f"a backbone takes one picture or more with sides from {SMALLEST} to {LARGEST} px, got shape {tuple(rgb.shape)}"
+            f"a backbone takes one picture or more with sides from {SMALLEST} to {LARGEST} px, "
+            f"got shape {tuple(rgb.shape)}"
         )
 
 
@@ -124,7 +133,9 @@ def load_embedded(device: str = "cpu") -> EmbeddedBackbone:
 
 
 def load_random(seed: int, device: str = "cpu") -> EmbeddedBackbone:
-    """The same architecture with He-normal weights drawn from `seed`, biases zero; each map scaled to a mean square near one."""
+    """The same architecture with He-normal weights drawn from `seed`, biases zero; each map scaled to a mean square
+    near one.
+    """
     trunk, rng = Trunk(norm=False), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, value in trunk.named_parameters():

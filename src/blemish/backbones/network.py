@@ -1,8 +1,9 @@
 """The embedded network: a small residual CNN with one rectified map at each of its strides.
 
-One definition serves both uses: `Trunk(norm=True)` is what `training/` optimises, `fold` turns it into the `Trunk(norm=False)` of
-plain convolutions that the package ships. All convolutions are 3 x 3 except the first (5 x 5) and the shortcuts (1 x 1): plain
-dense kernels are what CPUs run fastest.
+One definition serves both uses: `Trunk(norm=True)` is what `training/` optimises, `fold` turns it into the
+`Trunk(norm=False)` of
+plain convolutions that the package ships. All convolutions are 3 x 3 except the first (5 x 5) and the shortcuts (1 x
+1): plain dense kernels are what CPUs run fastest.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Block(nn.Module):
 class Trunk(nn.Module):
     """The whole network: rgb in [0, 1] to one non-negative map per stride of `WIDTHS`.
 
-    Cell (i, j) of the map with stride s is centred on pixel (s i, s j) of the input, as in a ResNet. Sides that are not multiples of
-    the stride are allowed: a map has ceil(side / stride) cells.
+    Cell (i, j) of the map with stride s is centred on pixel (s i, s j) of the input, as in a ResNet. Sides that are
+    not multiples of the stride are allowed: a map has ceil(side / stride) cells.
     """
 
     mean: Tensor
@@ -73,7 +74,9 @@ class Trunk(nn.Module):
         self.stages = nn.ModuleDict(stages)
 
     def forward(self, rgb: Tensor, last: int = max(WIDTHS)) -> dict[int, Tensor]:
-        """Map rgb (B x 3 x H x W, in [0, 1]) to {stride: B x C x ceil(H / stride) x ceil(W / stride)} up to stride `last`."""
+        """Map rgb (B x 3 x H x W, in [0, 1]) to {stride: B x C x ceil(H / stride) x ceil(W / stride)} up to stride
+        `last`.
+        """
         x = torch.relu_(self.stem((rgb - self.mean) / self.std))
         maps = {}
         for stride in WIDTHS:
@@ -98,5 +101,7 @@ def fold(trunk: Trunk) -> Trunk:
         scale = norm.weight.double() / torch.sqrt(cast(Tensor, norm.running_var).double() + norm.eps)
         with torch.no_grad():
             target.conv.weight.copy_(source.conv.weight.double() * scale[:, None, None, None])
-            cast(nn.Parameter, target.conv.bias).copy_(norm.bias.double() - cast(Tensor, norm.running_mean).double() * scale)
+            cast(nn.Parameter, target.conv.bias).copy_(
+                norm.bias.double() - cast(Tensor, norm.running_mean).double() * scale
+            )
     return folded.eval()

@@ -19,8 +19,8 @@ STRIDES = (4, 8, 16)
 class TimmBackbone:
     """A `Backbone` over a model that timm built with `features_only`.
 
-    Sides are padded at the right and below by repeating the last pixel up to a multiple of the largest stride, so that a map has
-    ceil(side / stride) cells; the model's own mean and deviation are applied here.
+    Sides are padded at the right and below by repeating the last pixel up to a multiple of the largest stride, so
+    that a map has ceil(side / stride) cells; the model's own mean and deviation are applied here.
     """
 
     def __init__(self, name: str, model: nn.Module, strides: tuple[int, ...] | None, device: str) -> None:
@@ -29,7 +29,9 @@ class TimmBackbone:
         have = dict(zip(info.reduction(), info.channels(), strict=True))
         self.strides = tuple(s for s in STRIDES if s in have) if strides is None else strides
         if not self.strides or not set(self.strides) <= set(have):
-            raise ConfigError(f"{name}: this model has maps of strides {sorted(have)}, asked for {list(strides or STRIDES)}")
+            raise ConfigError(
+                f"{name}: this model has maps of strides {sorted(have)}, asked for {list(strides or STRIDES)}"
+            )
         self.name, self.device = name, torch.device(device)
         self.channels = {stride: int(have[stride]) for stride in self.strides}
         self.digest = digest_of(model.state_dict())
@@ -38,20 +40,22 @@ class TimmBackbone:
         mean, std = config.get("mean", (0.485, 0.456, 0.406)), config.get("std", (0.229, 0.224, 0.225))
         self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1)
-        self.model = model.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self.model = model.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
 
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
-        """Map rgb, B x 3 x H x W (or B x 1, repeated) in [0, 1], to {stride: B x C x ceil(H / stride) x ceil(W / stride)}."""
+        """Map rgb, B x 3 x H x W (or B x 1, repeated) in [0, 1], to {stride: B x C x ceil(H / stride) x ceil(W /
+        stride)}.
+        """
         check_input(rgb)
         height, width = rgb.shape[2:]
         coarse = max(self._order)
         rgb = (rgb.to(self.device, torch.float32).expand(-1, 3, -1, -1) - self._mean) / self._std
         padded = nn.functional.pad(rgb, (0, -width % coarse, 0, -height % coarse), mode="replicate")
         with torch.inference_mode():
-            found = dict(zip(self._order, self.model(padded.contiguous(memory_format=torch.channels_last)), strict=True))
-            return {
-                s: found[s][:, :, : -(-height // s), : -(-width // s)].float().contiguous() for s in self.strides
-            }
+            found = dict(
+                zip(self._order, self.model(padded.contiguous(memory_format=torch.channels_last)), strict=True)
+            )
+            return {s: found[s][:, :, : -(-height // s), : -(-width // s)].float().contiguous() for s in self.strides}
 
 
 def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
@@ -74,20 +78,29 @@ def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
 def load_timm(name: str, device: str = "cpu") -> TimmBackbone:
     """Build timm:MODEL[@strides] with its pretrained weights.
 
-    With HF_HUB_OFFLINE=1 only weights that are already in the cache are used. Raises MissingDependencyError without timm, ConfigError
+    With HF_HUB_OFFLINE=1 only weights that are already in the cache are used. Raises MissingDependencyError without
+    timm, ConfigError
     for a model or a stride that it does not have, WeightsError if the weights are neither cached nor to be had.
     """
     model_name, strides = parse_name(name)
     try:
         timm: Any = importlib.import_module("timm")
     except ImportError:
-        raise MissingDependencyError(f"{name} needs the package timm: pip install blemish[timm], or use the embedded backbone") from None
+        raise MissingDependencyError(
+            f"{name} needs the package timm: pip install blemish[timm], or use the embedded backbone"
+        ) from None
     if not timm.is_model(model_name):
         raise ConfigError(f"timm has no model {model_name!r}: see timm.list_models(pretrained=True)")
     try:
         model: nn.Module = timm.create_model(model_name, pretrained=True, features_only=True)
     except Exception as error:  # the hub raises errors of several packages that are not ours to import
         offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
-        why = "they are not in the cache and HF_HUB_OFFLINE forbids a download" if offline else " ".join(str(error).split())[:200]
-        raise WeightsError(f"no weights for {name} ({why}): download them once while online, or use the embedded backbone") from error
+        why = (
+            "they are not in the cache and HF_HUB_OFFLINE forbids a download"
+            if offline
+            else " ".join(str(error).split())[:200]
+        )
+        raise WeightsError(
+            f"no weights for {name} ({why}): download them once while online, or use the embedded backbone"
+        ) from error
     return TimmBackbone(name, model, strides, device)
