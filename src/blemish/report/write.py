@@ -64,6 +64,7 @@ def render(data: ReportData) -> str:
         heat_stops=["#{:02x}{:02x}{:02x}".format(*row) for row in table.tolist()],
         threshold_at=_position(data.threshold, data.scale_low, data.scale_high),
         bars=bars(data.histogram),
+        tallest=max(a + b for a, b in zip(data.histogram.normal, data.histogram.anomalous, strict=True)),
         line_at=_position(data.image_threshold, data.histogram.edges[0], data.histogram.edges[-1]),
         pictured={picture.index for group in data.groups for picture in group.pictures},
     )
