@@ -1,0 +1,127 @@
+"""From descriptors to groups: Ward linkage and its alternatives, the number of groups, labels ordered by size."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.errors import ConfigError
+
+Method = Literal["ward", "kmeans", "spectral", "gmm"]
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+MIN_SILHOUETTE = 0.05
+"""Below this mean silhouette no cut of the tree is better than one group."""
+
+
+def normalised(descriptors: FloatArray) -> FloatArray:
+    """Rows scaled to length 1; zero rows stay zero."""
+    length = np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return (descriptors / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def cluster(descriptors: FloatArray, n_clusters: int, *, method: Method = "ward", seed: int = 0) -> IntArray:
+    """Partition rows into at most ``n_clusters`` groups, labels 0, 1, ... by falling size (ties: by first member).
+
+    Fewer groups come back where there are fewer distinct rows. Ward: O(N^2) time and memory.
+
+    Args:
+        descriptors: N x D, finite.
+        n_clusters: at least 1, at most N.
+        method: ``ward`` (the paper's choice), ``kmeans``, ``spectral`` or ``gmm``.
+        seed: of everything but Ward, which has no randomness.
+
+    Raises:
+        ConfigError: ``n_clusters`` is below 1 or above N.
+
+    >>> cluster(np.array([[0.0], [0.1], [5.0]], np.float32), 2).tolist()
+    [0, 0, 1]
+    """
+    n = len(descriptors)
+    if not 1 <= n_clusters <= n:
+        raise ConfigError(f"clusters is {n_clusters} but there are {n} images: choose 1 to {n}, or auto")
+    distinct = len(np.unique(descriptors, axis=0))
+    k = min(n_clusters, distinct)
+    if k == 1:
+        return np.zeros(n, np.int64)
+    if k == distinct:
+        return by_size(np.unique(descriptors, axis=0, return_inverse=True)[1].ravel())
+    return by_size(_labels(descriptors.astype(np.float64), k, method, seed))
+
+
+def _labels(rows: npt.NDArray[np.float64], k: int, method: Method, seed: int) -> IntArray:
+    if method == "ward":
+        from scipy.cluster.hierarchy import fcluster, linkage
+
+        return np.asarray(fcluster(linkage(rows, "ward"), k, "maxclust"), np.int64)
+    if method == "kmeans":
+        from sklearn.cluster import KMeans
+
+        return np.asarray(KMeans(k, n_init=10, random_state=seed).fit_predict(rows), np.int64)
+    if method == "spectral":
+        from sklearn.cluster import SpectralClustering
+
+        near = min(10, len(rows) - 1)
+        model = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, random_state=seed)
+        import warnings
+
+        with warnings.catch_warnings():
+            # a disconnected neighbour graph is a fact about the data here, not a mistake of the user
+            warnings.simplefilter("ignore", UserWarning)
+            return np.asarray(model.fit_predict(rows), np.int64)
+    from sklearn.mixture import GaussianMixture
+
+    # spherical: with fewer images than dimensions anything richer is singular
+    mixture = GaussianMixture(k, covariance_type="spherical", n_init=3, random_state=seed, reg_covar=1e-5)
+    return np.asarray(mixture.fit_predict(rows), np.int64)
+
+
+def by_size(labels: npt.NDArray[np.int64]) -> IntArray:
+    """The same partition with labels 0, 1, ... by falling size; equal sizes by first member.
+
+    >>> by_size(np.array([7, 3, 3])).tolist()
+    [1, 0, 0]
+    """
+    _, first, inverse, count = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    order = np.lexsort((first, -count))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[inverse.ravel()]
+
+
+def estimate_clusters(descriptors: FloatArray, *, max_clusters: int = 12) -> int:
+    """Number of groups by the mean silhouette over cuts of one Ward tree; 1 where no cut separates anything.
+
+    Args:
+        descriptors: N x D.
+        max_clusters: most groups considered; never more than N - 1.
+
+    Returns:
+        1 to ``max_clusters``. A simple estimate: it favours few, well separated groups.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from sklearn.metrics import silhouette_score
+
+    rows = descriptors.astype(np.float64)
+    if len(rows) < 3 or len(np.unique(descriptors, axis=0)) < 3:
+        return min(len(np.unique(descriptors, axis=0)), len(rows), max_clusters)
+    tree, best, chosen = linkage(rows, "ward"), MIN_SILHOUETTE, 1
+    for k in range(2, min(max_clusters, len(rows) - 1) + 1):
+        labels = fcluster(tree, k, "maxclust")
+        if 2 <= len(np.unique(labels)) < len(rows):
+            score = float(silhouette_score(rows, labels))
+            if score > best:
+                best, chosen = score, k
+    return chosen
+
+
+def centre_distances(descriptors: FloatArray, labels: IntArray) -> FloatArray:
+    """Euclidean distance of each row to the mean of its own group, N float32."""
+    out = np.zeros(len(labels), np.float32)
+    for label in np.unique(labels):
+        mine = labels == label
+        out[mine] = np.linalg.norm(descriptors[mine] - descriptors[mine].mean(0), axis=1)
+    return out

@@ -1,0 +1,113 @@
+"""Feature maps of a set: one map per image on one grid, scaled per channel over the set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from blemish.backbones import Backbone
+from blemish.config import Config
+from blemish.filters import pad_reflect, unit_range
+from blemish.source import ImageSource
+
+DEFAULT_STRIDES = (4, 8)
+"""Used where the settings name none: fine texture and parts of it; coarser maps smear small defects."""
+
+
+@dataclass(frozen=True)
+class ChannelScale:
+    """Mean and scale of each channel over the set; ``scale`` includes 1 / sqrt(channels) of the map's stride."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def apply(self, features: Tensor) -> Tensor:
+        """C x h x w with zero mean and, per stride, unit mean squared length over the set."""
+        return (features - self.mean[:, None, None]) * self.scale[:, None, None]
+
+
+class Extractor:
+    """Images in, C x h x w feature maps out, on the CPU."""
+
+    def __init__(self, backbone: Backbone, config: Config) -> None:
+        chosen = config.backbone.strides or tuple(s for s in DEFAULT_STRIDES if s in backbone.strides)
+        chosen = chosen or backbone.strides[:1]
+        missing = [stride for stride in chosen if stride not in backbone.strides]
+        if missing:
+            from blemish.errors import ConfigError
+
+            raise ConfigError(f"backbone {backbone.name} has no map of stride {missing[0]}: choose from {backbone.strides}")
+        self.backbone, self.config, self.strides = backbone, config, chosen
+        self.grid = 8 if 8 in chosen else chosen[0]
+
+    def raw(self, batch: Tensor) -> Tensor:
+        """B x 3 x H x W -> B x C x h x w, the chosen strides stacked on the grid of ``self.grid``."""
+        pad = -(-self.config.backbone.border_padding // max(self.strides)) * max(self.strides)
+        height, width = (-(-side // self.grid) for side in batch.shape[-2:])
+        padded = pad_reflect(batch, top=pad, bottom=pad, left=pad, right=pad) if pad else batch
+        maps = self.backbone(padded)
+        parts = []
+        for stride in self.strides:
+            part = maps[stride].float().cpu()
+            cut = pad // stride
+            rows, columns = (-(-side // stride) for side in batch.shape[-2:])
+            part = part[:, :, cut : cut + rows, cut : cut + columns]
+            if stride < self.grid:
+                part = F.adaptive_avg_pool2d(part, (height, width))
+            elif stride > self.grid:
+                part = F.interpolate(part, (height, width), mode="bilinear", align_corners=False)
+            parts.append(part)
+        return torch.cat(parts, 1).contiguous()
+
+    def stream(self, source: ImageSource, indices: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """Yield (index, C x h x w) in order; neighbours of one size share a pass of the network."""
+        size = self.config.backbone.batch_size
+        held: list[tuple[int, Tensor]] = []
+        for index, pixels in source.stream(indices):
+            image = torch.from_numpy(pixels)
+            if held and (len(held) == size or held[0][1].shape != image.shape):
+                yield from self._flush(held)
+                held = []
+            held.append((index, image))
+        yield from self._flush(held)
+
+    def _flush(self, held: list[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        if held:
+            maps = self.raw(torch.stack([image for _, image in held]))
+            yield from ((index, one) for (index, _), one in zip(held, maps, strict=True))
+
+    def channels(self) -> list[int]:
+        """Channels of each chosen stride, in order."""
+        return [self.backbone.channels[stride] for stride in self.strides]
+
+
+def fit_scale(sample: Sequence[Tensor], channels: Sequence[int], scaling: str) -> ChannelScale:
+    """Per-channel mean and 1 / (deviation sqrt(channels of its stride)) over a sample of maps; identity unless ``set``.
+
+    Every stride then has the same say in distances, whatever its width. A channel that never varies gets scale 0.
+    """
+    total = sum(channels)
+    if scaling != "set":
+        return ChannelScale(torch.zeros(total), torch.ones(total))
+    cells = torch.cat([one.flatten(1) for one in sample], 1).double()
+    mean, deviation = cells.mean(1), cells.std(1, correction=0)
+    share = torch.cat([torch.full((count,), float(count)) for count in channels]).double().rsqrt()
+    # relative floor: rounding noise of a constant channel must not be blown up to unit variance
+    alive = deviation > 1e-5 * (1 + mean.abs())
+    return ChannelScale(mean.float(), torch.where(alive, share / deviation.clamp_min(1e-12), 0.0).float())
+
+
+def scaled(features: Tensor, scale: ChannelScale, scaling: str) -> Tensor:
+    """Features as the later stages see them; C x h x w."""
+    return unit_range(features[None])[0] if scaling == "image" else scale.apply(features)
+
+
+def pooled(features: Tensor, size: int) -> Tensor:
+    """Average over size x size neighbours, edges over what is there; C x h x w."""
+    if size == 1:
+        return features
+    return F.avg_pool2d(features[None], size, 1, size // 2, count_include_pad=False)[0]

@@ -1,0 +1,151 @@
+"""What ``fit`` learns about the set before any map: scaling, model of normality, border, temperature. And the maps it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from blemish.config import Config
+from blemish.descriptors import average_descriptor, max_descriptor, relative_tau, softmax_descriptor
+from blemish.errors import ConfigError
+from blemish.fca import fca_map
+from blemish.features import ChannelScale, fit_scale, pooled, scaled
+from blemish.filters import gaussian_blur
+from blemish.localize import BorderCalibration, NeighbourModel, fit_border, pca_residual
+from blemish.residuals import VAE, residual_l1, residual_l2, sample_vectors, seeded_generator, train_vae, vae_residual
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Normality:
+    """The fitted state, apart from the images it was learned on: a pure function of (image features, this) gives a map."""
+
+    config: Config
+    scale: ChannelScale
+    neighbours: NeighbourModel | None = None
+    vae: VAE | None = None
+    pca: tuple[Tensor, Tensor] | None = None
+    border: BorderCalibration | None = None
+    tau: float = 1.0
+
+    def features(self, raw: Tensor) -> Tensor:
+        """Scaled features, C x h x w."""
+        return scaled(raw, self.scale, self.config.features.scaling)
+
+    def anomaly_map(self, features: Tensor, owner: int | None = None, *, calibrated: bool = True) -> FloatArray:
+        """Anomaly map h x w >= 0 of scaled features; ``owner`` is the image's index in the set it was fitted on."""
+        local = self.config.localize
+        if local.method == "neighbours":
+            assert self.neighbours is not None
+            values = self.neighbours.distance(pooled(features, self.config.features.pool), owner)
+            if local.post_sigma:
+                values = gaussian_blur(values[None], local.fca_blur, local.post_sigma)[0]
+        elif local.method in ("bal", "fca"):
+            inputs = self._residual(features) if local.method == "bal" else features
+            values = fca_map(
+                inputs,
+                patch_size=local.fca_patch,
+                sigma_s=local.fca_sigma_s,
+                sigma_p=local.fca_sigma_p,
+                blur_size=local.fca_blur,
+                sigma_post=local.post_sigma,
+                normalise_edges=local.border == 0,
+            )[0]
+        else:
+            norm = residual_l1 if local.method == "l1" else residual_l2
+            values = norm(self._residual(features)[None])[0]
+        out = values.numpy().astype(np.float32)
+        if calibrated and self.border is not None:
+            out = self.border.apply(out)
+        return _without_border(out, local.border)
+
+    def _residual(self, features: Tensor) -> Tensor:
+        pooled_features = pooled(features, self.config.features.pool)
+        if self.vae is not None:
+            return vae_residual(self.vae, pooled_features[None])[0]
+        if self.pca is not None:
+            return pca_residual(pooled_features, *self.pca)
+        raise ConfigError(f"localize.method {self.config.localize.method} needs normality.model vae or pca")
+
+    def descriptor(self, features: Tensor, values: FloatArray) -> FloatArray:
+        """One vector, C: features averaged where the map is high, minus their mean."""
+        d, maps = self.config.descriptor, torch.from_numpy(values)[None]
+        if d.weighting == "softmax":
+            out = softmax_descriptor(features[None], maps, tau=self.tau, blur_size=d.blur_size, sigma=d.blur_sigma)
+        elif d.weighting == "max":
+            out = max_descriptor(features[None], maps, blur_size=d.blur_size, sigma=d.blur_sigma)
+        else:
+            out = average_descriptor(features[None], blur_size=d.blur_size, sigma=d.blur_sigma)
+        return out[0].numpy()
+
+
+def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int], config: Config) -> Normality:
+    """Learn everything set-level from the raw features of some of its images.
+
+    Args:
+        sample: (index in the set, C x h x w raw features) of at least one image.
+        channels: channels per stride, for the scaling.
+        config: all settings; the seed decides which vectors are kept.
+    """
+    scaling = config.features.scaling
+    fitted = Normality(config, fit_scale([one for _, one in sample], channels, scaling))
+    features = [(index, fitted.features(raw)) for index, raw in sample]
+    fitted = Normality(config, fitted.scale, **_model(features, config))
+    maps = [fitted.anomaly_map(one, index) for index, one in features]
+    border = fit_border(maps) if config.localize.calibrate_border else None
+    maps = [border.apply(one) for one in maps] if border else maps
+    tau = config.descriptor.tau or relative_tau(maps, config.descriptor.tau_fraction)
+    return Normality(config, fitted.scale, fitted.neighbours, fitted.vae, fitted.pca, border, tau)
+
+
+def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, NeighbourModel | VAE | tuple[Tensor, Tensor]]:
+    n, method = config.normality, config.localize.method
+    generator = seeded_generator(config.seed)
+    pool = config.features.pool
+    if method == "neighbours":
+        rows = [_exactly(pooled(one, pool), n.sample_vectors, generator) for _, one in features]
+        return {"neighbours": NeighbourModel(torch.stack(rows), tuple(index for index, _ in features), n.quantile)}
+    if method == "fca":
+        return {}
+    per_image = max(n.sample_vectors, 1)
+    vectors = torch.cat([sample_vectors(pooled(one, pool), per_image * 8, generator) for _, one in features])
+    if n.model == "vae":
+        vae = train_vae(
+            vectors,
+            steps=n.vae_steps,
+            batch=n.vae_batch,
+            lr=n.vae_lr,
+            weight_decay=n.vae_weight_decay,
+            hidden=n.vae_hidden,
+            latent=n.vae_latent,
+            kl_weight=n.kl_weight,
+            seed=config.seed,
+        )
+        return {"vae": vae}
+    if n.model == "pca":
+        mean = vectors.mean(0)
+        basis = torch.linalg.svd(vectors - mean, full_matrices=False).Vh
+        return {"pca": (mean, basis[: n.pca_dim])}
+    raise ConfigError(f"localize.method {method} needs normality.model vae or pca, not {n.model}")
+
+
+def _exactly(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` vectors of a map, count x C; a smaller map repeats some, so that all images have equally many."""
+    cells = features.flatten(1).T
+    picks = torch.randperm(len(cells), generator=generator)
+    return cells[picks.repeat(-(-count // len(cells)))[:count]]
+
+
+def _without_border(values: FloatArray, border: int) -> FloatArray:
+    border = min(border, (min(values.shape) - 1) // 2)
+    if border < 1:
+        return values
+    out = np.zeros_like(values)
+    out[border:-border, border:-border] = values[border:-border, border:-border]
+    return out

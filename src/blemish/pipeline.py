@@ -1,0 +1,202 @@
+"""The whole flow on one page: images -> features -> normality -> maps -> threshold -> descriptors -> groups."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish import __version__
+from blemish.clustering import centre_distances, cluster, estimate_clusters, normalised
+from blemish.config import Config
+from blemish.errors import ConfigError
+from blemish.localize import split_scores
+from blemish.results import FloatArray, IntArray, Result
+from blemish.source import Images, ImageSource
+
+
+class Advancing(Protocol):
+    """What a stage of a progress display offers."""
+
+    def advance(self, n: int = 1) -> None:
+        """Say that ``n`` more items are done."""
+
+
+class Progress(Protocol):
+    """Where the run says how far it is; :mod:`blemish.progress` has one for terminals."""
+
+    def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
+        """A long stage of ``total`` items."""
+
+
+class _Silent:
+    def advance(self, n: int = 1) -> None:
+        pass
+
+    def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
+        return nullcontext(self)
+
+
+def run(
+    images: Images, config: Config | None = None, *, progress: Progress | None = None, exclude: Sequence[Path] = ()
+) -> Result:
+    """Find the defects of one texture and sort them into types, without labels.
+
+    Args:
+        images: a folder, paths, or arrays (H x W or H x W x 3; unsigned integers, or floats in [0, 1]).
+        config: settings; default ``Config()``.
+        progress: told of every stage.
+        exclude: folders inside the input folder that are not read, such as the output.
+
+    Returns:
+        One row per readable image; files that cannot be read are in ``Result.skipped``.
+
+    Raises:
+        InputError: nothing readable. ConfigError: settings that do not fit the images or each other.
+
+    Cost: two passes of the backbone over at most ``normality.sample_images`` images, one over the others (one more over
+    all with the contrastive head). Same images, settings, seed and machine: the same bits.
+    """
+    return run_source(lambda cfg: ImageSource(images, cfg.image, exclude=exclude), config or Config(), progress)
+
+
+def run_source(open_source: Any, config: Config, progress: Progress | None = None) -> Result:
+    """As :func:`run`, with ``open_source(config) -> ImageSource``, so that a caller can keep the source."""
+    import torch
+
+    from blemish.backbones import load_backbone
+    from blemish.features import Extractor
+    from blemish.normality import fit_normality
+
+    show, timings = progress or _Silent(), dict[str, float]()
+    with _timed(timings, "read"), show.stage("Checking images", 1) as bar:
+        source: ImageSource = open_source(config)
+        bar.advance()
+    n = len(source)
+    if config.clusters != "auto" and config.clusters > n:
+        raise ConfigError(f"clusters is {config.clusters} but there are {n} images: choose 1 to {n}, or auto")
+    device = _device(config.device)
+    extractor = Extractor(load_backbone(config.backbone.name, device), config)
+
+    with _timed(timings, "normality"), show.stage("Learning what is normal", n_sample := _sample_size(n, config)) as bar:
+        chosen = np.sort(np.random.default_rng(config.seed).choice(n, n_sample, replace=False))
+        sample = []
+        for index, raw in extractor.stream(source, chosen.tolist()):
+            sample.append((index, raw))
+            bar.advance()
+        normality = fit_normality(sample, extractor.channels(), config)
+        del sample
+
+    maps: list[FloatArray] = []
+    descriptors: list[FloatArray] = []
+    with _timed(timings, "maps"), show.stage("Looking for defects", n) as bar, torch.inference_mode():
+        for index, raw in extractor.stream(source, range(n)):
+            features = normality.features(raw)
+            maps.append(normality.anomaly_map(features, index))
+            descriptors.append(normality.descriptor(features, maps[-1]))
+            bar.advance()
+    scores = np.array([np.quantile(one, config.localize.score_quantile) for one in maps], np.float32)
+    given = config.localize.threshold
+    threshold = split_scores(scores) if given == "auto" else float(given)
+    anomalous = scores > threshold
+
+    table = np.stack(descriptors)
+    if config.contrast.enabled and n > 1:
+        from blemish.refine import refine_descriptors
+
+        with _timed(timings, "contrast"), show.stage("Sharpening the types", n) as bar:
+            table = refine_descriptors(source, extractor, normality, maps, table, config, bar.advance)
+    with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
+        labels, normal_label, seen = group(table, scores, anomalous, config)
+        bar.advance()
+
+    return Result(
+        paths=list(source.names),
+        sizes=np.array([(info.height, info.width) for info in source.infos], np.int64),
+        scores=scores,
+        maps=maps,
+        threshold=threshold,
+        image_threshold=threshold,
+        is_anomalous=anomalous,
+        labels=labels,
+        normal_label=normal_label,
+        distances=centre_distances(seen, labels),
+        descriptors=seen,
+        source=str(source.root) if source.root else None,
+        skipped=source.skipped,
+        timings=timings,
+        info=_info(config, extractor.backbone.digest, device),
+    )
+
+
+def group(
+    descriptors: FloatArray, scores: FloatArray, anomalous: npt.NDArray[np.bool_], config: Config
+) -> tuple[IntArray, int | None, FloatArray]:
+    """Labels, the normal group's label, and the descriptors the clustering saw.
+
+    With ``cluster.split_normal`` the images whose score is normal are one group and only the others are clustered into
+    K - 1 types; otherwise all are clustered into K and the group with the lowest mean score is the normal one, if most
+    of its images are.
+    """
+    seen = normalised(descriptors) if config.descriptor.normalise else descriptors.astype(np.float32)
+    labels = np.zeros(len(seen), np.int64)
+    split = config.cluster.split_normal and not anomalous.all()
+    part = anomalous if split else np.ones(len(seen), bool)
+    if not part.any():
+        return labels, 0, seen
+    rows = seen[part]
+    if config.clusters == "auto":
+        k = estimate_clusters(rows, max_clusters=max(1, config.cluster.max_clusters - split))
+    else:
+        k = min(max(1, config.clusters - split), len(rows))
+    if split and config.clusters == 1:
+        return labels, 0, seen
+    found = cluster(rows, k, method=config.cluster.method, seed=config.seed)
+    if split:
+        labels[part] = found + 1
+        return labels, 0, seen
+    means = [scores[found == label].mean() for label in range(found.max() + 1)]
+    lowest = int(np.argmin(means))
+    if anomalous[found == lowest].mean() > 0.5:
+        return found, None, seen
+    order = [lowest, *(label for label in range(len(means)) if label != lowest)]
+    return np.argsort(order)[found].astype(np.int64), 0, seen
+
+
+def _sample_size(n: int, config: Config) -> int:
+    return min(n, config.normality.sample_images)
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is cuda but PyTorch sees no GPU: use --device cpu or auto")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _info(config: Config, digest: str, device: str) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}
+    return {
+        "settings": config.model_dump(mode="json"),
+        "settings_digest": config.digest(),
+        "seed": config.seed,
+        "device": device,
+        "weights_sha256": digest,
+        "versions": {"blemish": __version__, "python": platform.python_version(), **packages},
+    }
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[name] = round(time.perf_counter() - start, 3)

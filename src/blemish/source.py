@@ -1,0 +1,120 @@
+"""Where a run's images come from: a folder, a list of paths, or arrays, behind one interface."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish import images as im
+from blemish.config import Image as ImageConfig
+from blemish.errors import InputError
+from blemish.results import Skipped
+
+FloatArray = npt.NDArray[np.float32]
+Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] | npt.NDArray[np.generic]
+_log = logging.getLogger(__name__)
+
+
+class ImageSource:
+    """Readable images of one set with the size each is brought to.
+
+    Files whose header or pixels cannot be read are left out and listed in ``skipped``; every file is decoded once at
+    opening so that a truncated one is known before anything is learned.
+    """
+
+    def __init__(self, images: Images, config: ImageConfig, *, exclude: Sequence[Path] = ()) -> None:
+        self.root: Path | None = None
+        self.skipped: list[Skipped] = []
+        self._arrays: list[FloatArray] | None = None
+        self._files: list[Path] = []
+        self.white: float | None = None
+        if isinstance(images, (str, Path)):
+            self.root = Path(images)
+            self._open_files(im.find_images(self.root, exclude=exclude))
+        elif len(images) and not isinstance(images[0], (str, Path)):
+            self._open_arrays(images)  # type: ignore[arg-type]
+        else:
+            self._open_files([Path(str(one)) for one in images])
+        if not self.names:
+            raise InputError(_nothing(self.root, self.skipped))
+        self.planned = im.plan_sizes(self.infos, config.size, config.mode, 16, config.max_side)
+
+    def _open_files(self, paths: list[Path]) -> None:
+        good: list[Path] = []
+        self.infos: list[im.ImageInfo] = []
+        with ThreadPoolExecutor(2) as pool:
+            for path, outcome in zip(paths, pool.map(_examine, paths), strict=True):
+                if isinstance(outcome, str):
+                    self.skipped.append(Skipped(self._name(path), outcome))
+                    _log.warning("skipped %s", outcome)
+                else:
+                    good.append(path)
+                    self.infos.append(outcome)
+        self._files, self.names = good, [self._name(path) for path in good]
+        self.white = im.white_level(good, infos=self.infos) if good else None
+
+    def _open_arrays(self, arrays: Sequence[npt.NDArray[np.generic]]) -> None:
+        self._arrays = [_as_rgb(np.asarray(one), index) for index, one in enumerate(arrays)]
+        self.infos = [im.ImageInfo(one.shape[0], one.shape[1], 8, 3) for one in self._arrays]
+        self.names = [f"array-{index:05d}" for index in range(1, len(self._arrays) + 1)]
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if self.root else path.as_posix()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def full(self, index: int) -> FloatArray:
+        """Image ``index`` as stored: H x W x 3 float32 in [0, 1]."""
+        return self._arrays[index] if self._arrays is not None else im.decode(self._files[index], white=self.white)
+
+    def small(self, index: int) -> FloatArray:
+        """Image ``index`` at its planned size: 3 x h x w float32, contiguous."""
+        return np.ascontiguousarray(im.resize(self.full(index), *self.planned[index]).transpose(2, 0, 1))
+
+    def stream(self, indices: Sequence[int], ahead: int = 4) -> Iterator[tuple[int, FloatArray]]:
+        """Yield (index, small image) in order; a thread decodes a few images ahead of the caller."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting: list[tuple[int, Future[FloatArray]]] = []
+            for index in indices:
+                waiting.append((index, pool.submit(self.small, index)))
+                if len(waiting) > ahead:
+                    done, future = waiting.pop(0)
+                    yield done, future.result()
+            for done, future in waiting:
+                yield done, future.result()
+
+
+def _examine(path: Path) -> im.ImageInfo | str:
+    try:
+        info = im.probe(path)
+        im.decode(path, white=float(2**32) if info.bits > 16 else None)
+    except InputError as error:
+        return str(error)
+    return info
+
+
+def _as_rgb(values: npt.NDArray[np.generic], index: int) -> FloatArray:
+    if values.ndim == 2:
+        values = np.repeat(values[:, :, None], 3, axis=2)
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or min(values.shape[:2]) < 1:
+        raise InputError(f"array {index} has shape {values.shape}: give H x W, or H x W x 1, 3 or 4")
+    values = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[:, :, :3]
+    if values.dtype.kind in "ui":
+        scaled = values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
+    else:
+        scaled = values.astype(np.float32)
+    if not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1:
+        raise InputError(f"array {index} has values outside 0 to 1: scale floats to [0, 1] or give unsigned integers")
+    return scaled
+
+
+def _nothing(root: Path | None, skipped: list[Skipped]) -> str:
+    where = f" in {im.shown(root)}" if root else ""
+    first = f"; the first: {skipped[0].reason}" if skipped else ""
+    return f"no readable image{where} ({len(skipped)} could not be read{first}): give a folder with readable images"
