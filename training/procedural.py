@@ -1,7 +1,8 @@
 """Procedural surfaces for training: 13 families of texture, four of defect, light and camera.
 
 `render(rng, side)` draws one image. Everything is filtered noise, cell distances and a few drawn shapes, so an image
-costs about 20 ms on one core. Each family returns a field in [0, 1]; colour, light, defects and camera are added in common.
+costs about 20 ms on one core. Each family returns a field in [0, 1]; colour, light, defects and
+camera are added in common.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from blemish.backbones.network import WIDTHS, Trunk
+from blemish.backbones.network import WIDTHS, Trunk, channels_last
 from blemish.backbones.weights_digest import SHA256
 from blemish.errors import InputError, WeightsError
 
@@ -34,7 +34,7 @@ class EmbeddedBackbone:
         self.name, self.digest, self.device = name, digest, torch.device(device)
         self.strides = tuple(WIDTHS) if strides is None else strides
         self.channels = {stride: WIDTHS[stride] for stride in self.strides}
-        self.trunk = trunk.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
+        self.trunk = channels_last(trunk.eval().requires_grad_(False).to(self.device))
 
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
         """Map rgb, B x 3 x H x W (or B x 1 x H x W, repeated) in [0, 1], to {stride: B x C x ceil(H/stride) x

@@ -105,3 +105,11 @@ def fold(trunk: Trunk) -> Trunk:
                 norm.bias.double() - cast(Tensor, norm.running_mean).double() * scale
             )
     return folded.eval()
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay the module's kernels out channels last, in place; the layout in which CPUs convolve fastest."""
+    for value in module.parameters():
+        if value.ndim == 4:
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
+    return module

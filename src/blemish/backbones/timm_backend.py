@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from blemish.backbones.embedded import check_input, digest_of
+from blemish.backbones.network import channels_last
 from blemish.errors import ConfigError, MissingDependencyError, WeightsError
 
 STRIDES = (4, 8, 16)
@@ -40,7 +41,7 @@ class TimmBackbone:
         mean, std = config.get("mean", (0.485, 0.456, 0.406)), config.get("std", (0.229, 0.224, 0.225))
         self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1)
-        self.model = model.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
+        self.model = channels_last(model.eval().requires_grad_(False).to(self.device))
 
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
         """Map rgb, B x 3 x H x W (or B x 1, repeated) in [0, 1], to {stride: B x C x ceil(H / stride) x ceil(W /
