@@ -1,3 +1,3 @@
 """SHA-256 of the embedded weights; written by training/export.py."""
 
-SHA256 = "935bc9898bca2d17fc8f44089973ccbf9b35ecd6fb71c39c0e1825e655d0ca36"
+SHA256 = "47c02387e5c13eafc7a5ea3b5b362310d4723b29d9767122c43289b5de046a51"
