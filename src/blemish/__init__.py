@@ -2,4 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+__all__ = ["BlindAnomalyClustering", "Config", "Result", "run"]
+
+if TYPE_CHECKING:
+    from blemish.config import Config
+    from blemish.estimator import BlindAnomalyClustering
+    from blemish.pipeline import run
+    from blemish.results import Result
+
+_HOMES = {"BlindAnomalyClustering": "estimator", "Config": "config", "Result": "results", "run": "pipeline"}
+
+
+def __getattr__(name: str) -> Any:
+    # torch and scikit-learn take seconds to import: only when something is used
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"blemish.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'blemish' has no attribute {name!r}")

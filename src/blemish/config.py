@@ -1,0 +1,335 @@
+"""Every setting of a run: one frozen, validated object per stage, with its one default.
+
+A default lives here and nowhere else. The text of each setting feeds the settings table in ``docs/usage.md``. Where
+values come from, and which source wins, is the business of :mod:`blemish._config_sources`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+PresetName = Literal["default", "paper"]
+
+PAPER: dict[str, dict[str, Any]] = {
+    "image": {"size": 512, "mode": "squash"},
+    "backbone": {"strides": (8,), "border_padding": 0},
+    "features": {"scaling": "image", "pool": 1},
+    "normality": {"model": "vae"},
+    "localize": {"method": "bal", "border": 5, "calibrate_border": False, "score_quantile": 1.0},
+    "descriptor": {"tau": 0.002, "normalise": False},
+    "cluster": {"split_normal": False},
+}
+"""Where the published method differs from our defaults (docs/method.md says why we differ)."""
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("must be odd")
+    return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Types and literal values that an annotation is made of."""
+    parts = get_args(annotation)
+    return {annotation} if not parts else set().union(*(_kinds(part) for part in parts))
+
+
+Odd = Annotated[int, AfterValidator(_odd)]
+
+
+class Section(BaseModel):
+    """Base of all settings: frozen, no unknown key, no NaN, and no ``true`` where a number is meant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and bool not in kinds:
+            raise ValueError("true and false are no value for this setting")
+        # TOML and the command line have no null
+        return None if value == "none" and NoneType in kinds else value
+
+
+class Image(Section):
+    """How images are brought to size."""
+
+    size: int = Field(
+        default=256,
+        ge=32,
+        le=4096,
+        description="Side, in pixels, of the square with the area that images are scaled to.",
+    )
+    mode: Literal["common", "each", "squash"] = Field(
+        default="common",
+        description="One scale for the whole set, one per image, or a square without regard to the aspect ratio.",
+    )
+    max_side: int = Field(default=2048, ge=32, le=16384, description="Longest side after scaling, in pixels.")
+
+
+class Backbone(Section):
+    """The network that turns an image into feature maps."""
+
+    name: str = Field(
+        default="embedded",
+        min_length=1,
+        description="`embedded` (in the package), or `timm:MODEL` with the extra `timm`.",
+    )
+    strides: tuple[int, ...] | None = Field(
+        default=None, description="Strides of the feature maps that are used; `none` leaves the choice to the backbone."
+    )
+    batch_size: int = Field(default=8, ge=1, le=1024, description="Images per pass of the network.")
+    border_padding: int = Field(
+        default=32,
+        ge=0,
+        le=256,
+        description="Pixels of mirrored image added on each side for the network and cropped afterwards.",
+    )
+
+    @field_validator("strides", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "none":
+            return [part for part in value.replace(",", " ").split() if part]
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("strides")
+    @classmethod
+    def _known(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (not value or any(s not in (1, 2, 4, 8, 16, 32, 64) for s in value)):
+            raise ValueError("give one or more of 1, 2, 4, 8, 16, 32, 64")
+        return None if value is None else tuple(sorted(set(value)))
+
+
+class Features(Section):
+    """What happens to feature maps before anything is learned from them."""
+
+    scaling: Literal["set", "image", "none"] = Field(
+        default="set", description="Scale each channel over the whole set, over each image (min-max), or not at all."
+    )
+    pool: Odd = Field(
+        default=3, ge=1, le=15, description="Average over this many by this many neighbours; odd, 1 = no averaging."
+    )
+
+
+class Normality(Section):
+    """The model of what is normal, learned from the unlabelled set itself."""
+
+    model: Literal["neighbours", "vae", "pca", "none"] = Field(
+        default="neighbours",
+        description="Distance to features of other images, variational autoencoder, principal components, or none.",
+    )
+    sample_images: int = Field(default=64, ge=1, description="Images that features are sampled from, at most.")
+    sample_vectors: int = Field(default=128, ge=1, description="Feature vectors sampled per image.")
+    quantile: float = Field(
+        default=0.03,
+        ge=0,
+        le=1,
+        description="Quantile, over the sampled images, of the distance to each image's nearest vector (`neighbours`).",
+    )
+    pca_dim: int = Field(default=32, ge=1, description="Principal components kept (`pca`).")
+    vae_hidden: int = Field(default=512, ge=1, description="Width of the hidden layers (`vae`).")
+    vae_latent: int = Field(default=128, ge=1, description="Width of the code (`vae`).")
+    vae_steps: int = Field(default=1200, ge=1, description="Training steps (`vae`).")
+    vae_batch: int = Field(default=2048, ge=1, description="Feature vectors per training step (`vae`).")
+    vae_lr: float = Field(default=1e-4, gt=0, le=1, description="Learning rate (`vae`).")
+    vae_weight_decay: float = Field(default=0.1, ge=0, le=1, description="Weight decay (`vae`).")
+    kl_weight: float = Field(default=1e-3, ge=0, description="Weight of the divergence term in the loss (`vae`).")
+
+
+class Localize(Section):
+    """From features or residuals to anomaly maps."""
+
+    method: Literal["neighbours", "bal", "fca", "l1", "l2"] = Field(
+        default="neighbours",
+        description="Distances as they are, FCA on residuals (BAL), FCA on features, or the norm of the residuals.",
+    )
+    fca_patch: Odd = Field(default=7, ge=1, le=15, description="Patch side of FCA, in feature cells; odd.")
+    fca_sigma_s: float = Field(default=1.0, ge=0, description="Deviation of the blur inside FCA.")
+    fca_sigma_p: float = Field(default=3.0, gt=0, description="Deviation of the patch weights of FCA.")
+    fca_blur: Odd = Field(default=5, ge=1, le=31, description="Side of the blur kernel of FCA; odd.")
+    post_sigma: float = Field(default=1.0, ge=0, description="Deviation of the blur of the finished map; 0 = none.")
+    border: int = Field(default=0, ge=0, le=64, description="Cells along the border of the map that are set to zero.")
+    calibrate_border: bool = Field(
+        default=True, description="Correct for values that are higher near the border throughout the set."
+    )
+    score_quantile: float = Field(
+        default=0.995, gt=0, le=1, description="Quantile of its map that is an image's score; 1 = maximum."
+    )
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        default="auto", description="Map value above which a pixel is anomalous; `auto` finds it without labels."
+    )
+
+
+class Descriptor(Section):
+    """One vector per image: its features averaged where it is anomalous."""
+
+    weighting: Literal["softmax", "average", "max"] = Field(
+        default="softmax", description="Weights of the pixels: softmax of the map, equal, or the highest pixel alone."
+    )
+    tau: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Temperature of the softmax in units of the map; `none` = from `tau_fraction`."
+    )
+    tau_fraction: float = Field(
+        default=0.06,
+        gt=0,
+        description="Temperature as a share of the 99th percentile of all maps, where `tau` is `none`.",
+    )
+    blur_size: Odd = Field(
+        default=7, ge=1, le=31, description="Side of the kernel that blurs features before pooling; odd."
+    )
+    blur_sigma: float = Field(default=2.0, ge=0, description="Deviation of that blur.")
+    normalise: bool = Field(default=True, description="Scale descriptors to length 1 before clustering.")
+
+
+class Contrast(Section):
+    """The contrastive head."""
+
+    enabled: bool = Field(default=True, description="Train a head on the features before the final descriptors.")
+    hidden: int = Field(default=256, ge=1, description="Width of the hidden layer.")
+    dim: int = Field(default=32, ge=1, description="Width of the output.")
+    lr: float = Field(default=5e-4, gt=0, le=1, description="Learning rate.")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="Weight decay.")
+    epochs: int = Field(default=10, ge=1, description="Passes over the images.")
+    margin: float = Field(default=0.5, ge=0, description="Squared distance beyond which unlike pixels no longer repel.")
+    n_same: int = Field(default=20, ge=1, description="Anomalous, and normal, pixels taken from the image itself.")
+    n_close: int = Field(
+        default=50, ge=1, description="Anomalous, and normal, pixels taken from the image and its nearest images."
+    )
+    n_counter: int = Field(default=50, ge=1, description="Anomalous pixels taken from far images.")
+    n_near: int = Field(default=3, ge=1, description="How many nearest images count as close.")
+    n_counter_images: int = Field(default=5, ge=1, description="How many far images are drawn.")
+    heads: int = Field(default=1, ge=1, le=32, description="Heads trained from different seeds and averaged.")
+
+
+class Cluster(Section):
+    """From descriptors to groups."""
+
+    method: Literal["ward", "kmeans", "spectral", "gmm"] = Field(
+        default="ward", description="Ward linkage, k-means, spectral clustering, or Gaussian mixture."
+    )
+    max_clusters: int = Field(default=12, ge=1, description="Most groups that `clusters = auto` considers.")
+    split_normal: bool = Field(default=True, description="Set the clearly normal images aside before clustering.")
+
+
+class Output(Section):
+    """What is written."""
+
+    maps: Literal["feature", "image", "none"] = Field(
+        default="feature", description="Anomaly maps at feature resolution, at image size, or not at all."
+    )
+    overlays: bool = Field(default=True, description="Write masks and pictures with contours.")
+    report: bool = Field(default=True, description="Write report.html.")
+
+
+class Config(Section):
+    """All settings of a run.
+
+    ``Config(preset="paper")`` starts from the published method's values; explicit values win over the preset. In Python
+    wrong values raise pydantic's ValidationError; :meth:`from_values`, :meth:`load` and :meth:`updated` raise
+    ``ConfigError`` with one line.
+
+    >>> Config(preset="paper", image={"size": 320}).image
+    Image(size=320, mode='squash', max_side=2048)
+    """
+
+    preset: PresetName = Field(
+        default="default", description="Set of defaults to start from: ours, or the published method's."
+    )
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seed of everything random.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the networks run; `auto` takes a GPU if there is one."
+    )
+    clusters: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto", description="Number of groups, the normal one included; `auto` estimates it."
+    )
+    image: Image = Field(default=Image(), description="How images are brought to size.")
+    backbone: Backbone = Field(default=Backbone(), description="The network that turns an image into feature maps.")
+    features: Features = Field(default=Features(), description="What happens to feature maps first.")
+    normality: Normality = Field(default=Normality(), description="The model of what is normal.")
+    localize: Localize = Field(default=Localize(), description="From features or residuals to anomaly maps.")
+    descriptor: Descriptor = Field(default=Descriptor(), description="One vector per image.")
+    contrast: Contrast = Field(default=Contrast(), description="The contrastive head.")
+    cluster: Cluster = Field(default=Cluster(), description="From descriptors to groups.")
+    output: Output = Field(default=Output(), description="What is written.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or data.get("preset") != "paper":
+            return data
+        merged = dict(data)
+        for name, values in PAPER.items():
+            given = data.get(name, {})
+            if isinstance(given, Mapping):
+                merged[name] = {**values, **given}
+        return merged
+
+    @classmethod
+    def from_preset(cls, name: PresetName = "default") -> Config:
+        """The defaults, or the published method's values."""
+        return cls.from_values({"preset": name})
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], origin: str = "settings") -> Config:
+        """Settings from nested or dotted values, such as ``{"image.size": 320}``.
+
+        Raises:
+            ConfigError: unknown key, wrong type or out of range; one line that names ``origin`` and the key.
+        """
+        from blemish._config_sources import Source, merge
+
+        return merge([Source(origin, values)])
+
+    @classmethod
+    def load(cls, path: str | Path) -> Config:
+        """Settings from a TOML or YAML file; what it does not name has the default of its preset.
+
+        Raises:
+            ConfigError: not readable, not TOML or YAML, or a key or value that does not fit.
+        """
+        from blemish._config_sources import merge, read_file
+
+        return merge([read_file(Path(path))])
+
+    def updated(self, **values: Any) -> Config:
+        """The same settings with some replaced and everything checked again.
+
+        >>> Config().updated(**{"image.size": 320, "seed": 7}).image.size
+        320
+        """
+        from blemish._config_sources import Source, merge
+
+        return merge([Source("settings", self.model_dump()), Source("settings", values)])
+
+    def to_toml(self) -> str:
+        """All settings as TOML; :meth:`load` gives an equal object."""
+        from blemish._config_sources import to_toml
+
+        return to_toml(self)
+
+    def digest(self) -> str:
+        """sha256 of all settings that change a result or a file: equal settings have equal digests.
+
+        The preset's name is left out: its values are what counts.
+        """
+        return self.stage_digest(*(name for name in type(self).model_fields if name != "preset"))
+
+    def stage_digest(self, *names: str) -> str:
+        """sha256 of some sections or top-level settings, for cache keys.
+
+        >>> Config().stage_digest("image") == Config(seed=3).stage_digest("image")
+        True
+        """
+        values = self.model_dump(mode="json")
+        chosen = {name: values[name] for name in names}
+        text = json.dumps(chosen, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,169 @@
+"""Descriptors: one vector per image that says what its anomalous pixels look like.
+
+D = sum over pixels p of softmax(A / tau)_p * (G(p) - mean of G), with A the anomaly map and G the features blurred a
+little (7 x 7, sigma 2). Source: Ardelean & Weyrich, CVPR 2024 workshops, arXiv 2404.12246, section 3.2.
+
+A blur is linear, and so is the sum. Instead of C feature channels the weights are blurred (with the transposed
+blur, in float64), which gives the same numbers for a small part of the work. The mean is subtracted from the weights
+too, so that a constant map gives exactly 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from blemish.errors import ConfigError, InputError
+from blemish.filters import correlate_axis, gaussian_kernel
+
+_MAX_VALUES = 1 << 24
+"""Map values of which a quantile is taken at most; larger samples are thinned evenly."""
+
+
+@torch.no_grad()
+def softmax_descriptor(
+    features: Tensor,
+    maps: Tensor,
+    *,
+    tau: float,
+    blur_size: int = 7,
+    sigma: float = 2.0,
+    centre: bool = True,
+) -> Tensor:
+    """The average of an image's features, weighted towards its most anomalous pixels.
+
+    Args:
+        features: B x C x h x w, floating point, finite; B may be 0.
+        maps: B x h x w, finite; larger means more anomalous.
+        tau: temperature, finite, > 0, in the units of the maps. A small one lets only the highest pixels count
+            (`max_descriptor` is the limit), a large one all of them (`average_descriptor`). See `relative_tau`.
+        blur_size: taps per axis of the blur of the features, odd; 1 means none.
+        sigma: of that blur, in cells; 0 means none.
+        centre: subtract the image's mean feature.
+
+    Returns:
+        Tensor B x C, float32, on the features' device. If centred, a constant map gives exactly 0, as do features
+        that are constant in each channel, up to rounding. Adding a constant to a map changes nothing.
+
+    Raises:
+        ConfigError: if tau or the blur is out of range.
+        InputError: if a shape does not fit or a value is not finite.
+
+    Cost: one pass over the features, in float64.
+
+    >>> maps = torch.tensor([[[0.0, 0.0, 1.0]]])
+    >>> features = torch.tensor([[[[1.0, 2.0, 6.0]]]])
+    >>> softmax_descriptor(features, maps, tau=0.01, blur_size=1)
+    tensor([[3.]])
+    """
+    if not (math.isfinite(tau) and tau > 0):
+        raise ConfigError(f"tau must be a finite number > 0, got {tau}.")
+    _check(features, maps)
+    flat = maps.detach().to(torch.float64).flatten(1)
+    if len(flat):
+        # The largest exponent is 0: nothing overflows, and the sum is at least 1.
+        flat = ((flat - flat.amax(dim=1, keepdim=True)) / tau).exp()
+        flat = flat / flat.sum(dim=1, keepdim=True)
+    return _pool(features, flat.reshape(maps.shape), blur_size, sigma, centre)
+
+
+@torch.no_grad()
+def max_descriptor(
+    features: Tensor, maps: Tensor, *, blur_size: int = 7, sigma: float = 2.0, centre: bool = True
+) -> Tensor:
+    """The features of the single most anomalous pixel: all the weight on the map's largest value.
+
+    Of equal values the first in row order counts. Arguments, result and errors are those of `softmax_descriptor`.
+    """
+    _check(features, maps)
+    weights = torch.zeros(len(maps), maps[0].numel() if len(maps) else 1, dtype=torch.float64, device=maps.device)
+    for row, values in zip(weights, maps, strict=True):
+        row[np.argmax(values.detach().cpu().numpy())] = 1.0  # NumPy's is the first; torch does not promise it
+    return _pool(features, weights.reshape(maps.shape), blur_size, sigma, centre)
+
+
+@torch.no_grad()
+def average_descriptor(features: Tensor, *, blur_size: int = 7, sigma: float = 2.0) -> Tensor:
+    """The plain average of the blurred features: equal weights, no map, not centred (it would be 0), B x C.
+
+    Arguments and errors are those of `softmax_descriptor`.
+
+    >>> average_descriptor(torch.tensor([[[[1.0, 2.0, 6.0]]]]), blur_size=1)
+    tensor([[3.]])
+    """
+    shape = (features.shape[0], *features.shape[2:]) if features.ndim == 4 else (0, 0, 0)
+    maps = torch.zeros(shape, dtype=torch.float64, device=features.device)
+    _check(features, maps)
+    return _pool(features, maps + 1.0 / max(1, shape[1] * shape[2]), blur_size, sigma, centre=False)
+
+
+def relative_tau(
+    maps: Tensor | Sequence[Tensor] | Sequence[npt.NDArray[np.floating]], fraction: float = 0.06, q: float = 0.99
+) -> float:
+    """A temperature that follows the scale of the set's maps: `fraction` of the q-quantile of their values.
+
+    Scaling all maps scales tau, so that the descriptors stay the same. The published tau is 0.002, for one scale.
+
+    Args:
+        maps: the set's maps or a sample of them, h x w each; sizes may differ. Of more than 2^24 values every n-th is
+            looked at.
+        fraction: finite, > 0.
+        q: in [0, 1].
+
+    Returns:
+        tau > 0. Where the quantile is not positive the largest value takes its place; where that is not positive
+        either (nothing is anomalous anywhere) the answer is 1.
+
+    Raises:
+        ConfigError: if fraction or q is out of range.
+        InputError: if there is no map, or a value is NaN or infinite.
+
+    >>> round(relative_tau([np.linspace(0.0, 1.0, 101).reshape(1, 101)]), 6)
+    0.0594
+    """
+    if not (math.isfinite(fraction) and fraction > 0) or not 0 <= q <= 1:
+        raise ConfigError(f"relative_tau needs fraction > 0 and q from 0 to 1, got {fraction} and {q}.")
+    parts = [np.asarray(one.detach().cpu() if isinstance(one, Tensor) else one).ravel() for one in maps]
+    total = sum(part.size for part in parts)
+    if not total:
+        raise InputError("relative_tau needs at least one map with values.")
+    values = np.concatenate(parts)[:: -(-total // _MAX_VALUES)].astype(np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("The anomaly maps hold NaN or infinite values.")
+    for scale in (float(np.quantile(values, q)), float(values.max())):
+        if fraction * scale > 0:
+            return fraction * scale
+    return 1.0
+
+
+def _pool(features: Tensor, weights: Tensor, blur_size: int, sigma: float, centre: bool) -> Tensor:
+    """Sum of weights * blurred features for each image; centring moves from the features to the weights."""
+    if blur_size < 1 or blur_size % 2 == 0 or not (math.isfinite(sigma) and sigma >= 0):
+        raise ConfigError(f"The blur needs an odd size >= 1 and a sigma >= 0, got {blur_size} and {sigma}.")
+    images, channels, height, width = features.shape
+    device = features.device
+    kernel = gaussian_kernel(blur_size, sigma)
+    down = correlate_axis(torch.eye(height, dtype=torch.float64), kernel, 0).to(device)
+    across = correlate_axis(torch.eye(width, dtype=torch.float64), kernel, 0).to(device)
+    if centre:
+        weights = weights - 1.0 / (height * width)
+    out = torch.empty((images, channels), dtype=torch.float32, device=device)
+    for index in range(images):  # one by one: a batch gives the same bits as its images alone
+        spread = down.T @ weights[index].to(device, torch.float64) @ across
+        out[index] = features[index].detach().to(torch.float64).flatten(1) @ spread.flatten()
+    return out
+
+
+def _check(features: Tensor, maps: Tensor) -> None:
+    if features.ndim != 4 or 0 in features.shape[1:] or not features.is_floating_point():
+        raise InputError(f"A descriptor needs floating point features (B, C, h, w), got {tuple(features.shape)}.")
+    wanted = (features.shape[0], *features.shape[2:])
+    if maps.shape != wanted:
+        raise InputError(f"The maps must have shape {wanted}, as the features have; got {tuple(maps.shape)}.")
+    if not bool(torch.isfinite(maps).all()) or not bool(torch.isfinite(features).all()):
+        raise InputError("The features or the maps hold NaN or infinite values.")
