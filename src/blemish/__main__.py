@@ -1,0 +1,7 @@
+"""``python -m blemish``."""
+
+from __future__ import annotations
+
+from blemish.cli import main
+
+main()
