@@ -98,8 +98,8 @@ def _settings(config_file: Path | None, assignments: list[str] | None, **flags: 
 
 
 def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
-    from blemish.outputs import write_outputs
     from blemish._outdir import prepare_output
+    from blemish.outputs import write_outputs
     from blemish.pipeline import run_source
     from blemish.report import write_report
     from blemish.source import ImageSource
@@ -214,7 +214,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 

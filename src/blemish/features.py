@@ -40,7 +40,9 @@ class Extractor:
         if missing:
             from blemish.errors import ConfigError
 
-            raise ConfigError(f"backbone {backbone.name} has no map of stride {missing[0]}: choose from {backbone.strides}")
+            raise ConfigError(
+                f"backbone {backbone.name} has no map of stride {missing[0]}: choose from {backbone.strides}"
+            )
         self.backbone, self.config, self.strides = backbone, config, chosen
         self.grid = 8 if 8 in chosen else chosen[0]
 

@@ -104,7 +104,9 @@ def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int],
     return Normality(config, fitted.scale, fitted.neighbours, fitted.vae, fitted.pca, border, tau)
 
 
-def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, NeighbourModel | VAE | tuple[Tensor, Tensor]]:
+def _model(
+    features: Sequence[tuple[int, Tensor]], config: Config
+) -> dict[str, NeighbourModel | VAE | tuple[Tensor, Tensor]]:
     n, method = config.normality, config.localize.method
     generator = seeded_generator(config.seed)
     pool = config.features.pool

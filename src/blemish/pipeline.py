@@ -84,7 +84,10 @@ def run_source(open_source: Any, config: Config, progress: Progress | None = Non
     device = _device(config.device)
     extractor = Extractor(load_backbone(config.backbone.name, device), config)
 
-    with _timed(timings, "normality"), show.stage("Learning what is normal", n_sample := _sample_size(n, config)) as bar:
+    with (
+        _timed(timings, "normality"),
+        show.stage("Learning what is normal", n_sample := _sample_size(n, config)) as bar,
+    ):
         chosen = np.sort(np.random.default_rng(config.seed).choice(n, n_sample, replace=False))
         sample = []
         for index, raw in extractor.stream(source, chosen.tolist()):

@@ -248,7 +248,8 @@ def _field(rng: np.random.Generator, size: int, across: float, along: float | No
 
 def _turned(rng: np.random.Generator, size: int, degrees: float) -> tuple[Array, Array, float]:
     """Pixel coordinates x, y of a product that lies askew by a random small angle, shifted at random; and that
-    angle."""
+    angle.
+    """
     angle = float(np.deg2rad(rng.normal(0, degrees)))
     y, x = np.indices((size, size)).astype(np.float64)
     dx, dy = rng.uniform(0, 1000, 2)
@@ -291,7 +292,8 @@ def _curve(rng: np.random.Generator, size: int, length: float, bend: float) -> A
 
 def _distance(points: Array, size: int, reach: float) -> tuple[Array, Array]:
     """Distance of every pixel to a curve, up to ``reach``, and how far along the curve (0 to 1) the nearest point
-    is."""
+    is.
+    """
     distance, place = np.full((size, size), float(reach)), np.zeros((size, size))
     radius = int(np.ceil(reach))
     for i, (row, column) in enumerate(points):
