@@ -59,8 +59,7 @@ def load_backbone(name: str = "embedded", device: str = "cpu") -> Backbone:
 
     Raises ConfigError for a name that none of the kinds above fits, WeightsError if weights are missing, truncated
     or altered, and
-    MissingDependencyError if timm is asked for and absent. The embedded one loads in about 20 ms once torch is
-    imported.
+    MissingDependencyError if timm is asked for and absent.
 
     >>> import torch
     >>> backbone = load_backbone("random:0")

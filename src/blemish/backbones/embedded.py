@@ -40,8 +40,8 @@ class EmbeddedBackbone:
         """Map rgb, B x 3 x H x W (or B x 1 x H x W, repeated) in [0, 1], to {stride: B x C x ceil(H/stride) x
         ceil(W/stride)}, >= 0.
 
-        Sides from 16 to 8 000 px, any aspect ratio. InputError for anything else. About 25 ms for a 512 x 512
-        picture on two cores, and at most 0.4 kB of memory per pixel.
+        Sides from 16 to 8 000 px, any aspect ratio. InputError for anything else. About 50 ms for a 512 x 512
+        picture on two cores.
         """
         check_input(rgb)
         height, width = rgb.shape[2:]
