@@ -195,7 +195,7 @@ def demo(
 
         config = _settings(None, None, seed=seed)
         result_dir = out / "results"
-        make_demo(out / "images", seed=seed, n_images=images)
+        make_demo(out, seed=seed, n_images=images)
         _summary(_work(out / "images", result_dir, config, quiet), result_dir)
 
 

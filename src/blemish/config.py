@@ -24,6 +24,7 @@ PAPER: dict[str, dict[str, Any]] = {
     "normality": {"model": "vae"},
     "localize": {"method": "bal", "border": 5, "calibrate_border": False, "score_quantile": 1.0},
     "descriptor": {"tau": 0.002, "normalise": False},
+    "contrast": {"enabled": True},
     "cluster": {"split_normal": False},
 }
 """Where the published method differs from our defaults (docs/method.md says why we differ)."""
@@ -179,7 +180,7 @@ class Descriptor(Section):
         default=None, description="Temperature of the softmax in units of the map; `none` = from `tau_fraction`."
     )
     tau_fraction: float = Field(
-        default=0.06,
+        default=0.15,
         gt=0,
         description="Temperature as a share of the 99th percentile of all maps, where `tau` is `none`.",
     )
@@ -193,7 +194,7 @@ class Descriptor(Section):
 class Contrast(Section):
     """The contrastive head."""
 
-    enabled: bool = Field(default=True, description="Train a head on the features before the final descriptors.")
+    enabled: bool = Field(default=False, description="Train a head on the features before the final descriptors.")
     hidden: int = Field(default=256, ge=1, description="Width of the hidden layer.")
     dim: int = Field(default=32, ge=1, description="Width of the output.")
     lr: float = Field(default=5e-4, gt=0, le=1, description="Learning rate.")
@@ -217,7 +218,7 @@ class Cluster(Section):
         default="ward", description="Ward linkage, k-means, spectral clustering, or Gaussian mixture."
     )
     max_clusters: int = Field(default=12, ge=1, description="Most groups that `clusters = auto` considers.")
-    split_normal: bool = Field(default=True, description="Set the clearly normal images aside before clustering.")
+    split_normal: bool = Field(default=False, description="Set the clearly normal images aside before clustering.")
 
 
 class Output(Section):

@@ -159,7 +159,8 @@ def train_head(
                 draw(near, low, n_close),
                 draw(far.tolist(), high, n_counter),
             ]
-            loss = margin_loss(*head(torch.cat(parts)).split([len(part) for part in parts]), margin=margin)
+            same_pos, same_neg, close_pos, close_neg, counter = head(torch.cat(parts)).split([len(p) for p in parts])
+            loss = margin_loss(same_pos, same_neg, close_pos, close_neg, counter, margin)
             if loss.requires_grad:
                 optimiser.zero_grad()
                 loss.backward()

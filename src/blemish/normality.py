@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -104,9 +105,7 @@ def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int],
     return Normality(config, fitted.scale, fitted.neighbours, fitted.vae, fitted.pca, border, tau)
 
 
-def _model(
-    features: Sequence[tuple[int, Tensor]], config: Config
-) -> dict[str, NeighbourModel | VAE | tuple[Tensor, Tensor]]:
+def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, Any]:
     n, method = config.normality, config.localize.method
     generator = seeded_generator(config.seed)
     pool = config.features.pool

@@ -117,7 +117,7 @@ def draw_overlay(
     from PIL import Image as PilImage
     from PIL import ImageDraw
 
-    height, width = fit_within(*image.shape[:2], longest)
+    height, width = fit_within(image.shape[0], image.shape[1], longest)
     picture = PilImage.fromarray(to_bytes(resize(image, height, width)))
     if colour is None:
         return picture

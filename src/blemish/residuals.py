@@ -347,7 +347,7 @@ def _train(
             noise = torch.randn(len(x), latent, generator=generator).to(device)
             optimiser.zero_grad(set_to_none=True)
             reconstruction, mu, log_sigma = model(x, noise)
-            vae_loss(x, reconstruction, mu, log_sigma, kl_weight).backward()  # type: ignore[no-untyped-call]
+            vae_loss(x, reconstruction, mu, log_sigma, kl_weight).backward()
             optimiser.step()
             if progress is not None:
                 progress(step + 1)

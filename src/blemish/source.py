@@ -106,7 +106,8 @@ def _as_rgb(values: npt.NDArray[np.generic], index: int) -> FloatArray:
         raise InputError(f"array {index} has shape {values.shape}: give H x W, or H x W x 1, 3 or 4")
     values = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[:, :, :3]
     if values.dtype.kind in "ui":
-        scaled = values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
+        white = float(2 ** (8 * values.dtype.itemsize) - 1)
+        scaled = (values.astype(np.float64) / white).astype(np.float32)
     else:
         scaled = values.astype(np.float32)
     if not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1:

@@ -446,7 +446,7 @@ def _thread(surface: _Surface, rng: np.random.Generator, scale: float) -> None:
     surface.shadow *= 1 - 0.45 * fallen * (1 - body)
     twist = 1 + 0.08 * np.sin(place * len(points) * 1.3 + distance)
     surface.height = surface.height * (1 - body) + body * 1.5 * width * 0.5 * np.sqrt(1 - 0.95 * across**2)
-    surface.blend(body, np.array([0.90, 0.88, 0.82]) * rng.uniform(0.9, 1.05))
+    surface.blend(body, (np.array([0.90, 0.88, 0.82]) * rng.uniform(0.9, 1.05)).tolist())
     surface.albedo *= (1 + (twist - 1) * body)[..., None]
     surface.mask |= body > 0.4
 

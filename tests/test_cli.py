@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+FAST = ["--size", "64", "--set", "normality.sample_images=8", "--quiet"]
+
+
+def blemish(*args: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "blemish", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def images(folder: Path, count: int, same: bool = False) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        pixels = np.random.default_rng(0 if same else i).integers(60, 120, (64, 80), dtype=np.uint8)
+        if i % 3 == 1 and not same:
+            pixels[20:40, 20:44] = 250
+        Image.fromarray(pixels).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom blemish.cli import app\n"
+        "r = CliRunner().invoke(app, ['--help'])\nassert r.exit_code == 0 and 'demo' in r.output, r.output\n"
+        "bad = {'torch','numba','sklearn','pydantic','plotly','numpy'} & set(sys.modules)\nassert not bad, bad"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_twice_gives_equal_files(tmp_path: Path) -> None:
+    folder = images(tmp_path / "in", 7)
+    for out in ("a", "b"):
+        done = blemish("run", folder, "--out", tmp_path / out, "--clusters", 3, *FAST)
+        assert done.returncode == 0, done.stderr
+        assert "7 images" in done.stdout
+    for name in ("images.csv", "descriptors.npy", *(f"maps/{p.name}" for p in (tmp_path / "a/maps").iterdir())):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert len(list((tmp_path / "a/maps").iterdir())) == 7
+    assert json.loads((tmp_path / "a/run.json").read_text())["settings"]["clusters"] == 3
+    assert "<html" in (tmp_path / "a/report.html").read_text()
+
+
+def test_unreadable_file_is_named_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    folder = images(tmp_path / "in", 4)
+    (folder / "broken.png").write_bytes(b"x")
+    done = blemish("run", folder, "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 3
+    assert "broken.png" in done.stderr
+    assert (tmp_path / "out/run.json").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_images(tmp_path: Path, count: int) -> None:
+    done = blemish("run", images(tmp_path / "in", count), "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 0, done.stderr
+
+
+def one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    one_line(blemish("run", tmp_path / "empty", "--out", tmp_path / "o1", *FAST), "empty")
+    folder = images(tmp_path / "in", 3, same=True)
+    one_line(blemish("run", folder, "--out", tmp_path / "o2", "--clusters", 9, *FAST), "clusters is 9")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    one_line(blemish("run", folder, "--out", foreign, *FAST), "foreign")
+    assert (foreign / "thesis.txt").read_text() == "mine"
+    (tmp_path / "c.toml").write_text("[image]\nsizee = 3\n")
+    one_line(blemish("run", folder, "--out", tmp_path / "o3", "--config", tmp_path / "c.toml"), "sizee", "size")
+
+
+def test_identical_images_are_normal(tmp_path: Path) -> None:
+    done = blemish("run", images(tmp_path / "in", 4, same=True), "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 0, done.stderr
+    assert "0 anomalous" in done.stdout
+
+
+def test_flag_wins_over_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.toml").write_text("seed = 1\nclusters = 2\n[image]\nsize = 96\n")
+    monkeypatch.setenv("BLEMISH_SEED", "2")
+    done = blemish("config", "--config", tmp_path / "c.toml", "--set", "clusters=5")
+    assert done.returncode == 0, done.stderr
+    assert "seed = 2" in done.stdout
+    assert "clusters = 5" in done.stdout
+    assert "size = 96" in done.stdout

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+
+from blemish import BlindAnomalyClustering, Config, run
+from blemish.datasets import load_dataset
+from blemish.errors import ConfigError, InputError
+from blemish.synth import make_demo
+
+FAST = {"image.size": 96, "normality.sample_images": 16, "normality.vae_steps": 20, "contrast.epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("set")
+    make_demo(root, n_images=18, size=128, seed=1)
+    return root
+
+
+def config(**values: object) -> Config:
+    return Config.from_values(FAST | {key.replace("__", "."): value for key, value in values.items()})
+
+
+def test_defects_score_higher_and_the_run_is_complete(folder: Path) -> None:
+    result = run(folder / "images", config(image__size=128))
+    truth = load_dataset(folder / "truth" / "labels.csv")
+    names = {path.name: label for path, label in zip(truth.paths, truth.labels, strict=True)}
+    defect = [names[Path(path).name] not in ("good", "normal") for path in result.paths]
+    assert roc_auc_score(defect, result.scores) > 0.75
+    assert len(result.maps) == len(result.labels) == len(result.paths) == 18
+    assert all(np.isfinite(one).all() and one.min() >= 0 for one in result.maps)
+    assert set(result.labels.tolist()) == set(range(result.n_clusters))
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_twice_the_same_bits(folder: Path, head: bool) -> None:
+    first, second = (run(folder / "images", config(clusters=4, contrast__enabled=head)) for _ in range(2))
+    assert first.scores.tobytes() == second.scores.tobytes()
+    assert first.descriptors.tobytes() == second.descriptors.tobytes()
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first.maps, second.maps, strict=True))
+    np.testing.assert_array_equal(first.labels, second.labels)
+
+
+@pytest.mark.parametrize("method", ["bal", "fca", "l1", "l2"])
+@pytest.mark.parametrize("model", ["vae", "pca"])
+def test_every_way_to_a_map_runs(folder: Path, method: str, model: str) -> None:
+    images = sorted((folder / "images").iterdir())[:6]
+    result = run(images, config(localize__method=method, normality__model=model, contrast__enabled=False))
+    assert all(np.isfinite(one).all() for one in result.maps)
+    assert result.scores.max() > 0
+
+
+@pytest.mark.parametrize("method", ["ward", "kmeans", "spectral", "gmm"])
+def test_every_clustering_gives_the_number_asked_for(folder: Path, method: str) -> None:
+    result = run(folder / "images", config(clusters=3, cluster__method=method, cluster__split_normal=False))
+    assert result.n_clusters == 3
+
+
+def test_paper_preset_runs_and_squashes(folder: Path) -> None:
+    images = sorted((folder / "images").iterdir())[:4]
+    result = run(images, Config.from_values(FAST | {"preset": "paper", "clusters": 2}))
+    assert [one.shape for one in result.maps] == [(12, 12)] * 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_handful_of_images(count: int) -> None:
+    images = [np.random.default_rng(i).random((64, 96, 3)).astype(np.float32) for i in range(count)]
+    result = run(images, config())
+    assert len(result.labels) == count
+    assert np.isfinite(result.scores).all()
+    assert np.isfinite(result.descriptors).all()
+    assert result.maps[0].shape[0] < result.maps[0].shape[1]
+
+
+def test_identical_images_are_all_normal() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    result = run([image] * 5, config())
+    assert not result.is_anomalous.any()
+    assert result.labels.tolist() == [0] * 5
+    assert result.normal_label == 0
+
+
+def test_constant_images_have_zero_maps() -> None:
+    result = run([np.full((64, 64), 90, np.uint8)] * 3, config())
+    assert all((one == 0).all() for one in result.maps)
+
+
+def test_an_unreadable_file_is_skipped_and_named(folder: Path, tmp_path: Path) -> None:
+    for path in sorted((folder / "images").iterdir())[:3]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    result = run(tmp_path, config())
+    assert [one.path for one in result.skipped] == ["broken.png"]
+    assert len(result.paths) == 3
+
+
+def test_bad_input_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        run(tmp_path, config())
+    (tmp_path / "a.png").write_bytes(b"no")
+    with pytest.raises(InputError, match="no readable image"):
+        run(tmp_path, config())
+    with pytest.raises(ConfigError, match="there are 2 images"):
+        run([np.zeros((64, 64))] * 2, config(clusters=3))
+    with pytest.raises(ConfigError, match="needs normality"):
+        run([np.zeros((64, 64))] * 2, config(localize__method="bal"))
+    with pytest.raises(InputError, match="array 0"):
+        run([np.zeros((4, 4, 7))], config())
+
+
+def test_estimator_manners(folder: Path) -> None:
+    estimator = BlindAnomalyClustering(3, settings=FAST)
+    assert clone(estimator).get_params() == estimator.get_params()
+    labels = estimator.set_params(random_state=1).fit_predict(folder / "images")
+    assert len(labels) == len(estimator.scores_) == 18
+    assert estimator.n_clusters_ <= 3
+    again = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(again.labels_, labels)
