@@ -201,7 +201,6 @@ def test_vectors_give_what_whole_images_give() -> None:
     sampled = train_vae(reservoir.vectors(), batch=800, **settings)  # type: ignore[arg-type]
     whole = train_vae_images(images, images_per_batch=2, **settings)  # type: ignore[arg-type]
     first, second = (residual_l2(vae_residual(model, held_out)).numpy() for model in (sampled, whole))
-    print("CORR", np.corrcoef(first.ravel(), second.ravel())[0, 1], first.mean(), second.mean())
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.95
     assert first.mean() == pytest.approx(second.mean(), rel=0.1)
 
