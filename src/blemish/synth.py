@@ -224,7 +224,7 @@ def _photograph(surface: _Surface, rng: np.random.Generator) -> npt.NDArray[np.f
     light = np.clip(0.25 + 0.75 * facing, 0.05, 1.7) * lamp * surface.shadow
     image = surface.albedo * light[..., None]
     image += rng.normal(0, 0.008, image.shape) + rng.normal(0, 0.004, (*light.shape, 1))
-    return np.clip(image, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(image, 0, 1), dtype=np.float32)
 
 
 # ---- noise and shapes
@@ -247,9 +247,7 @@ def _field(rng: np.random.Generator, size: int, across: float, along: float | No
 
 
 def _turned(rng: np.random.Generator, size: int, degrees: float) -> tuple[Array, Array, float]:
-    """Pixel coordinates x, y of a product that lies askew by a random small angle, shifted at random; and that
-    angle.
-    """
+    """Pixel coordinates x, y of a product that lies a little askew, shifted at random; and the angle in radians."""
     angle = float(np.deg2rad(rng.normal(0, degrees)))
     y, x = np.indices((size, size)).astype(np.float64)
     dx, dy = rng.uniform(0, 1000, 2)
@@ -276,7 +274,7 @@ def _inside(rng: np.random.Generator, size: int, radius: float, rough: float) ->
     rim = np.ones_like(theta)
     for k in range(2, 9):
         rim += rough * rng.normal() / k * np.cos(k * theta + rng.uniform(0, 2 * np.pi))
-    return radius * np.clip(rim, 0.35, 2) - np.hypot(u, v)
+    return np.asarray(radius * np.clip(rim, 0.35, 2) - np.hypot(u, v))
 
 
 def _curve(rng: np.random.Generator, size: int, length: float, bend: float) -> Array:
@@ -291,9 +289,7 @@ def _curve(rng: np.random.Generator, size: int, length: float, bend: float) -> A
 
 
 def _distance(points: Array, size: int, reach: float) -> tuple[Array, Array]:
-    """Distance of every pixel to a curve, up to ``reach``, and how far along the curve (0 to 1) the nearest point
-    is.
-    """
+    """Distance of every pixel to a curve, up to ``reach``, and where on it (0 to 1) the nearest point lies."""
     distance, place = np.full((size, size), float(reach)), np.zeros((size, size))
     radius = int(np.ceil(reach))
     for i, (row, column) in enumerate(points):
@@ -319,7 +315,7 @@ def _tinted(base: Sequence[float], *factors: Array) -> Array:
     product = factors[0]
     for factor in factors[1:]:
         product = product * factor
-    return np.clip(product[..., None] * np.asarray(base), 0, 1)
+    return np.asarray(np.clip(product[..., None] * np.asarray(base), 0, 1))
 
 
 def _weave(rng: np.random.Generator, size: int) -> tuple[Array, Array]:
