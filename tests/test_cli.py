@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import csv
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import normalized_mutual_info_score
 
 FAST = ["--size", "64", "--set", "normality.sample_images=8", "--quiet"]
 
@@ -100,3 +104,26 @@ def test_flag_wins_over_environment_and_file(tmp_path: Path, monkeypatch: pytest
     assert "seed = 2" in done.stdout
     assert "clusters = 5" in done.stdout
     assert "size = 96" in done.stdout
+
+
+def test_demo_says_how_well_it_agrees_with_what_was_drawn(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "blemish", "demo", "--out", str(tmp_path / "d"), "--images", "8", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "BLEMISH_SIZE": "64", "BLEMISH_NORMALITY__SAMPLE_IMAGES": "4"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "8 images" in done.stdout
+    stated = re.search(r"NMI ([01]\.\d{3}), (\d) groups drawn", done.stdout)
+    assert stated is not None, done.stdout
+    with (tmp_path / "d/truth/labels.csv").open() as handle:
+        truth = {Path(row["path"]).name: row["label"] for row in csv.DictReader(handle)}
+    with (tmp_path / "d/results/images.csv").open() as handle:
+        found = {Path(row["path"]).name: row["cluster"] for row in csv.DictReader(handle)}
+    assert truth.keys() == found.keys()
+    names = sorted(truth)
+    expected = normalized_mutual_info_score([truth[n] for n in names], [found[n] for n in names])
+    assert float(stated[1]) == pytest.approx(expected, abs=6e-4)
+    assert int(stated[2]) == len(set(truth.values()))
