@@ -11,8 +11,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 from blemish import metrics
 from blemish._config_sources import parse_value
 from blemish.config import Config
@@ -27,8 +25,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     data = load_dataset(args.folder)
-    truth = np.unique(data.labels, return_inverse=True)[1]
-    normal = np.array([label in ("good", "free", "normal", "ok", "healthy") for label in data.labels])
     values = {key: parse_value(value) for key, value in (text.split("=", 1) for text in args.settings)}
     for seed in range(args.seeds):
         start = time.perf_counter()
@@ -38,10 +34,8 @@ def main() -> None:
             "set": args.folder.name,
             "seed": seed,
             "settings": args.settings,
-            "nmi": metrics.nmi(truth, result.labels),
-            "ari": metrics.ari(truth, result.labels),
-            "f1": metrics.matched_f1(truth, result.labels),
-            "image_auroc": metrics.image_auroc(result.scores, ~normal),
+            **metrics.clustering_scores(data.labels, result.labels),
+            "image_auroc": metrics.image_auroc(result.scores, data.is_anomalous),
             "share_anomalous": float(result.is_anomalous.mean()),
             "groups": result.n_clusters,
             "seconds": time.perf_counter() - start,

@@ -21,7 +21,8 @@ from blemish.fca import fca_map
 from blemish.filters import unit_range
 from blemish.images import find_images, load
 from blemish.metrics import pixel_auroc
-from blemish.residuals import VAE, VectorReservoir, residual_l2, train_vae, train_vae_images, vae_residual
+from blemish.residuals import VAE, residual_l2, train_vae, train_vae_images, vae_residual
+from blemish.sampling import VectorReservoir
 from blemish.synth import DEMO_DEFECTS, render
 
 Maps = dict[str, np.ndarray]

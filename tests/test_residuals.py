@@ -9,17 +9,16 @@ from blemish.errors import ConfigError, InputError, WeightsError
 from blemish.filters import gaussian_blur, unit_range
 from blemish.residuals import (
     VAE,
-    VectorReservoir,
     kl_loss,
     reconstruction_loss,
     residual_l1,
     residual_l2,
-    sample_vectors,
     train_vae,
     train_vae_images,
     vae_loss,
     vae_residual,
 )
+from blemish.sampling import VectorReservoir, sample_vectors
 from helpers.reference_method import kl_loop, mse_loop, vae_decode, vae_encode, vae_residual_loop
 
 

@@ -90,8 +90,7 @@ def _settings(config_file: Path | None, assignments: list[str] | None, **flags: 
 
 
 def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
-    from blemish._outdir import prepare_output
-    from blemish.outputs import write_outputs
+    from blemish.outputs import prepare_output, write_outputs
     from blemish.pipeline import run_source
     from blemish.report import write_report
     from blemish.source import ImageSource
@@ -107,16 +106,14 @@ def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
     result = run_source(open_source, config, bars)
     start = time.perf_counter()
     with bars.stage("Writing results", len(result.paths)) as bar:
-        shown = 0
-
-        def told(done: int, _total: int) -> None:
-            nonlocal shown
-            bar.advance(done - shown)
-            shown = done
-
         load = opened[0].full
         write_outputs(
-            result, out, maps=config.output.maps, overlays=config.output.overlays, load_image=load, progress=told
+            result,
+            out,
+            maps=config.output.maps,
+            overlays=config.output.overlays,
+            load_image=load,
+            progress=lambda _done, _total: bar.advance(),
         )
         if config.output.report:
             write_report(result, out, load)

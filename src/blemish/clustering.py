@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import ConfigError
+from blemish.results import FloatArray, IntArray
 
 Method = Literal["ward", "kmeans", "spectral", "gmm"]
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 MIN_SILHOUETTE = 0.05
 """Below this mean silhouette no cut of the tree is better than one group."""
@@ -43,12 +43,12 @@ def cluster(descriptors: FloatArray, n_clusters: int, *, method: Method = "ward"
     n = len(descriptors)
     if not 1 <= n_clusters <= n:
         raise ConfigError(f"clusters is {n_clusters} but there are {n} images: choose 1 to {n}, or auto")
-    distinct = len(np.unique(descriptors, axis=0))
-    k = min(n_clusters, distinct)
+    distinct, member_of = np.unique(descriptors, axis=0, return_inverse=True)
+    k = min(n_clusters, len(distinct))
     if k == 1:
         return np.zeros(n, np.int64)
-    if k == distinct:
-        return by_size(np.unique(descriptors, axis=0, return_inverse=True)[1].ravel())
+    if k == len(distinct):
+        return by_size(member_of.ravel())
     return by_size(_labels(descriptors.astype(np.float64), k, method, seed))
 
 
@@ -66,8 +66,6 @@ def _labels(rows: npt.NDArray[np.float64], k: int, method: Method, seed: int) ->
 
         near = min(10, len(rows) - 1)
         model = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, random_state=seed)
-        import warnings
-
         with warnings.catch_warnings():
             # a disconnected neighbour graph is a fact about the data here, not a mistake of the user
             warnings.simplefilter("ignore", UserWarning)
@@ -106,8 +104,9 @@ def estimate_clusters(descriptors: FloatArray, *, max_clusters: int = 12) -> int
     from sklearn.metrics import silhouette_score
 
     rows = descriptors.astype(np.float64)
-    if len(rows) < 3 or len(np.unique(descriptors, axis=0)) < 3:
-        return min(len(np.unique(descriptors, axis=0)), len(rows), max_clusters)
+    distinct = len(np.unique(descriptors, axis=0))
+    if distinct < 3:
+        return min(distinct, max_clusters)
     tree, best, chosen = linkage(rows, "ward"), MIN_SILHOUETTE, 1
     for k in range(2, min(max_clusters, len(rows) - 1) + 1):
         labels = fcluster(tree, k, "maxclust")

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from blemish.errors import InputError
-from blemish.residuals import seeded_generator, seeded_linear
-
-FloatArray = npt.NDArray[np.float32]
+from blemish.residuals import seeded_linear
+from blemish.results import FloatArray
+from blemish.sampling import seeded_generator
 
 
 def label_free_threshold(descriptors: FloatArray, maxima: FloatArray, n_clusters: int, seed: int = 0) -> float:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from blemish.backbones import Backbone
 from blemish.config import Config
+from blemish.errors import ConfigError
 from blemish.filters import pad_reflect, unit_range
 from blemish.source import ImageSource
 
@@ -38,8 +39,6 @@ class Extractor:
         chosen = chosen or backbone.strides[:1]
         missing = [stride for stride in chosen if stride not in backbone.strides]
         if missing:
-            from blemish.errors import ConfigError
-
             raise ConfigError(
                 f"backbone {backbone.name} has no map of stride {missing[0]}: choose from {backbone.strides}"
             )

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from blemish.errors import InputError
-
-FloatArray = npt.NDArray[np.float32]
+from blemish.results import FloatArray
 
 BORDER_DEPTH = 4
 """Cells from the edge whose typical level is compared with the interior's."""

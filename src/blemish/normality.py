@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,9 +17,9 @@ from blemish.fca import fca_map
 from blemish.features import ChannelScale, fit_scale, pooled, scaled
 from blemish.filters import gaussian_blur
 from blemish.localize import BorderCalibration, NeighbourModel, fit_border, pca_residual
-from blemish.residuals import VAE, residual_l1, residual_l2, sample_vectors, seeded_generator, train_vae, vae_residual
-
-FloatArray = npt.NDArray[np.float32]
+from blemish.residuals import VAE, residual_l1, residual_l2, train_vae, vae_residual
+from blemish.results import FloatArray
+from blemish.sampling import sample_vectors, seeded_generator
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Normality:
         """Scaled features, C x h x w."""
         return scaled(raw, self.scale, self.config.features.scaling)
 
-    def anomaly_map(self, features: Tensor, owner: int | None = None, *, calibrated: bool = True) -> FloatArray:
+    def anomaly_map(self, features: Tensor, owner: int | None = None) -> FloatArray:
         """Anomaly map h x w >= 0 of scaled features; ``owner`` is the image's index in the set it was fitted on."""
         local = self.config.localize
         if local.method == "neighbours":
@@ -62,7 +61,7 @@ class Normality:
             norm = residual_l1 if local.method == "l1" else residual_l2
             values = norm(self._residual(features)[None])[0]
         out = values.numpy().astype(np.float32)
-        if calibrated and self.border is not None:
+        if self.border is not None:
             out = self.border.apply(out)
         return _without_border(out, local.border)
 
@@ -70,9 +69,8 @@ class Normality:
         pooled_features = pooled(features, self.config.features.pool)
         if self.vae is not None:
             return vae_residual(self.vae, pooled_features[None])[0]
-        if self.pca is not None:
-            return pca_residual(pooled_features, *self.pca)
-        raise ConfigError(f"localize.method {self.config.localize.method} needs normality.model vae or pca")
+        assert self.pca is not None  # fit_normality refuses the methods that need a model and have none
+        return pca_residual(pooled_features, *self.pca)
 
     def descriptor(self, features: Tensor, values: FloatArray) -> FloatArray:
         """One vector, C: features averaged where the map is high, minus their mean."""
@@ -97,12 +95,12 @@ def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int],
     scaling = config.features.scaling
     fitted = Normality(config, fit_scale([one for _, one in sample], channels, scaling))
     features = [(index, fitted.features(raw)) for index, raw in sample]
-    fitted = Normality(config, fitted.scale, **_model(features, config))
+    fitted = replace(fitted, **_model(features, config))
     maps = [fitted.anomaly_map(one, index) for index, one in features]
     border = fit_border(maps) if config.localize.calibrate_border else None
     maps = [border.apply(one) for one in maps] if border else maps
     tau = config.descriptor.tau or relative_tau(maps, config.descriptor.tau_fraction)
-    return Normality(config, fitted.scale, fitted.neighbours, fitted.vae, fitted.pca, border, tau)
+    return replace(fitted, border=border, tau=tau)
 
 
 def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, Any]:
@@ -114,8 +112,8 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
         return {"neighbours": NeighbourModel(torch.stack(rows), tuple(index for index, _ in features), n.quantile)}
     if method == "fca":
         return {}
-    per_image = max(n.sample_vectors, 1)
-    vectors = torch.cat([sample_vectors(pooled(one, pool), per_image * 8, generator) for _, one in features])
+    # a density estimate needs more vectors than a bank that every cell is compared with
+    vectors = torch.cat([sample_vectors(pooled(one, pool), 8 * n.sample_vectors, generator) for _, one in features])
     if n.model == "vae":
         vae = train_vae(
             vectors,
@@ -138,9 +136,8 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
 
 def _exactly(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """``count`` vectors of a map, count x C; a smaller map repeats some, so that all images have equally many."""
-    cells = features.flatten(1).T
-    picks = torch.randperm(len(cells), generator=generator)
-    return cells[picks.repeat(-(-count // len(cells)))[:count]]
+    vectors = sample_vectors(features, count, generator)
+    return vectors[torch.arange(count) % len(vectors)]
 
 
 def _without_border(values: FloatArray, border: int) -> FloatArray:

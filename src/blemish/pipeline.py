@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ class Advancing(Protocol):
 
 
 class Progress(Protocol):
-    """Where the run says how far it is; :mod:`blemish.progress` has one for terminals."""
+    """Where the run says how far it is; the command line has one for terminals."""
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
         """A long stage of ``total`` items."""
@@ -66,17 +66,20 @@ def run(
     return run_source(lambda cfg: ImageSource(images, cfg.image, exclude=exclude), config or Config(), progress)
 
 
-def run_source(open_source: Any, config: Config, progress: Progress | None = None) -> Result:
-    """As :func:`run`, with ``open_source(config) -> ImageSource``, so that a caller can keep the source."""
+def run_source(
+    open_source: Callable[[Config], ImageSource], config: Config, progress: Progress | None = None
+) -> Result:
+    """As :func:`run`, with a way to open the images, so that a caller can keep the source."""
     import torch
 
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
     from blemish.normality import fit_normality
+    from blemish.refine import PixelSample, refine_descriptors
 
     show, timings = progress or _Silent(), dict[str, float]()
     with _timed(timings, "read"), show.stage("Checking images", 1) as bar:
-        source: ImageSource = open_source(config)
+        source = open_source(config)
         bar.advance()
     n = len(source)
     if config.clusters != "auto" and config.clusters > n:
@@ -84,10 +87,8 @@ def run_source(open_source: Any, config: Config, progress: Progress | None = Non
     device = _device(config.device)
     extractor = Extractor(load_backbone(config.backbone.name, device), config)
 
-    with (
-        _timed(timings, "normality"),
-        show.stage("Learning what is normal", n_sample := _sample_size(n, config)) as bar,
-    ):
+    n_sample = min(n, config.normality.sample_images)
+    with _timed(timings, "normality"), show.stage("Learning what is normal", n_sample) as bar:
         chosen = np.sort(np.random.default_rng(config.seed).choice(n, n_sample, replace=False))
         sample = []
         for index, raw in extractor.stream(source, chosen.tolist()):
@@ -98,11 +99,15 @@ def run_source(open_source: Any, config: Config, progress: Progress | None = Non
 
     maps: list[FloatArray] = []
     descriptors: list[FloatArray] = []
-    with _timed(timings, "maps"), show.stage("Looking for defects", n) as bar, torch.inference_mode():
+    pixels = PixelSample(config.seed) if config.contrast.enabled and n > 1 else None
+    # no_grad, not inference_mode: the sampled pixels go through the training of the head
+    with _timed(timings, "maps"), show.stage("Looking for defects", n) as bar, torch.no_grad():
         for index, raw in extractor.stream(source, range(n)):
             features = normality.features(raw)
             maps.append(normality.anomaly_map(features, index))
             descriptors.append(normality.descriptor(features, maps[-1]))
+            if pixels is not None:
+                pixels.add(features, maps[-1])
             bar.advance()
     scores = np.array([np.quantile(one, config.localize.score_quantile) for one in maps], np.float32)
     given = config.localize.threshold
@@ -110,11 +115,9 @@ def run_source(open_source: Any, config: Config, progress: Progress | None = Non
     anomalous = scores > threshold
 
     table = np.stack(descriptors)
-    if config.contrast.enabled and n > 1:
-        from blemish.refine import refine_descriptors
-
+    if pixels is not None:
         with _timed(timings, "contrast"), show.stage("Sharpening the types", n) as bar:
-            table = refine_descriptors(source, extractor, normality, maps, table, config, bar.advance)
+            table = refine_descriptors(source, extractor, normality, pixels, maps, table, config, bar.advance)
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
         labels, normal_label, seen = group(table, scores, anomalous, config)
         bar.advance()
@@ -170,10 +173,6 @@ def group(
         return found, None, seen
     order = [lowest, *(label for label in range(len(means)) if label != lowest)]
     return np.argsort(order)[found].astype(np.int64), 0, seen
-
-
-def _sample_size(n: int, config: Config) -> int:
-    return min(n, config.normality.sample_images)
 
 
 def _device(wanted: str) -> str:

@@ -11,7 +11,8 @@ from torch import Tensor
 from blemish.config import Config
 from blemish.contrast import label_free_threshold, train_head
 from blemish.features import Extractor
-from blemish.normality import FloatArray, Normality
+from blemish.normality import Normality
+from blemish.results import FloatArray
 from blemish.source import ImageSource
 
 TOP, REST = 64, 64
@@ -21,10 +22,33 @@ DEFAULT_GROUPS = 6
 """Groups of the k-means that finds the head's threshold where the number of groups is not given."""
 
 
+class PixelSample:
+    """A bounded sample of each image's pixels, taken while its features are at hand, for the training of the head.
+
+    A deviation: the paper draws from whole maps that it holds in memory; here memory does not follow the size of the
+    images.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.features: list[Tensor] = []
+        self.maps: list[FloatArray] = []
+        self._rng = np.random.default_rng(seed)
+
+    def add(self, features: Tensor, values: FloatArray) -> None:
+        """Keep the most anomalous pixels of an image and some of the others: C x 1 x P features and 1 x P map values."""
+        flat = values.ravel()
+        ranked = np.argsort(-flat, kind="stable")
+        rest = ranked[TOP:]
+        keep = np.concatenate([ranked[:TOP], self._rng.choice(rest, min(REST, len(rest)), replace=False)])
+        self.features.append(features.flatten(1)[:, torch.from_numpy(keep)][:, None])
+        self.maps.append(flat[keep][None])
+
+
 def refine_descriptors(
     source: ImageSource,
     extractor: Extractor,
     normality: Normality,
+    sample: PixelSample,
     maps: Sequence[FloatArray],
     descriptors: FloatArray,
     config: Config,
@@ -32,28 +56,16 @@ def refine_descriptors(
 ) -> FloatArray:
     """Descriptors from the head's output, N x (heads * dim).
 
-    The head is trained on a bounded sample of pixels per image (a deviation: the paper draws from whole maps that it
-    holds in memory), so that memory does not follow the size of the images. One more pass over the images.
+    The heads are trained on the sample; one more pass over the images pools what they make of every pixel.
     """
-    rng = np.random.default_rng(config.seed)
-    pixels: list[Tensor] = []
-    values: list[FloatArray] = []
-    everything = range(len(source))
-    for index, raw in extractor.stream(source, everything):
-        flat = maps[index].ravel()
-        ranked = np.argsort(-flat, kind="stable")
-        rest = ranked[TOP:]
-        keep = np.concatenate([ranked[:TOP], rng.choice(rest, min(REST, len(rest)), replace=False)])
-        pixels.append(normality.features(raw).flatten(1)[:, torch.from_numpy(keep)][:, None])
-        values.append(flat[keep][None])
     maxima = np.array([one.max() for one in maps], np.float32)
     k = DEFAULT_GROUPS if config.clusters == "auto" else config.clusters
     threshold = label_free_threshold(descriptors, maxima, k, config.seed)
     c = config.contrast
     heads = [
         train_head(
-            pixels,
-            values,
+            sample.features,
+            sample.maps,
             descriptors,
             threshold,
             hidden=c.hidden,
@@ -73,7 +85,7 @@ def refine_descriptors(
     ]
     rows = []
     with torch.inference_mode():
-        for index, raw in extractor.stream(source, everything):
+        for index, raw in extractor.stream(source, range(len(source))):
             features = normality.features(raw)[None]
             rows.append(np.concatenate([normality.descriptor(head(features)[0], maps[index]) for head in heads]))
             done(1)

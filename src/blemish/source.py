@@ -13,9 +13,8 @@ import numpy.typing as npt
 from blemish import images as im
 from blemish.config import Image as ImageConfig
 from blemish.errors import InputError
-from blemish.results import Skipped
+from blemish.results import FloatArray, Skipped
 
-FloatArray = npt.NDArray[np.float32]
 Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] | npt.NDArray[np.generic]
 _log = logging.getLogger(__name__)
 
