@@ -1,24 +1,11 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
 from blemish.contrast import Head, label_free_threshold, margin_loss, order_by_distance, train_head
-
-
-def slow_loss(parts: list[np.ndarray], margin: float) -> float:
-    same_pos, same_neg, close_pos, close_neg, counter = parts
-
-    def mean(xs: np.ndarray, ys: np.ndarray, term: object) -> float:
-        values = [term(sum((a - b) ** 2 for a, b in zip(x, y, strict=True))) for x, y in itertools.product(xs, ys)]  # type: ignore[operator]
-        return sum(values) / len(values) if values else 0.0
-
-    attract = (mean(same_pos, close_pos, lambda d: d) + mean(same_neg, close_neg, lambda d: d)) / 2
-    repulse = mean(same_pos, close_neg, lambda d: max(margin - d, 0))
-    return attract + (repulse + mean(close_pos, counter, lambda d: max(margin - d, 0))) / 2
+from helpers.reference_method import head_loop, margin_loss_loop, nearest_loop, threshold_loop
 
 
 @pytest.mark.parametrize("sizes", [(3, 4, 5, 2, 6), (0, 4, 5, 2, 0), (0, 0, 0, 0, 0)])
@@ -26,7 +13,7 @@ def test_margin_loss_agrees_with_the_loop(sizes: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=(n, 3)) * 0.4 for n in sizes]
     value = margin_loss(*(torch.from_numpy(part) for part in parts), margin=0.5)
-    assert float(value) == pytest.approx(slow_loss(parts, 0.5), rel=1e-9)
+    assert float(value) == pytest.approx(margin_loss_loop(*parts, 0.5), rel=1e-9)
 
 
 def test_head_on_maps_is_head_on_vectors_and_has_unit_length() -> None:
@@ -35,6 +22,32 @@ def test_head_on_maps_is_head_on_vectors_and_has_unit_length() -> None:
     assert out.shape == (2, 4, 3, 7)
     torch.testing.assert_close(out[1, :, 2, 6], head(maps[1, :, 2, 6][None])[0])
     torch.testing.assert_close(out.norm(dim=1), torch.ones(2, 3, 7))
+
+
+def test_head_agrees_with_the_loop_and_zero_stays_zero() -> None:
+    head, x = Head(5, 8, 4, seed=2), torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    weights = {name: value.detach().double().numpy() for name, value in head.named_parameters()}
+    expected = np.stack([head_loop(weights, row.double().numpy()) for row in x])
+    np.testing.assert_allclose(head(x).detach().numpy(), expected, atol=1e-6)
+    with torch.no_grad():
+        head.second.weight.zero_()
+        head.second.bias.zero_()
+    assert head(x).eq(0).all()
+
+
+def test_threshold_of_clear_groups_agrees_with_the_loop() -> None:
+    rng = np.random.default_rng(4)
+    truth = np.repeat([0, 1, 2], [9, 6, 4])
+    descriptors = (20 * np.eye(3)[truth] + rng.normal(size=(19, 3))).astype(np.float32)
+    maxima = rng.uniform(0, 1, 19) + truth
+    assert label_free_threshold(descriptors, maxima, 3) == pytest.approx(
+        threshold_loop(truth.tolist(), maxima.tolist())
+    )
+
+
+def test_order_by_distance_agrees_with_the_loop() -> None:
+    descriptors = np.random.default_rng(2).integers(0, 4, (11, 2)).astype(np.float32)  # integers: many ties
+    assert order_by_distance(descriptors).tolist() == nearest_loop(descriptors, 10)
 
 
 def test_threshold_by_hand() -> None:

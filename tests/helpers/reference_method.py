@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -102,20 +102,20 @@ def squared_distance(a: Sequence[float], b: Sequence[float]) -> float:
 def margin_loss_loop(
     same_pos: Array, same_neg: Array, close_pos: Array, close_neg: Array, counter: Array, margin: float
 ) -> float:
-    attract = [squared_distance(a, b) for a in same_pos for b in close_pos]
-    attract += [squared_distance(a, b) for a in same_neg for b in close_neg]
-    repulse = [max(0.0, margin - squared_distance(a, b)) for a in same_pos for b in close_neg]
-    repulse += [max(0.0, margin - squared_distance(a, b)) for a in close_pos for b in counter]
-    loss = 0.0
-    if attract:
-        loss += sum(attract) / len(attract)
-    if repulse:
-        loss += sum(repulse) / len(repulse)
-    return loss
+    """Attraction and repulsion, each the mean of its two terms; a term without pairs is 0."""
+
+    def mean(xs: Array, ys: Array, term: Callable[[float], float]) -> float:
+        values = [term(squared_distance(x, y)) for x in xs for y in ys]
+        return sum(values) / len(values) if values else 0.0
+
+    attract = mean(same_pos, close_pos, float) + mean(same_neg, close_neg, float)
+    repulse = mean(same_pos, close_neg, lambda d: max(0.0, margin - d))
+    repulse += mean(close_pos, counter, lambda d: max(0.0, margin - d))
+    return attract / 2 + repulse / 2
 
 
 def head_loop(weights: dict[str, Array], x: Array) -> Array:
-    out = layer(weights, "outer", relu(layer(weights, "inner", x)))
+    out = layer(weights, "second", relu(layer(weights, "first", x)))
     length = math.sqrt(sum(float(v) ** 2 for v in out))
     return out / length if length else out
 
