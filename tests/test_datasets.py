@@ -133,6 +133,21 @@ def test_folder_layout_takes_types_from_folders(tmp_path):
     assert not found.has_masks
 
 
+@pytest.mark.parametrize("folder", ["ground_truth", "masks"])
+def test_folder_layout_pairs_masks_and_lets_a_type_have_none(tmp_path, folder):
+    for name in ("good/1.png", "hole/1.png", "hole/2.png", "dye/1.png"):
+        put(tmp_path / name)
+    put(tmp_path / folder / "hole/2_mask.png", MASK)
+    with pytest.raises(InputError, match=r"hole/1.png: shows a defect \(hole\) and has no mask"):
+        load_dataset(tmp_path)
+    put(tmp_path / folder / "hole/1.png", MASK)
+    found = load_dataset(tmp_path)
+    assert found.labels == ["dye", "good", "hole", "hole"]
+    assert [m and m.name for m in found.masks] == [None, None, "1.png", "2_mask.png"]
+    assert found.is_drawn.tolist() == [False, True, True, True]
+    assert found.has_masks
+
+
 @pytest.mark.parametrize(("separator", "mark"), [(",", ""), (";", "\ufeff"), ("\t", "")])
 def test_csv_layout_in_the_dialects_of_spreadsheets(tmp_path, separator, mark):
     put(tmp_path / "images/ä 1.png")

@@ -202,6 +202,39 @@ def test_aupro_by_hand():
     assert aupro([np.where(mask, [[0, 0, 0, 1, 1], [0, 0, 1, 0, 0]], 0.5)], [mask], 0.3) == pytest.approx(0.5)
 
 
+def test_aupro_of_a_set_by_the_published_protocol():
+    """Regions of all images weigh alike, false positives are counted over all normal pixels, good images included."""
+    # image 1: one region of 4 pixels, 12 normal; image 2: regions of 1 and 2, 9 normal; image 3: good, 19 normal
+    first, second, good = np.zeros((4, 4)), np.zeros((3, 4)), np.zeros((1, 19))
+    masks = [first == 1, second == 1, None]
+    masks[0][1:3, 1:3] = True
+    masks[1][0, 0] = masks[1][2, 2] = masks[1][2, 3] = True
+    first[1:3, 1:3] = [[9, 9], [9, 3]]
+    second[0, 0], second[2, 2], second[2, 3] = 7, 9, 1
+    good[0, :4] = 8
+    second[1, 0:2] = 5
+    first[0, :4] = 2
+    # (false positives of 40, overlap x 12): 9 -> (0, 9 + 0 + 6), 8 -> (4, 15), 7 -> (4, 15 + 12), 5 -> (6, 27),
+    # 3 -> (6, 30), 2 -> (10, 30), 1 -> (10, 36), 0 -> (40, 36); divided by 3 regions
+    area = 4 * 15 + 2 * 27 + 4 * 30 + 2 * 36  # up to 12 of 40
+    assert aupro([first, second, good], masks, 0.3) == pytest.approx(area / 36 / 12)
+    assert aupro([first, second, good], masks, 0.1) == pytest.approx(15 / 36)  # a step at the limit does not count
+    assert aupro([first, second, good], masks, 0.3) == pytest.approx(
+        slow_aupro([first, second, good], [masks[0], masks[1], good > 99], 0.3)
+    )
+
+
+def test_matched_f1_by_hand_with_more_and_fewer_groups():
+    # 3 classes of 5, 4, 3 in 4 groups; the best matching is worth 4 + 3 + 2, greedy by column 4 + 2 + 3 as well
+    truth = ["a"] * 5 + ["b"] * 4 + ["c"] * 3
+    groups = [0, 0, 0, 0, 3, 1, 1, 1, 2, 2, 2, 0]
+    assert matched_f1(truth, groups) == pytest.approx(9 / 12)
+    # the same with group 2 and 3 joined: nothing is lost, as only one class can have either
+    assert matched_f1(truth, [2 if g == 3 else g for g in groups]) == pytest.approx(9 / 12)
+    assert matched_f1(truth, [0] * 12) == pytest.approx(5 / 12)
+    assert matched_f1(truth, range(12)) == pytest.approx(3 / 12)
+
+
 def test_pixel_scores_ignore_order_batching_and_monotone_changes():
     maps, masks = scene(1, SHAPES, 20)
     expected = pixel_scores(maps, masks).scores()

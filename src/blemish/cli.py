@@ -1,26 +1,39 @@
-"""The command line: ``blemish run``, ``blemish demo``, ``blemish config``. Heavy imports happen inside the commands."""
+"""The command line: ``blemish run``, ``demo``, ``evaluate``, ``config``. Heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-import traceback
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blemish import __version__
-from blemish.errors import BlemishError
+from blemish._cli_shared import (
+    SOME_SKIPPED,
+    Backbone,
+    Bars,
+    Clusters,
+    ConfigFile,
+    Device,
+    Guard,
+    Maps,
+    Preset,
+    Quiet,
+    Seed,
+    Settings,
+    Size,
+    Threads,
+    Verbose,
+    read_settings,
+    use_threads,
+)
+from blemish._evaluate_cli import add_evaluate
 
 if TYPE_CHECKING:
     from blemish.config import Config
-    from blemish.pipeline import Advancing
     from blemish.results import Result
-
-OK, UNEXPECTED, USAGE, SOME_SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,62 +44,6 @@ app = typer.Typer(
 
 Folder = Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
-Clusters = Annotated[str | None, typer.Option(help="Number of groups, the normal one included, or auto.")]
-Backbone = Annotated[str | None, typer.Option(help="embedded, or timm:MODEL.")]
-Size = Annotated[int | None, typer.Option(help="Side in pixels that images are scaled to.")]
-Preset = Annotated[str | None, typer.Option(help="default, or paper: the published values.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML or YAML file with settings.")]
-Maps = Annotated[str | None, typer.Option(help="feature, image or none.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="Any setting: section.key=value. Repeatable.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the computation.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an unexpected error.")]
-
-
-class _Bars:
-    """Progress on stderr: bars with time left on a terminal, one line per stage elsewhere, nothing when quiet."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-
-    def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
-        return _Bar(name, total, self.quiet)
-
-
-class _Bar:
-    def __init__(self, name: str, total: int, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, quiet=quiet)
-        if not console.is_terminal:
-            if not quiet:
-                print(f"{name} ({total})", file=sys.stderr, flush=True)
-            console.quiet = True
-        columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console)
-        self.task = self.bar.add_task(name, total=total)
-
-    def __enter__(self) -> _Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.bar.stop()
-
-    def advance(self, n: int = 1) -> None:
-        self.bar.advance(self.task, n)
-
-
-def _settings(config_file: Path | None, assignments: list[str] | None, **flags: Any) -> Config:
-    """Flag, then environment, then file, then default."""
-    from blemish._config_sources import gather, parse_value
-
-    if isinstance(flags.get("clusters"), str):
-        flags["clusters"] = parse_value(flags["clusters"])
-    return gather(flags, assignments or [], config_file, os.environ)
 
 
 def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
@@ -95,7 +52,7 @@ def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
     from blemish.report import write_report
     from blemish.source import ImageSource
 
-    bars = _Bars(quiet)
+    bars = Bars(quiet)
     prepare_output(out, folder)
     opened: list[ImageSource] = []
 
@@ -161,9 +118,9 @@ def run(
         "device": device,
         "maps": maps,
     }
-    with _Guard(verbose):
-        settings = _settings(config, assignments, **flags)
-        _use_threads(threads)
+    with Guard(verbose):
+        settings = read_settings(config, assignments, **flags)
+        use_threads(threads)
         result = _work(folder, out, settings, quiet)
         _summary(result, out)
         if result.skipped:
@@ -179,10 +136,10 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """Draw a small set of textures with defects and run the real job on it."""
-    with _Guard(verbose):
+    with Guard(verbose):
         from blemish.synth import make_demo
 
-        config = _settings(None, None, seed=seed)
+        config = read_settings(None, None, seed=seed)
         result_dir = out / "results"
         drawn = make_demo(out, seed=seed, n_images=images)
         result = _work(drawn.images, result_dir, config, quiet)
@@ -203,11 +160,14 @@ def _compare(result: Result, labels: Path) -> None:
     print(f"Against what was drawn (not seen by the run): NMI {agreement:.3f}, {len(set(drawn))} groups drawn")
 
 
+add_evaluate(app)
+
+
 @app.command("config")
 def show_config(preset: Preset = None, config: ConfigFile = None, assignments: Settings = None) -> None:
     """Print the settings that a run would use, as TOML."""
-    with _Guard(False):
-        print(_settings(config, assignments, preset=preset).to_toml(), end="")
+    with Guard(False):
+        print(read_settings(config, assignments, preset=preset).to_toml(), end="")
 
 
 def _version(wanted: bool) -> None:
@@ -223,39 +183,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-class _Guard:
-    """Turns errors into one line on stderr and an exit code."""
-
-    def __init__(self, verbose: bool) -> None:
-        self.verbose = verbose
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is None or isinstance(error, typer.Exit):
-            return
-        if isinstance(error, KeyboardInterrupt):
-            print("blemish: interrupted", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
-        if isinstance(error, BlemishError):
-            print(f"blemish: {error}", file=sys.stderr)
-            raise typer.Exit(USAGE) from None
-        if isinstance(error, Exception):
-            if self.verbose:
-                traceback.print_exception(error)
-            hint = "" if self.verbose else " (--verbose shows where)"
-            print(f"blemish: unexpected {type(error).__name__}: {error}{hint}", file=sys.stderr)
-            raise typer.Exit(UNEXPECTED) from None
 
 
 def main() -> None:

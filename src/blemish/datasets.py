@@ -10,12 +10,11 @@ mvtec     ``<category>/test/<type>/*`` with masks in ``ground_truth/<type>/``; i
 mtd       ``MT_<Type>/Imgs/*.jpg``, masks beside them as PNG: the Magnetic Tile Defects set as published
 leaves    ``dataset.csv`` with ``id`` and ``predominant_stress``, images in ``images/``: the leaf part of BRACOL
 (lara2018)
-folder    ``<type>/*``
+folder    ``<type>/*``, with masks in ``ground_truth/<type>/`` or ``masks/<type>/`` if there are any
 ========  ==========================================================================================================
 
 Masks are paired by name: the image's stem, or the stem followed by ``_mask``; never by position. Either no image of a
-set has a
-mask, or every image that shows a defect has one.
+type has a mask or every one has.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ Layout = Literal["auto", "csv", "mvtec", "mtd", "leaves", "folder"]
 NORMAL_NAMES = frozenset({"good", "free", "normal", "ok", "healthy"})
 """Names of classes without a defect, in any case."""
 
-_LEFT_OUT = frozenset(
-    {"combined"}
-)  # several defect types in one image: no single right group, left out by the paper too
+# several defect types in one image: no single right group, left out by the paper too
+_LEFT_OUT = frozenset({"combined"})
+_MASK_FOLDERS = ("ground_truth", "masks")
 _STRESSES = {"0": "healthy", "1": "miner", "2": "rust", "3": "phoma", "4": "cercospora"}  # 5 is "undetermined"
 
 
@@ -51,7 +50,7 @@ class LabelledSet:
         name: short name for tables, the category's or the folder's.
         paths: the image files.
         labels: class of each image.
-        masks: file of each image's defect mask; None for normal images, and for all images of a set without masks.
+        masks: file of each image's defect mask; None for normal images, and for all images of a type without masks.
         foregrounds: file of each image's silhouette (pixels that belong to the object), None where there is none.
     """
 
@@ -76,8 +75,14 @@ class LabelledSet:
 
     @property
     def has_masks(self) -> bool:
-        """Whether localisation can be scored: every defective image has a mask, and there is one."""
+        """Whether localisation can be scored: there is a mask."""
         return any(mask is not None for mask in self.masks)
+
+    @property
+    def is_drawn(self) -> npt.NDArray[np.bool_]:
+        """N bool: every pixel's truth is known, because the image is normal or has a mask."""
+        known = [mask is not None or is_normal(label) for mask, label in zip(self.masks, self.labels, strict=True)]
+        return np.array(known, dtype=np.bool_)
 
     def take(self, indices: Iterable[int]) -> LabelledSet:
         """The images at these places, in this order."""
@@ -139,9 +144,8 @@ def load_dataset(root: Path, layout: Layout = "auto") -> LabelledSet:
         Images sorted by path (in the file's order for ``csv`` and ``leaves``).
 
     Raises:
-        InputError: the folder is missing or matches no layout; several categories; a mask without image, a defective
-            image
-            without mask in a set that has masks, a mask of another size than its image. The message names the file.
+        InputError: the folder is missing or matches no layout; several categories; a mask without image, an image
+            without mask in a type that has masks, a mask of another size than its image. The message names the file.
     """
     root = Path(root)
     if layout not in get_args(Layout):
@@ -220,9 +224,17 @@ def _leaves(root: Path) -> LabelledSet | None:
 def _folder(root: Path) -> LabelledSet | None:
     if not root.is_dir():
         return None
-    pairs = [(path, kind.name) for kind in _folders(root) for path in _images(kind)]
-    paths, labels = [path for path, _ in pairs], [label for _, label in pairs]
-    return LabelledSet(root.resolve().name, paths, labels, [None] * len(paths), [None] * len(paths))
+    drawn = next((root / name for name in _MASK_FOLDERS if (root / name).is_dir()), None)
+    paths, labels, masks = list[Path](), list[str](), list[Path | None]()
+    for kind in _folders(root):
+        if kind == drawn:
+            continue
+        images = _images(kind)
+        found = _paired(images, _images(drawn / kind.name)) if drawn else [None] * len(images)
+        paths += images
+        labels += [kind.name] * len(images)
+        masks += [None] * len(images) if is_normal(kind.name) else found
+    return LabelledSet(root.resolve().name, paths, labels, masks, [None] * len(paths))
 
 
 def _csv(root: Path) -> LabelledSet | None:
@@ -294,11 +306,10 @@ def _paired(images: Sequence[Path], masks: Sequence[Path]) -> list[Path | None]:
 
 
 def _check_masks(found: LabelledSet) -> None:
-    if not found.has_masks:
-        return
+    masked = {label for label, mask in zip(found.labels, found.masks, strict=True) if mask is not None}
     for path, label, mask in zip(found.paths, found.labels, found.masks, strict=True):
         if mask is None:
-            if not is_normal(label):
+            if label in masked:
                 raise InputError(f"{shown(path)}: shows a defect ({label}) and has no mask, others have; add its mask")
             continue
         image, drawn = probe(path), probe(mask)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from blemish.errors import ConfigError
 from blemish.localize import split_scores
 from blemish.results import FloatArray, IntArray, Result
 from blemish.source import Images, ImageSource
+
+if TYPE_CHECKING:
+    from blemish.backbones import Backbone
 
 
 class Advancing(Protocol):
@@ -44,7 +47,12 @@ class _Silent:
 
 
 def run(
-    images: Images, config: Config | None = None, *, progress: Progress | None = None, exclude: Sequence[Path] = ()
+    images: Images,
+    config: Config | None = None,
+    *,
+    progress: Progress | None = None,
+    exclude: Sequence[Path] = (),
+    backbone: Backbone | None = None,
 ) -> Result:
     """Find the defects of one texture and sort them into types, without labels.
 
@@ -53,6 +61,7 @@ def run(
         config: settings; default ``Config()``.
         progress: told of every stage.
         exclude: folders inside the input folder that are not read, such as the output.
+        backbone: a network of the caller's in place of ``backbone.name``, on the device it was made for.
 
     Returns:
         One row per readable image; files that cannot be read are in ``Result.skipped``.
@@ -63,11 +72,16 @@ def run(
     Cost: two passes of the backbone over at most ``normality.sample_images`` images, one over the others (one more over
     all with the contrastive head). Same images, settings, seed and machine: the same bits.
     """
-    return run_source(lambda cfg: ImageSource(images, cfg.image, exclude=exclude), config or Config(), progress)
+    return run_source(
+        lambda cfg: ImageSource(images, cfg.image, exclude=exclude), config or Config(), progress, backbone
+    )
 
 
 def run_source(
-    open_source: Callable[[Config], ImageSource], config: Config, progress: Progress | None = None
+    open_source: Callable[[Config], ImageSource],
+    config: Config,
+    progress: Progress | None = None,
+    backbone: Backbone | None = None,
 ) -> Result:
     """As :func:`run`, with a way to open the images, so that a caller can keep the source."""
     import torch
@@ -85,7 +99,7 @@ def run_source(
     if config.clusters != "auto" and config.clusters > n:
         raise ConfigError(f"clusters is {config.clusters} but there are {n} images: choose 1 to {n}, or auto")
     device = _device(config.device)
-    extractor = Extractor(load_backbone(config.backbone.name, device), config)
+    extractor = Extractor(backbone or load_backbone(config.backbone.name, device), config)
 
     n_sample = min(n, config.normality.sample_images)
     with _timed(timings, "normality"), show.stage("Learning what is normal", n_sample) as bar:
@@ -137,7 +151,7 @@ def run_source(
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         timings=timings,
-        info=_info(config, extractor.backbone.digest, device),
+        info=_info(config, extractor.backbone, device),
     )
 
 
@@ -183,7 +197,7 @@ def _device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _info(config: Config, digest: str, device: str) -> dict[str, Any]:
+def _info(config: Config, backbone: Backbone, device: str) -> dict[str, Any]:
     from importlib.metadata import version
 
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}
@@ -192,7 +206,8 @@ def _info(config: Config, digest: str, device: str) -> dict[str, Any]:
         "settings_digest": config.digest(),
         "seed": config.seed,
         "device": device,
-        "weights_sha256": digest,
+        "backbone": backbone.name,
+        "weights_sha256": backbone.digest,
         "versions": {"blemish": __version__, "python": platform.python_version(), **packages},
     }
 

@@ -1,0 +1,132 @@
+"""``blemish evaluate``: its options, and the walk over sets. Scoring is in :mod:`blemish.evaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blemish._cli_shared import (
+    SOME_SKIPPED,
+    Backbone,
+    Bars,
+    ConfigFile,
+    Device,
+    Guard,
+    Preset,
+    Quiet,
+    Seed,
+    Settings,
+    Size,
+    Threads,
+    Verbose,
+    read_settings,
+    use_threads,
+)
+
+if TYPE_CHECKING:
+    from blemish import backbones
+    from blemish.config import Config
+    from blemish.datasets import LabelledSet
+    from blemish.evaluation import Evaluation
+
+    LoadBackbone = Callable[[str, str], backbones.Backbone]
+
+Datasets = Annotated[
+    list[Path], typer.Argument(metavar="DATASET...", help="Labelled sets: folders or CSV files.", show_default=False)
+]
+OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder for evaluation.json, .csv and .md.")]
+Groups = Annotated[
+    str | None, typer.Option("--clusters", help="Number of groups, or auto for the blind estimate; else: classes.")
+]
+Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, counted up from --seed.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Images per set at most; every type and its share is kept.")]
+LayoutName = Annotated[str, typer.Option(help="auto, csv, mvtec, mtd, leaves or folder.")]
+
+
+def add_evaluate(app: typer.Typer, load: LoadBackbone | None = None) -> None:
+    """Add the command to an app; ``load(name, device)`` may know more backbones than the package."""
+
+    @app.command()
+    def evaluate(
+        datasets: Datasets,
+        out: OutFolder = None,
+        seeds: Seeds = 1,
+        limit: Limit = None,
+        clusters: Groups = None,
+        layout: LayoutName = "auto",
+        backbone: Backbone = None,
+        size: Size = None,
+        preset: Preset = None,
+        seed: Seed = None,
+        device: Device = None,
+        config: ConfigFile = None,
+        assignments: Settings = None,
+        threads: Threads = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Run blind on labelled images, then score groups and maps against the labels."""
+        flags = {
+            "clusters": clusters,
+            "backbone": backbone,
+            "size": size,
+            "preset": preset,
+            "seed": seed,
+            "device": device,
+        }
+        with Guard(verbose):
+            settings = read_settings(config, assignments, **flags)
+            use_threads(threads)
+            sets = open_sets(datasets, layout, limit, settings.seed)
+            found = _evaluate_all(sets, datasets, settings, seeds, out, load, Bars(quiet))
+            if any(run.skipped for one in found for run in one.runs):
+                raise typer.Exit(SOME_SKIPPED)
+
+
+def open_sets(datasets: Sequence[Path], layout: str, limit: int | None, seed: int) -> list[LabelledSet]:
+    """All sets, checked before the first run; a set given twice is read twice."""
+    from blemish.datasets import load_dataset
+
+    sets = [load_dataset(path, layout) for path in datasets]  # type: ignore[arg-type]  # checked there
+    return sets if limit is None else [one.limited(limit, seed=seed) for one in sets]
+
+
+def _evaluate_all(
+    sets: Sequence[LabelledSet],
+    places: Sequence[Path],
+    settings: Config,
+    seeds: int,
+    out: Path | None,
+    load: LoadBackbone | None,
+    bars: Bars,
+) -> list[Evaluation]:
+    from blemish._evaluation_files import claim_folder, document, markdown, rows, write_files
+    from blemish.evaluation import evaluate
+
+    if out is not None:
+        claim_folder(out, "evaluation", places)
+    network = open_backbone(settings, load)
+    # given as auto, not left at its default
+    blind = settings.clusters == "auto" and "clusters" in settings.model_fields_set
+    found: list[Evaluation] = []
+    for data in sets:
+        numbers = range(settings.seed, settings.seed + seeds)
+        found.append(
+            evaluate(data, settings, clusters="auto" if blind else None, seeds=numbers, backbone=network, progress=bars)
+        )
+        if out is not None:  # after every set: what is done survives an interruption
+            write_files(out, "evaluation", document(found), rows(found), markdown(found))
+    print(markdown(found), end="")
+    if out is not None:
+        print(f"\nResults: {out / 'evaluation.md'}, .csv, .json")
+    return found
+
+
+def open_backbone(settings: Config, load: LoadBackbone | None) -> backbones.Backbone | None:
+    """The network that ``load`` makes of the settings' name; None leaves it to the pipeline."""
+    from blemish.pipeline import _device
+
+    return load(settings.backbone.name, _device(settings.device)) if load else None
