@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -109,20 +109,22 @@ def _evaluate_all(
     if out is not None:
         claim_folder(out, "evaluation", places)
     network = open_backbone(settings, load)
-    # given as auto, not left at its default
-    blind = settings.clusters == "auto" and "clusters" in settings.model_fields_set
+    groups: Literal["auto"] | None = "auto" if given_as_auto(settings) else None
     found: list[Evaluation] = []
     for data in sets:
         numbers = range(settings.seed, settings.seed + seeds)
-        found.append(
-            evaluate(data, settings, clusters="auto" if blind else None, seeds=numbers, backbone=network, progress=bars)
-        )
+        found.append(evaluate(data, settings, clusters=groups, seeds=numbers, backbone=network, progress=bars))
         if out is not None:  # after every set: what is done survives an interruption
             write_files(out, "evaluation", document(found), rows(found), markdown(found))
     print(markdown(found), end="")
     if out is not None:
         print(f"\nResults: {out / 'evaluation.md'}, .csv, .json")
     return found
+
+
+def given_as_auto(settings: Config) -> bool:
+    """Whether the blind estimate of the number of groups was asked for, not left at its default."""
+    return settings.clusters == "auto" and "clusters" in settings.model_fields_set
 
 
 def open_backbone(settings: Config, load: LoadBackbone | None) -> backbones.Backbone | None:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blemish import __version__
 from blemish._outdir import _refuse_inside, reporting, write_whole
@@ -15,6 +15,9 @@ from blemish.errors import OutputError
 from blemish.evaluation import SCORES, Evaluation, RunScores, Spread, mean_over_sets
 from blemish.images import shown
 from blemish.outputs import _plain
+
+if TYPE_CHECKING:
+    from blemish.studies import Findings
 
 SCHEMA = "blemish.evaluation"
 SUFFIXES = (".json", ".csv", ".md")
@@ -218,3 +221,29 @@ def shown_score(value: float) -> str:
 def shown_spread(one: Spread) -> str:
     """Mean, with its standard deviation where there are several values."""
     return shown_score(one.mean) + ("" if math.isnan(one.deviation) else f" ± {one.deviation:.3f}")
+
+
+def study_document(found: Findings) -> dict[str, Any]:
+    """Rows and means of a study, ready for JSON."""
+    means = [{**setting, "scores": scores} for setting, scores in found.summary()] if found.scores else []
+    return {"study": found.study, "set": found.data, "notes": found.notes, "rows": found.rows, "summary": means}
+
+
+def study_markdown(found: Findings) -> str:
+    """One row per setting with the scores over the seeds, or one per image where rows are images."""
+    if found.scores:
+        head = [*found.keys, *(SCORES[name] for name in found.scores)]
+        body = [
+            [*(_plain_cell(v) for v in setting.values()), *map(shown_spread, scores.values())]
+            for setting, scores in found.summary()
+        ]
+    else:
+        head = list(found.rows[0])
+        body = [[_plain_cell(value) for value in row.values()] for row in found.rows]
+    return "\n\n".join([f"Study: {found.study}, set: {found.data}", table(head, body), *found.notes]) + "\n"
+
+
+def _plain_cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ("–" if math.isnan(value) else f"{value:.4g}") if isinstance(value, float) else str(value)

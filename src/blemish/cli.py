@@ -30,6 +30,7 @@ from blemish._cli_shared import (
     use_threads,
 )
 from blemish._evaluate_cli import add_evaluate
+from blemish._study_cli import add_study
 
 if TYPE_CHECKING:
     from blemish.config import Config
@@ -161,6 +162,7 @@ def _compare(result: Result, labels: Path) -> None:
 
 
 add_evaluate(app)
+add_study(app)
 
 
 @app.command("config")

@@ -176,24 +176,41 @@ def evaluate(
     Cost: that of the runs, plus some 30 ns per image pixel for the pixel scores.
     """
     from blemish.config import Config
-    from blemish.pipeline import run
 
     settings = config or Config()
     wanted = [settings.seed] if seeds is None else list(seeds)
     if not wanted or not len(data):
         raise (InputError if wanted else ConfigError)(f"{data.name}: give at least one image and one seed")
-    from_labels = clusters is None and settings.clusters == "auto"
-    k = len(data.classes) if from_labels else settings.clusters if clusters is None else clusters
+    k = groups_for(data, settings, clusters)
     runs = []
     for number, seed in enumerate(wanted):
-        show = _Prefixed(progress, f"{data.name} {number + 1}/{len(wanted)}: ") if progress else None
-        start = time.perf_counter()
-        found = run(list(data.paths), settings.updated(clusters=k, seed=seed), progress=show, backbone=backbone)
-        seconds = time.perf_counter() - start
-        runs.append(score(found, data, seed=seed, seconds=seconds, progress=show))
+        show = Prefixed(progress, f"{data.name} {number + 1}/{len(wanted)}: ") if progress else None
+        runs.append(run_and_score(data, settings.updated(clusters=k, seed=seed), backbone=backbone, progress=show)[1])
     counts = Counter(data.labels)
     undrawn = int((~data.is_drawn).sum()) if data.has_masks else 0
+    from_labels = clusters is None and settings.clusters == "auto"
     return Evaluation(data.name, {c: counts[c] for c in data.classes}, k, from_labels, undrawn, runs)
+
+
+def groups_for(
+    data: LabelledSet, config: Config, clusters: int | Literal["auto"] | None = None
+) -> int | Literal["auto"]:
+    """How many groups to ask for: as given, else as the settings say, else as many as there are classes."""
+    if clusters is not None:
+        return clusters
+    return len(data.classes) if config.clusters == "auto" else config.clusters
+
+
+def run_and_score(
+    data: LabelledSet, config: Config, *, backbone: Backbone | None = None, progress: Progress | None = None
+) -> tuple[Result, RunScores]:
+    """One run with exactly these settings (``clusters`` included), and its scores."""
+    from blemish.pipeline import run
+
+    start = time.perf_counter()
+    found = run(list(data.paths), config, progress=progress, backbone=backbone)
+    seconds = time.perf_counter() - start
+    return found, score(found, data, seed=config.seed, seconds=seconds, progress=progress)
 
 
 def score(
@@ -250,13 +267,14 @@ def _normal_first(table: ConfusionTable) -> ConfusionTable:
     return ConfusionTable(classes, table.clusters, table.counts[order], matching)
 
 
-class _Prefixed:
+class Prefixed:
     """A progress display whose stages say which set and seed they belong to."""
 
     def __init__(self, inner: Progress, prefix: str) -> None:
         self.inner, self.prefix = inner, prefix
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
+        """A stage of the inner display, with the prefix."""
         return self.inner.stage(self.prefix + name, total)
 
 

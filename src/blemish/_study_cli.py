@@ -1,0 +1,130 @@
+"""``blemish study``: one study on one labelled set. What the studies do is in :mod:`blemish.studies`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blemish._cli_shared import (
+    Backbone,
+    Bars,
+    ConfigFile,
+    Device,
+    Guard,
+    Preset,
+    Quiet,
+    Seed,
+    Settings,
+    Size,
+    Threads,
+    Verbose,
+    read_settings,
+    use_threads,
+)
+from blemish._evaluate_cli import Groups, LayoutName, Limit, Seeds, given_as_auto, open_backbone, open_sets
+
+if TYPE_CHECKING:
+    from blemish._evaluate_cli import LoadBackbone
+    from blemish.studies import Findings
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="ablation, weighting, tau, contamination, size, tsne, maps or contours.",
+        show_default=False,
+    ),
+]
+Dataset = Annotated[Path, typer.Argument(help="Labelled set: folder or CSV file.", show_default=False)]
+OutFolder = Annotated[
+    Path, typer.Option("--out", help="Folder for study-NAME.json, .csv, .md and figures.", show_default=False)
+]
+
+
+def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
+    """Add the command to an app; ``load(name, device)`` may know more backbones than the package."""
+
+    @app.command()
+    def study(
+        name: Name,
+        dataset: Dataset,
+        out: OutFolder,
+        seeds: Seeds = 1,
+        limit: Limit = None,
+        clusters: Groups = None,
+        layout: LayoutName = "auto",
+        backbone: Backbone = None,
+        size: Size = None,
+        preset: Preset = None,
+        seed: Seed = None,
+        device: Device = None,
+        config: ConfigFile = None,
+        assignments: Settings = None,
+        threads: Threads = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Vary one part of the method or of the data on a labelled set and tabulate the scores."""
+        flags = {
+            "clusters": clusters,
+            "backbone": backbone,
+            "size": size,
+            "preset": preset,
+            "seed": seed,
+            "device": device,
+        }
+        with Guard(verbose):
+            from blemish.studies import STUDIES, run_study
+
+            settings = read_settings(config, assignments, **flags)
+            use_threads(threads)
+            suffixes = _claim(name, dataset, out, [*STUDIES])
+            data = open_sets([dataset], layout, limit, settings.seed)[0]
+            found = run_study(
+                name,
+                data,
+                settings,
+                clusters="auto" if given_as_auto(settings) else None,
+                seeds=range(settings.seed, settings.seed + seeds),
+                backbone=open_backbone(settings, load),
+                progress=Bars(quiet),
+            )
+            _write(found, out, settings.model_dump(mode="json"))
+            stem = out / f"study-{name}"
+            print(f"\nResults: {stem}.md, " + ", ".join(suffix for suffix in suffixes if suffix != ".md"))
+
+
+def _claim(name: str, dataset: Path, out: Path, known: Sequence[str]) -> list[str]:
+    """Suffixes of the files to come; whatever stands in their way is said before the first run."""
+    from blemish import _study_figures
+    from blemish._evaluation_files import SUFFIXES, claim_folder
+    from blemish.errors import InputError
+    from blemish.studies import STUDIES
+
+    if name not in known:
+        raise InputError(f"study {name!r} is not known; choose one of {', '.join(known)}")
+    suffixes = [*SUFFIXES]
+    if STUDIES[name].figure is not None:
+        _study_figures.require_matplotlib()
+        suffixes += _study_figures.SUFFIXES
+    claim_folder(out, f"study-{name}", [dataset], suffixes)
+    return suffixes
+
+
+def _write(found: Findings, out: Path, settings: dict[str, Any]) -> None:
+    """Figures, then tables, JSON last; the table goes to the terminal, too."""
+    from blemish._evaluation_files import study_document, study_markdown, write_files
+    from blemish._outdir import write_whole
+    from blemish._study_figures import SUFFIXES, draw, save
+
+    stem, figure = f"study-{found.study}", draw(found)
+    if figure is not None:
+        for suffix in SUFFIXES:
+            write_whole(out / (stem + suffix), partial(save, figure, suffix))
+    text = study_markdown(found)
+    write_files(out, stem, study_document(found) | {"settings": settings}, found.rows, text)
+    print(text, end="")
