@@ -13,7 +13,13 @@ from blemish.datasets import load_dataset
 from blemish.errors import ConfigError, InputError
 from blemish.synth import make_demo
 
-FAST = {"image.size": 96, "normality.sample_images": 16, "normality.vae_steps": 20, "contrast.epochs": 1}
+FAST = {
+    "image.size": 96,
+    "normality.sample_images": 16,
+    "normality.vae_steps": 20,
+    "contrast.epochs": 1,
+    "cache.enabled": False,
+}
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML or YAML 
 Maps = Annotated[str | None, typer.Option(help="feature, image or none.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Any setting: section.key=value. Repeatable.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the computation.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything; neither read nor keep earlier results.")]
+CacheDir = Annotated[str | None, typer.Option(help="Folder where results are kept for later runs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an unexpected error.")]
 
@@ -82,8 +84,10 @@ def read_settings(config_file: Path | None, assignments: list[str] | None, **fla
 
 
 def use_threads(threads: int | None) -> None:
-    """Let the computation use so many threads; None leaves the library's choice."""
+    """Let torch, the compiled kernels and the BLAS of NumPy and SciPy use so many threads; None leaves the choice."""
     if threads:
+        for name in ("NUMBA", "OMP", "OPENBLAS", "MKL"):  # each is read once, when its library is loaded
+            os.environ[f"{name}_NUM_THREADS"] = str(threads)
         import torch
 
         torch.set_num_threads(threads)

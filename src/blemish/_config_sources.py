@@ -22,6 +22,8 @@ SHORT_NAMES: dict[str, str] = {
     "seed": "seed",
     "device": "device",
     "clusters": "clusters",
+    "cache": "cache.enabled",
+    "cache_dir": "cache.folder",
 }
 """Settings that have a flag of their own and an environment variable BLEMISH_<NAME>."""
 
@@ -53,7 +55,9 @@ def gather(
         file = Path(environ[f"{PREFIX}CONFIG"])
     sources = [] if file is None else [read_file(file)]
     sources += from_environment(environ)
-    sources += [Source(f"--{n}", {SHORT_NAMES[n]: value}) for n, value in flags.items() if value is not None]
+    sources += [
+        Source(f"--{n.replace('_', '-')}", {SHORT_NAMES[n]: value}) for n, value in flags.items() if value is not None
+    ]
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():

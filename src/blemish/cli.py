@@ -14,11 +14,13 @@ from blemish._cli_shared import (
     SOME_SKIPPED,
     Backbone,
     Bars,
+    CacheDir,
     Clusters,
     ConfigFile,
     Device,
     Guard,
     Maps,
+    NoCache,
     Preset,
     Quiet,
     Seed,
@@ -88,8 +90,20 @@ def _summary(result: Result, out: Path) -> None:
         print(f"skipped: {one.path}: {one.reason}", file=sys.stderr)
     if result.skipped:
         print(f"  {len(result.skipped)} files could not be read and were skipped")
+    if any(found for found, _ in result.info["cache"].values()):
+        print(f"  from the cache: {_from_cache(result.info['cache'])}")
     report = out / "report.html"
     print(f"Results: {out}" + (f"; open {report}" if report.exists() else ""))
+
+
+def _from_cache(report: dict[str, list[int]]) -> str:
+    """Stages that were not computed, with the share of their entries where it is not all of them.
+
+    >>> _from_cache({"normality": [1, 1], "maps": [3, 8], "groups": [0, 1]})
+    'normality, maps (3 of 8)'
+    """
+    parts = [(kind, found, count) for kind, (found, count) in report.items() if found]
+    return ", ".join(kind if found == count else f"{kind} ({found} of {count})" for kind, found, count in parts)
 
 
 @app.command()
@@ -106,6 +120,8 @@ def run(
     maps: Maps = None,
     assignments: Settings = None,
     threads: Threads = None,
+    no_cache: NoCache = False,
+    cache_dir: CacheDir = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -118,10 +134,12 @@ def run(
         "seed": seed,
         "device": device,
         "maps": maps,
+        "cache": False if no_cache else None,
+        "cache_dir": cache_dir,
     }
     with Guard(verbose):
-        settings = read_settings(config, assignments, **flags)
         use_threads(threads)
+        settings = read_settings(config, assignments, **flags)
         result = _work(folder, out, settings, quiet)
         _summary(result, out)
         if result.skipped:

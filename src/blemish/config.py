@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
@@ -221,6 +221,23 @@ class Cluster(Section):
     split_normal: bool = Field(default=False, description="Set the clearly normal images aside before clustering.")
 
 
+class Cache(Section):
+    """Results of earlier runs, kept so that nothing is computed twice; never changes a result."""
+
+    enabled: bool = Field(
+        default=True, description="Keep finished stages and read them when nothing they need changed."
+    )
+    folder: str | None = Field(
+        default=None, min_length=1, description="Where they are kept; `none` = the user's cache folder."
+    )
+    limit_mb: int = Field(
+        default=2000, ge=1, description="Most megabytes kept; the entries unused for longest are removed."
+    )
+    features: bool = Field(
+        default=False, description="Keep feature maps as well: large (about 0.8 MB per image at size 256)."
+    )
+
+
 class Output(Section):
     """What is written."""
 
@@ -261,6 +278,7 @@ class Config(Section):
     contrast: Contrast = Field(default=Contrast(), description="The contrastive head.")
     cluster: Cluster = Field(default=Cluster(), description="From descriptors to groups.")
     output: Output = Field(default=Output(), description="What is written.")
+    cache: Cache = Field(default=Cache(), description="Results of earlier runs.")
 
     @model_validator(mode="before")
     @classmethod
@@ -320,17 +338,19 @@ class Config(Section):
     def digest(self) -> str:
         """sha256 of all settings that change a result or a file: equal settings have equal digests.
 
-        The preset's name is left out: its values are what counts.
+        The preset's name is left out: its values are what counts. So is the cache, which changes no result.
         """
-        return self.stage_digest(*(name for name in type(self).model_fields if name != "preset"))
+        return self.stage_digest(*(name for name in type(self).model_fields if name not in ("preset", "cache")))
 
-    def stage_digest(self, *names: str) -> str:
-        """sha256 of some sections or top-level settings, for cache keys.
+    def stage_digest(self, *names: str, without: Collection[str] = ()) -> str:
+        """sha256 of some sections or top-level settings, for cache keys; ``without`` leaves out ``section.key`` settings.
 
         >>> Config().stage_digest("image") == Config(seed=3).stage_digest("image")
         True
         """
         values = self.model_dump(mode="json")
         chosen = {name: values[name] for name in names}
+        for section, _, key in (name.partition(".") for name in without):
+            del chosen[section][key]
         text = json.dumps(chosen, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

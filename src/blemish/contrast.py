@@ -5,7 +5,7 @@ Source: Ardelean & Weyrich, arXiv 2404.12246; margin loss over pixels of the ima
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,14 @@ class Head(nn.Module):
         generator = seeded_generator(seed)
         self.first = seeded_linear(channels, hidden, generator)
         self.second = seeded_linear(hidden, dim, generator)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Head:
+        """The head with this ``state_dict``, its widths read from the shapes; no gradients."""
+        (hidden, channels), dim = state["first.weight"].shape, state["second.weight"].shape[0]
+        head = cls(channels, hidden, dim)
+        head.load_state_dict(dict(state))
+        return head.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Unit vectors in the layout of the input; a vector that the network maps to zero stays zero."""

@@ -185,7 +185,9 @@ def evaluate(
     runs = []
     for number, seed in enumerate(wanted):
         show = Prefixed(progress, f"{data.name} {number + 1}/{len(wanted)}: ") if progress else None
-        runs.append(run_and_score(data, settings.updated(clusters=k, seed=seed), backbone=backbone, progress=show)[1])
+        # without the cache: the seconds are part of the answer
+        asked = settings.updated(clusters=k, seed=seed, **{"cache.enabled": False})
+        runs.append(run_and_score(data, asked, backbone=backbone, progress=show)[1])
     counts = Counter(data.labels)
     undrawn = int((~data.is_drawn).sum()) if data.has_masks else 0
     from_labels = clusters is None and settings.clusters == "auto"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,6 @@ from blemish.backbones import Backbone
 from blemish.config import Config
 from blemish.errors import ConfigError
 from blemish.filters import pad_reflect, unit_range
-from blemish.source import ImageSource
 
 DEFAULT_STRIDES = (4, 8)
 """Used where the settings name none: fine texture and parts of it; coarser maps smear small defects."""
@@ -63,23 +62,6 @@ class Extractor:
                 part = F.interpolate(part, (height, width), mode="bilinear", align_corners=False)
             parts.append(part)
         return torch.cat(parts, 1).contiguous()
-
-    def stream(self, source: ImageSource, indices: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """Yield (index, C x h x w) in order; neighbours of one size share a pass of the network."""
-        size = self.config.backbone.batch_size
-        held: list[tuple[int, Tensor]] = []
-        for index, pixels in source.stream(indices):
-            image = torch.from_numpy(pixels)
-            if held and (len(held) == size or held[0][1].shape != image.shape):
-                yield from self._flush(held)
-                held = []
-            held.append((index, image))
-        yield from self._flush(held)
-
-    def _flush(self, held: list[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
-        if held:
-            maps = self.raw(torch.stack([image for _, image in held]))
-            yield from ((index, one) for (index, _), one in zip(held, maps, strict=True))
 
     def channels(self) -> list[int]:
         """Channels of each chosen stride, in order."""

@@ -34,6 +34,11 @@ class Normality:
     border: BorderCalibration | None = None
     tau: float = 1.0
 
+    def tempered(self, maps: Sequence[FloatArray]) -> Normality:
+        """The same with the temperature that the settings give, for a sample of the set's maps."""
+        d = self.config.descriptor
+        return replace(self, tau=d.tau or relative_tau(maps, d.tau_fraction))
+
     def features(self, raw: Tensor) -> Tensor:
         """Scaled features, C x h x w."""
         return scaled(raw, self.scale, self.config.features.scaling)
@@ -87,6 +92,17 @@ class Normality:
 def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int], config: Config) -> Normality:
     """Learn everything set-level from the raw features of some of its images.
 
+    Two steps, as the second is all that the descriptors' settings have a say in: :func:`fit_maps`, then
+    :meth:`Normality.tempered`.
+    """
+    return Normality.tempered(*fit_maps(sample, channels, config))
+
+
+def fit_maps(
+    sample: Sequence[tuple[int, Tensor]], channels: Sequence[int], config: Config
+) -> tuple[Normality, list[FloatArray]]:
+    """All that maps depend on, and the maps of the sample.
+
     Args:
         sample: (index in the set, C x h x w raw features) of at least one image.
         channels: channels per stride, for the scaling.
@@ -99,8 +115,7 @@ def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int],
     maps = [fitted.anomaly_map(one, index) for index, one in features]
     border = fit_border(maps) if config.localize.calibrate_border else None
     maps = [border.apply(one) for one in maps] if border else maps
-    tau = config.descriptor.tau or relative_tau(maps, config.descriptor.tau_fraction)
-    return replace(fitted, border=border, tau=tau)
+    return replace(fitted, border=border), maps
 
 
 def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, Any]:

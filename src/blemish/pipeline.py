@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish import __version__
+from blemish.cache import open_cache
 from blemish.clustering import centre_distances, cluster, estimate_clusters, normalised
 from blemish.config import Config
 from blemish.errors import ConfigError
@@ -69,8 +70,9 @@ def run(
     Raises:
         InputError: nothing readable. ConfigError: settings that do not fit the images or each other.
 
-    Cost: two passes of the backbone over at most ``normality.sample_images`` images, one over the others (one more over
-    all with the contrastive head). Same images, settings, seed and machine: the same bits.
+    Cost: one pass of the backbone over all images (one more with the contrastive head; the sampled ones once more where
+    their features do not fit into memory). Stages that an earlier run has left in the cache cost next to nothing. Same
+    images, settings, seed and machine: the same bits, with the cache or without.
     """
     return run_source(
         lambda cfg: ImageSource(images, cfg.image, exclude=exclude), config or Config(), progress, backbone
@@ -84,63 +86,50 @@ def run_source(
     backbone: Backbone | None = None,
 ) -> Result:
     """As :func:`run`, with a way to open the images, so that a caller can keep the source."""
-    import torch
-
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
-    from blemish.normality import fit_normality
-    from blemish.refine import PixelSample, refine_descriptors
+    from blemish.stages import Stages, groups_key
 
     show, timings = progress or _Silent(), dict[str, float]()
     with _timed(timings, "read"), show.stage("Checking images", 1) as bar:
         source = open_source(config)
         bar.advance()
     n = len(source)
-    if config.clusters != "auto" and config.clusters > n:
-        raise ConfigError(f"clusters is {config.clusters} but there are {n} images: choose 1 to {n}, or auto")
+    _check_clusters(config, n)
     device = _device(config.device)
     extractor = Extractor(backbone or load_backbone(config.backbone.name, device), config)
+    cache = open_cache(config.cache, config)
+    stages = Stages(source, extractor, config, cache, device)
 
-    n_sample = min(n, config.normality.sample_images)
-    with _timed(timings, "normality"), show.stage("Learning what is normal", n_sample) as bar:
-        chosen = np.sort(np.random.default_rng(config.seed).choice(n, n_sample, replace=False))
-        sample = []
-        for index, raw in extractor.stream(source, chosen.tolist()):
-            sample.append((index, raw))
-            bar.advance()
-        normality = fit_normality(sample, extractor.channels(), config)
-        del sample
-
-    maps: list[FloatArray] = []
-    descriptors: list[FloatArray] = []
-    pixels = PixelSample(config.seed) if config.contrast.enabled and n > 1 else None
-    # no_grad, not inference_mode: the sampled pixels go through the training of the head
-    with _timed(timings, "maps"), show.stage("Looking for defects", n) as bar, torch.no_grad():
-        for index, raw in extractor.stream(source, range(n)):
-            features = normality.features(raw)
-            maps.append(normality.anomaly_map(features, index))
-            descriptors.append(normality.descriptor(features, maps[-1]))
-            if pixels is not None:
-                pixels.add(features, maps[-1])
-            bar.advance()
-    scores = np.array([np.quantile(one, config.localize.score_quantile) for one in maps], np.float32)
+    with _timed(timings, "normality"), show.stage("Learning what is normal", stages.n_sample) as bar:
+        normality = stages.learn(bar.advance)
+    with _timed(timings, "maps"), show.stage("Looking for defects", n) as bar:
+        found = stages.look(normality, bar.advance)
+    _check_clusters(config, len(found.indices))
+    scores = np.array([np.quantile(one, config.localize.score_quantile) for one in found.maps], np.float32)
     given = config.localize.threshold
     threshold = split_scores(scores) if given == "auto" else float(given)
     anomalous = scores > threshold
 
-    table = np.stack(descriptors)
-    if pixels is not None:
-        with _timed(timings, "contrast"), show.stage("Sharpening the types", n) as bar:
-            table = refine_descriptors(source, extractor, normality, pixels, maps, table, config, bar.advance)
+    table = found.descriptors
+    if config.contrast.enabled and len(table) > 1:
+        steps = n * (config.contrast.epochs * config.contrast.heads + 1)
+        with _timed(timings, "contrast"), show.stage("Sharpening the types", steps) as bar:
+            table = stages.sharpen(found, normality, bar.advance)
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
-        labels, normal_label, seen = group(table, scores, anomalous, config)
+        labels, normal_label, seen = cache.once(
+            "groups",
+            lambda: groups_key(table, scores, anomalous, config),
+            lambda: group(table, scores, anomalous, config),
+        )
         bar.advance()
 
+    source.keep(found.indices)
     return Result(
         paths=list(source.names),
         sizes=np.array([(info.height, info.width) for info in source.infos], np.int64),
         scores=scores,
-        maps=maps,
+        maps=found.maps,
         threshold=threshold,
         image_threshold=threshold,
         is_anomalous=anomalous,
@@ -151,7 +140,7 @@ def run_source(
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         timings=timings,
-        info=_info(config, extractor.backbone, device),
+        info=_info(config, extractor.backbone, device) | {"cache": cache.report()},
     )
 
 
@@ -187,6 +176,11 @@ def group(
         return found, None, seen
     order = [lowest, *(label for label in range(len(means)) if label != lowest)]
     return np.argsort(order)[found].astype(np.int64), 0, seen
+
+
+def _check_clusters(config: Config, n: int) -> None:
+    if config.clusters != "auto" and config.clusters > n:
+        raise ConfigError(f"clusters is {config.clusters} but there are {n} images: choose 1 to {n}, or auto")
 
 
 def _device(wanted: str) -> str:

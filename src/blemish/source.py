@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+import uuid
+from collections import deque
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,12 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish import images as im
+from blemish.cache import array_digest, digest
 from blemish.config import Image as ImageConfig
 from blemish.errors import InputError
 from blemish.results import FloatArray, Skipped
 
 Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] | npt.NDArray[np.generic]
 _log = logging.getLogger(__name__)
+
+DECODERS = 2
+"""Threads that decode while the network computes."""
 
 
 class ImageSource:
@@ -32,6 +39,7 @@ class ImageSource:
         self._arrays: list[FloatArray] | None = None
         self._files: list[Path] = []
         self.white: float | None = None
+        self._contents: list[str] | None = None
         if isinstance(images, (str, Path)):
             self.root = Path(images)
             self._open_files(im.find_images(self.root, exclude=exclude))
@@ -40,7 +48,7 @@ class ImageSource:
         else:
             self._open_files([Path(str(one)) for one in images])
         if not self.names:
-            raise InputError(_nothing(self.root, self.skipped))
+            raise InputError(self.nothing())
         self.planned = im.plan_sizes(self.infos, config.size, config.mode, 16, config.max_side)
 
     def _open_files(self, paths: list[Path]) -> None:
@@ -65,6 +73,13 @@ class ImageSource:
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if self.root else path.as_posix()
 
+    def nothing(self) -> str:
+        """What to say if no image can be read."""
+        where = f" in {im.shown(self.root)}" if self.root else ""
+        first = f"; the first: {self.skipped[0].reason}" if self.skipped else ""
+        count = len(self.skipped)
+        return f"no readable image{where} ({count} could not be read{first}): give a folder with readable images"
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -76,17 +91,63 @@ class ImageSource:
         """Image ``index`` at its planned size: 3 x h x w float32, contiguous."""
         return np.ascontiguousarray(im.resize(self.full(index), *self.planned[index]).transpose(2, 0, 1))
 
-    def stream(self, indices: Sequence[int], ahead: int = 4) -> Iterator[tuple[int, FloatArray]]:
-        """Yield (index, small image) in order; a thread decodes a few images ahead of the caller."""
-        with ThreadPoolExecutor(1) as pool:
-            waiting: list[tuple[int, Future[FloatArray]]] = []
-            for index in indices:
-                waiting.append((index, pool.submit(self.small, index)))
-                if len(waiting) > ahead:
-                    done, future = waiting.pop(0)
+    def stream(self, indices: Sequence[int], ahead: int = 8) -> Generator[tuple[int, FloatArray | InputError]]:
+        """Yield (index, small image), or (index, why it cannot be read), in order.
+
+        ``DECODERS`` threads decode up to ``ahead`` images before the caller asks for them.
+        """
+        with ThreadPoolExecutor(DECODERS, thread_name_prefix="decode") as pool:
+            waiting: deque[tuple[int, Future[FloatArray | InputError]]] = deque()
+            try:
+                for index in indices:
+                    waiting.append((index, pool.submit(self._small_or_error, index)))
+                    if len(waiting) > ahead:
+                        done, future = waiting.popleft()
+                        yield done, future.result()
+                while waiting:
+                    done, future = waiting.popleft()
                     yield done, future.result()
-            for done, future in waiting:
-                yield done, future.result()
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _small_or_error(self, index: int) -> FloatArray | InputError:
+        try:
+            return self.small(index)
+        except InputError as error:
+            return error
+
+    def fingerprint(self, index: int) -> str:
+        """Digest of what image ``index`` looks like at its planned size: its content, that size and the white level.
+
+        The first call reads every file of the set. One that cannot be read gets a digest that nothing else ever has.
+        """
+        if self._contents is None:
+            with ThreadPoolExecutor(DECODERS) as pool:
+                self._contents = list(pool.map(_content_digest, self._arrays or self._files))
+        return digest(self._contents[index], self.planned[index], self.white)
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Forget every image but these; they are numbered anew."""
+        self.infos = [self.infos[index] for index in indices]
+        self.names = [self.names[index] for index in indices]
+        self.planned = [self.planned[index] for index in indices]
+        if self._arrays is not None:
+            self._arrays = [self._arrays[index] for index in indices]
+        else:
+            self._files = [self._files[index] for index in indices]
+        if self._contents is not None:
+            self._contents = [self._contents[index] for index in indices]
+
+
+def _content_digest(image: Path | FloatArray) -> str:
+    if not isinstance(image, Path):
+        return array_digest(image)
+    try:
+        with image.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:
+        return uuid.uuid4().hex
 
 
 def _examine(path: Path) -> im.ImageInfo | str:
@@ -112,9 +173,3 @@ def _as_rgb(values: npt.NDArray[np.generic], index: int) -> FloatArray:
     if not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1:
         raise InputError(f"array {index} has values outside 0 to 1: scale floats to [0, 1] or give unsigned integers")
     return scaled
-
-
-def _nothing(root: Path | None, skipped: list[Skipped]) -> str:
-    where = f" in {im.shown(root)}" if root else ""
-    first = f"; the first: {skipped[0].reason}" if skipped else ""
-    return f"no readable image{where} ({len(skipped)} could not be read{first}): give a folder with readable images"

@@ -1,0 +1,206 @@
+"""The long stages of a run, each of which first looks whether an earlier run has left its result in the cache.
+
+The formulas are elsewhere (:mod:`blemish.normality`, :mod:`blemish.refine`); here is what goes under which key. A key
+holds everything that its result depends on: the code and its surroundings, the images by content, the settings of that
+stage and of those before it. Settings are left out by name, so that a new one counts until somebody decides otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blemish._packing import settled
+from blemish.batches import Batch, FeatureBatches
+from blemish.cache import Cache, array_digest, digest, environment_digest
+from blemish.config import Config
+from blemish.errors import InputError
+from blemish.features import Extractor
+from blemish.normality import Normality, fit_maps
+from blemish.refine import Pixels, head_threshold, refined_descriptor, sample_pixels, train_heads
+from blemish.results import FloatArray, Skipped
+from blemish.source import ImageSource
+
+Done = Callable[[int], None]
+"""Told how many more images are done."""
+
+AFTER_MAPS = ("preset", "device", "clusters", "descriptor", "contrast", "cluster", "output", "cache")
+"""Settings that no map depends on (the device counts by the name of what was found), and within ``localize``:"""
+AFTER_MAPS_LOCALIZE = ("localize.threshold", "localize.score_quantile")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the main pass found, one row per readable image, in the order of ``indices``."""
+
+    indices: list[int]
+    maps: list[FloatArray]
+    descriptors: FloatArray
+    pixels: list[Pixels]
+
+
+class Stages:
+    """The stages of one run over one set."""
+
+    def __init__(self, source: ImageSource, extractor: Extractor, config: Config, cache: Cache, device: str) -> None:
+        self.source, self.extractor, self.config, self.cache = source, extractor, config, cache
+        backbone = extractor.backbone
+        environment = environment_digest(device, f"{backbone.name} {backbone.digest}") if cache.active else ""
+        self.features = FeatureBatches(source, extractor, cache, environment)
+        n = len(source)
+        self.n_sample = min(n, config.normality.sample_images)
+        chosen = set(np.random.default_rng(config.seed).choice(n, self.n_sample, replace=False).tolist())
+        self.sampled = self.features.plan(chosen)
+        self.others = self.features.plan(set(range(n)) - chosen)
+
+    def learn(self, done: Done) -> Normality:
+        """The model of what is normal, from the features of some images."""
+        model, maps = self.cache.once("normality", lambda: self._normality_key, lambda: self._fit(done))
+        normality: Normality = model.tempered(maps)
+        return normality
+
+    def look(self, normality: Normality, done: Done) -> Found:
+        """Map, descriptor and, for the head, pixels of every image. Each batch is kept as soon as it is done."""
+        parts = {batch: self._recall(batch, normality) for batch in (*self.sampled, *self.others)}
+        missing = [batch for batch, part in parts.items() if None in part.values()]
+        done(len(self.source) - sum(map(len, missing)))
+        for batch, members in self.features.stream(missing):
+            self._examine(batch, members, normality, parts[batch], done)
+        rows = {
+            index: {kind: part[kind][place] for kind in part}
+            for batch, part in parts.items()
+            for place, index in enumerate(i for i in batch if i not in self.features.unreadable)
+        }
+        indices = sorted(rows)
+        self._note_skipped()
+        return Found(
+            indices,
+            [rows[index]["maps"] for index in indices],
+            np.stack([rows[index]["descriptors"] for index in indices]),
+            [rows[index]["pixels"] for index in indices if "pixels" in rows[index]],
+        )
+
+    def sharpen(self, found: Found, normality: Normality, done: Done) -> FloatArray:
+        """Descriptors from the output of the contrastive heads, which are trained here."""
+        config = self.config
+        threshold = head_threshold(found.maps, found.descriptors, config)
+        batches = [*self.sampled, *self.others]
+
+        def heads_key() -> str:
+            rows = [self._key("descriptors", batch, normality) for batch in batches]
+            return digest("heads", rows, threshold, config.stage_digest("contrast", "seed"))
+
+        heads = self.cache.once(
+            "heads", heads_key, lambda: train_heads(found.pixels, found.descriptors, threshold, config, done)
+        )
+        stem = heads_key() if self.cache.active else ""
+        rows: dict[int, FloatArray] = {}
+        values = dict(zip(found.indices, found.maps, strict=True))
+
+        def name(batch: Batch) -> str:
+            return digest("sharp", stem, self._key("descriptors", batch, normality)) if self.cache.active else ""
+
+        known: dict[Batch, Any] = {batch: self.cache.get("sharp", name(batch)) for batch in batches}
+        for batch, members in self.features.stream([batch for batch in batches if known[batch] is None]):
+            known[batch] = []
+            lost = [index for index in batch if index in values and index in self.features.unreadable]
+            if lost:
+                raise InputError(self.features.unreadable[lost[0]])  # it could be read a moment ago
+            for index, raw in members:
+                known[batch].append(refined_descriptor(normality.features(raw), values[index], normality, heads))
+                done(1)
+            self.cache.put("sharp", name(batch), known[batch])
+        for batch, part in known.items():
+            rows |= zip((index for index in batch if index in values), part, strict=True)
+        return np.stack([rows[index] for index in found.indices])
+
+    @functools.cached_property
+    def _normality_key(self) -> str:
+        names = (name for name in Config.model_fields if name not in AFTER_MAPS)
+        settings = self.config.stage_digest(*names, without=AFTER_MAPS_LOCALIZE)
+        return digest("normality", settings, self.features.key(*self.sampled))
+
+    def _fit(self, done: Done) -> Any:
+        sample: list[tuple[int, Tensor]] = []
+        for _, members in self.features.stream(self.sampled, hold=True):
+            sample += members
+            done(len(members))
+        if not sample:
+            self.cache.active = False  # the keys speak of a sample that cannot be read
+        for batch in self.others:
+            if sample:
+                break
+            sample = [member for _, members in self.features.stream([batch], hold=True) for member in members]
+        if not sample:
+            self._note_skipped()
+        sample.sort(key=lambda member: member[0])
+        return settled(fit_maps(sample, self.extractor.channels(), self.config), self.config)
+
+    def _key(self, kind: str, batch: Batch, normality: Normality) -> str:
+        stem = [self._normality_key, self.features.key(batch)]
+        if kind == "descriptors":
+            stem += [self.config.stage_digest("descriptor", without=("descriptor.normalise",)), repr(normality.tau)]
+        return digest(kind, stem)
+
+    def _recall(self, batch: Batch, normality: Normality) -> dict[str, Any]:
+        """Kind -> one value per readable image, or None where there is no entry."""
+        kinds = ["maps", "descriptors"]
+        if self.config.contrast.enabled and len(self.source) > 1:
+            kinds.append("pixels")
+        part: dict[str, Any] = dict.fromkeys(kinds)
+        for kind in kinds if self.cache.active else ():
+            entry = self.cache.get(kind, self._key(kind, batch, normality))
+            if entry is not None and self.features.confirmed_unreadable(batch[place] for place in entry["unreadable"]):
+                part[kind] = entry["rows"]
+        return part
+
+    @torch.no_grad()
+    def _examine(
+        self,
+        batch: Batch,
+        members: Sequence[tuple[int, Tensor]],
+        normality: Normality,
+        part: dict[str, Any],
+        done: Done,
+    ) -> None:
+        """Fill in what is missing of one batch and keep it."""
+        fresh = [kind for kind in part if part[kind] is None]
+        part.update({kind: [] for kind in fresh})
+        for place, (index, raw) in enumerate(members):
+            features = normality.features(raw)
+            if "maps" in fresh:
+                part["maps"].append(normality.anomaly_map(features, index))
+            values = part["maps"][place]
+            if "descriptors" in fresh:
+                part["descriptors"].append(normality.descriptor(features, values))
+            if "pixels" in fresh:
+                part["pixels"].append(sample_pixels(features, values, index, self.config.seed))
+            done(1)
+        done(len(batch) - len(members))
+        unreadable = [place for place, index in enumerate(batch) if index in self.features.unreadable]
+        for kind in fresh if self.cache.active else ():
+            self.cache.put(kind, self._key(kind, batch, normality), {"unreadable": unreadable, "rows": part[kind]})
+
+    def _note_skipped(self) -> None:
+        """Tell of the images that could not be decoded; it is an error if none could."""
+        for index, reason in sorted(self.features.unreadable.items()):
+            self.source.skipped.append(Skipped(self.source.names[index], reason))
+            _log.warning("skipped %s", reason)
+        if len(self.features.unreadable) == len(self.source):
+            raise InputError(self.source.nothing())
+
+
+def groups_key(descriptors: FloatArray, scores: FloatArray, anomalous: Any, config: Config) -> str:
+    """Key of the clustering: its input by bytes, and all settings but those that only say where and what is written."""
+    names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
+    arrays = [array_digest(values) for values in (descriptors, scores, anomalous)]
+    return digest("groups", environment_digest("cpu", ""), arrays, config.stage_digest(*names))
