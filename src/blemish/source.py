@@ -29,8 +29,8 @@ DECODERS = 2
 class ImageSource:
     """Readable images of one set with the size each is brought to.
 
-    Files whose header or pixels cannot be read are left out and listed in ``skipped``; every file is decoded once at
-    opening so that a truncated one is known before anything is learned.
+    Files whose header cannot be read are left out and listed in ``skipped``. Pixels are decoded when they are needed:
+    :meth:`stream` tells of those that cannot be, and :meth:`keep` leaves them out afterwards.
     """
 
     def __init__(self, images: Images, config: ImageConfig, *, exclude: Sequence[Path] = ()) -> None:
@@ -54,8 +54,8 @@ class ImageSource:
     def _open_files(self, paths: list[Path]) -> None:
         good: list[Path] = []
         self.infos: list[im.ImageInfo] = []
-        with ThreadPoolExecutor(2) as pool:
-            for path, outcome in zip(paths, pool.map(_examine, paths), strict=True):
+        with ThreadPoolExecutor(DECODERS) as pool:
+            for path, outcome in zip(paths, pool.map(_header, paths), strict=True):
                 if isinstance(outcome, str):
                     self.skipped.append(Skipped(self._name(path), outcome))
                     _log.warning("skipped %s", outcome)
@@ -150,13 +150,11 @@ def _content_digest(image: Path | FloatArray) -> str:
         return uuid.uuid4().hex
 
 
-def _examine(path: Path) -> im.ImageInfo | str:
+def _header(path: Path) -> im.ImageInfo | str:
     try:
-        info = im.probe(path)
-        im.decode(path, white=float(2**32) if info.bits > 16 else None)
+        return im.probe(path)
     except InputError as error:
         return str(error)
-    return info
 
 
 def _as_rgb(values: npt.NDArray[np.generic], index: int) -> FloatArray:

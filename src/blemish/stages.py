@@ -195,6 +195,7 @@ class Stages:
         for index, reason in sorted(self.features.unreadable.items()):
             self.source.skipped.append(Skipped(self.source.names[index], reason))
             _log.warning("skipped %s", reason)
+        self.source.skipped.sort(key=lambda one: one.path)
         if len(self.features.unreadable) == len(self.source):
             raise InputError(self.source.nothing())
 
