@@ -1,3 +1,3 @@
 """SHA-256 of the embedded weights; written by training/export.py."""
 
-SHA256 = "47c02387e5c13eafc7a5ea3b5b362310d4723b29d9767122c43289b5de046a51"
+SHA256 = "79116c1f8701b57ef5d4b02314bd3e707a816a09053c7be5f35cc94f1b5196c8"
