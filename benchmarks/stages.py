@@ -24,13 +24,14 @@ from typing import Any
 import torch
 
 from blemish import pipeline, stages
+from blemish._cli_shared import use_threads
 from blemish._config_sources import gather
 from blemish.backbones import load_backbone
+from blemish.cli import write_results
 from blemish.features import Extractor
 from blemish.localize import NeighbourModel
 from blemish.normality import Normality
-from blemish.outputs import prepare_output, write_outputs
-from blemish.report import write_report
+from blemish.outputs import prepare_output
 from blemish.source import ImageSource
 
 
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--set", action="append", default=[], dest="settings")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     config = gather({"cache": False}, args.settings, None, {})
     rate, meter = product_rate(), Meter()
     for owner, name, stage in (
@@ -126,14 +127,15 @@ def main() -> None:
     ):
         meter.watch(owner, name, stage)
     meter.watch_stream()
-    backbone = load_backbone(config.backbone.name, pipeline._device(config.device))
+    backbone = load_backbone(config.backbone.name, pipeline.choose_device(config.device))
     meter.count_products(getattr(backbone, "trunk", torch.nn.Identity()))
     source = meter.call("opening", ImageSource, args.folder, config.image)
     start = time.perf_counter()
     result = meter.call("everything else", pipeline.run_source, lambda _: source, config, None, backbone)
     peak = peak_megabytes()
     with tempfile.TemporaryDirectory() as out:
-        meter.call("output", _write, result, source, Path(out), config)
+        prepare_output(Path(out))
+        meter.call("output", write_results, result, source, Path(out), config)
     total = time.perf_counter() - start + meter.seconds["opening"]
     print(
         f"{len(result.paths)} images, {args.threads} threads, {total:.2f} s, {rate / 1e9:.1f} G multiply-adds a second"
@@ -144,14 +146,6 @@ def main() -> None:
         share = "" if stage == "decode (beside)" else f"{100 * spent / total:.1f} %"
         floor = f"{meter.products[stage] / rate:.2f}" if meter.products[stage] else ""
         print(f"| {stage} | {spent:.2f} | {share} | {floor} |")
-
-
-def _write(result: Any, source: ImageSource, out: Path, config: Any) -> None:
-    prepare_output(out)
-    output = config.output
-    write_outputs(result, out, maps=output.maps, overlays=output.overlays, load_image=source.full)
-    if output.report:
-        write_report(result, out, source.full)
 
 
 if __name__ == "__main__":

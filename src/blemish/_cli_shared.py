@@ -74,8 +74,11 @@ class Bar:
         self.bar.advance(self.task, n)
 
 
-def read_settings(config_file: Path | None, assignments: list[str] | None, **flags: Any) -> Config:
-    """Flag, then environment, then file, then default."""
+def read_settings(
+    config_file: Path | None, assignments: list[str] | None, *, threads: int | None = None, **flags: Any
+) -> Config:
+    """Flag, then environment, then file, then default. Sets the threads first: libraries read theirs when loaded."""
+    use_threads(threads)
     from blemish._config_sources import gather, parse_value
 
     if isinstance(flags.get("clusters"), str):

@@ -23,7 +23,6 @@ from blemish._cli_shared import (
     Threads,
     Verbose,
     read_settings,
-    use_threads,
 )
 
 if TYPE_CHECKING:
@@ -69,17 +68,18 @@ def add_evaluate(app: typer.Typer, load: LoadBackbone | None = None) -> None:
         verbose: Verbose = False,
     ) -> None:
         """Run blind on labelled images, then score groups and maps against the labels."""
-        flags = {
-            "clusters": clusters,
-            "backbone": backbone,
-            "size": size,
-            "preset": preset,
-            "seed": seed,
-            "device": device,
-        }
         with Guard(verbose):
-            settings = read_settings(config, assignments, **flags)
-            use_threads(threads)
+            settings = read_settings(
+                config,
+                assignments,
+                threads=threads,
+                clusters=clusters,
+                backbone=backbone,
+                size=size,
+                preset=preset,
+                seed=seed,
+                device=device,
+            )
             sets = open_sets(datasets, layout, limit, settings.seed)
             found = _evaluate_all(sets, datasets, settings, seeds, out, load, Bars(quiet))
             if any(run.skipped for one in found for run in one.runs):
@@ -129,6 +129,6 @@ def given_as_auto(settings: Config) -> bool:
 
 def open_backbone(settings: Config, load: LoadBackbone | None) -> backbones.Backbone | None:
     """The network that ``load`` makes of the settings' name; None leaves it to the pipeline."""
-    from blemish.pipeline import _device
+    from blemish.pipeline import choose_device
 
-    return load(settings.backbone.name, _device(settings.device)) if load else None
+    return load(settings.backbone.name, choose_device(settings.device)) if load else None

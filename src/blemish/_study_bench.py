@@ -94,11 +94,6 @@ class Bench:
         parents = {image.parent.as_posix() for image in self.data.paths}
         return Path(os.path.relpath(path, os.path.commonpath(parents))).as_posix()
 
-    def labels_of(self, result: Result) -> list[str]:
-        """True classes in the order of a result, which may lack unreadable images."""
-        known = {path.as_posix(): label for path, label in zip(self.data.paths, self.data.labels, strict=True)}
-        return [known[path] for path in result.paths]
-
 
 def localisations(config: Config) -> dict[str, dict[str, Any]]:
     """The ways to a map that the paper compares, and ours; residuals are those of the model in use, else of a VAE."""

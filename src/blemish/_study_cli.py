@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +22,6 @@ from blemish._cli_shared import (
     Threads,
     Verbose,
     read_settings,
-    use_threads,
 )
 from blemish._evaluate_cli import Groups, LayoutName, Limit, Seeds, given_as_auto, open_backbone, open_sets
 
@@ -69,20 +67,21 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
         verbose: Verbose = False,
     ) -> None:
         """Vary one part of the method or of the data on a labelled set and tabulate the scores."""
-        flags = {
-            "clusters": clusters,
-            "backbone": backbone,
-            "size": size,
-            "preset": preset,
-            "seed": seed,
-            "device": device,
-        }
         with Guard(verbose):
-            from blemish.studies import STUDIES, run_study
+            from blemish.studies import run_study
 
-            settings = read_settings(config, assignments, **flags)
-            use_threads(threads)
-            suffixes = _claim(name, dataset, out, [*STUDIES])
+            settings = read_settings(
+                config,
+                assignments,
+                threads=threads,
+                clusters=clusters,
+                backbone=backbone,
+                size=size,
+                preset=preset,
+                seed=seed,
+                device=device,
+            )
+            suffixes = _claim(name, dataset, out)
             data = open_sets([dataset], layout, limit, settings.seed)[0]
             found = run_study(
                 name,
@@ -98,17 +97,14 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
             print(f"\nResults: {stem}.md, " + ", ".join(suffix for suffix in suffixes if suffix != ".md"))
 
 
-def _claim(name: str, dataset: Path, out: Path, known: Sequence[str]) -> list[str]:
+def _claim(name: str, dataset: Path, out: Path) -> list[str]:
     """Suffixes of the files to come; whatever stands in their way is said before the first run."""
     from blemish import _study_figures
     from blemish._evaluation_files import SUFFIXES, claim_folder
-    from blemish.errors import InputError
-    from blemish.studies import STUDIES
+    from blemish.studies import find_study
 
-    if name not in known:
-        raise InputError(f"study {name!r} is not known; choose one of {', '.join(known)}")
     suffixes = [*SUFFIXES]
-    if STUDIES[name].figure is not None:
+    if find_study(name).figure is not None:
         _study_figures.require_matplotlib()
         suffixes += _study_figures.SUFFIXES
     claim_folder(out, f"study-{name}", [dataset], suffixes)

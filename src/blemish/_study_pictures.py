@@ -41,7 +41,7 @@ def tsne(bench: Bench) -> Findings:
             "group_before": before.cluster_name(int(before.labels[i])),
             "group_after": after.cluster_name(int(after.labels[i])),
         }
-        for i, (path, label) in enumerate(zip(before.paths, bench.labels_of(before), strict=True))
+        for i, (path, label) in enumerate(zip(before.paths, bench.data.matching(before.paths).labels, strict=True))
     ]
     return Findings("tsne", bench.data.name, ("path",), rows, scores=())
 
@@ -55,18 +55,17 @@ def maps(bench: Bench) -> Findings:
         for place, changes in localisations(bench.config).items()
     }
     first = next(iter(results.values()))
-    truth, load = bench.labels_of(first), _loader(bench, first)
+    seen, load = bench.data.matching(first.paths), _loader(bench, first)
     tops = {
         place: float(np.quantile(np.concatenate([m.ravel() for m in r.maps]), 0.999)) for place, r in results.items()
     }
-    masks = {path.as_posix(): mask for path, mask in zip(bench.data.paths, bench.data.masks, strict=True)}
     rows, grid = [], []
     for label in bench.data.classes:
-        members = [i for i, one in enumerate(truth) if one == label]
+        members = [i for i, one in enumerate(seen.labels) if one == label]
         if not members:
             continue
         i = int(rng.choice(members))
-        image, file = load(i), masks[first.paths[i]]
+        image, file = load(i), seen.masks[i]
         height, width = fit_within(image.shape[0], image.shape[1], PICTURE_SIDE)
         mask = None if file is None else read_mask(file)
         drawn = np.zeros((height, width)) if mask is None else upsample_map(mask.astype(np.float32), height, width)
@@ -85,7 +84,7 @@ def maps(bench: Bench) -> Findings:
 def contours(bench: Bench) -> Findings:
     """Images by group with the contours of their anomalous regions in the group's colour; the first seed only."""
     result, _ = bench.run("contours", bench.seeds[0], {})
-    truth, load = bench.labels_of(result), _loader(bench, result)
+    truth, load = bench.data.matching(result.paths).labels, _loader(bench, result)
     rows = [
         {"path": bench.short(path), "class": truth[i], "group": result.cluster_name(int(result.labels[i]))}
         | {"score": float(result.scores[i]), "distance": float(result.distances[i])}

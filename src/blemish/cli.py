@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,6 @@ from blemish._cli_shared import (
     Threads,
     Verbose,
     read_settings,
-    use_threads,
 )
 from blemish._evaluate_cli import add_evaluate
 from blemish._study_cli import add_study
@@ -37,6 +37,7 @@ from blemish._study_cli import add_study
 if TYPE_CHECKING:
     from blemish.config import Config
     from blemish.results import Result
+    from blemish.source import ImageSource
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,9 +51,8 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show
 
 
 def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
-    from blemish.outputs import prepare_output, write_outputs
+    from blemish.outputs import prepare_output
     from blemish.pipeline import run_source
-    from blemish.report import write_report
     from blemish.source import ImageSource
 
     bars = Bars(quiet)
@@ -66,19 +66,28 @@ def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
     result = run_source(open_source, config, bars)
     start = time.perf_counter()
     with bars.stage("Writing results", len(result.paths)) as bar:
-        load = opened[0].full
-        write_outputs(
-            result,
-            out,
-            maps=config.output.maps,
-            overlays=config.output.overlays,
-            load_image=load,
-            progress=lambda _done, _total: bar.advance(),
-        )
-        if config.output.report:
-            write_report(result, out, load)
+        write_results(result, opened[0], out, config, lambda _done, _total: bar.advance())
     result.timings["output"] = round(time.perf_counter() - start, 3)
     return result
+
+
+def write_results(
+    result: Result, source: ImageSource, out: Path, config: Config, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """All files that the settings ask for, into a folder that ``prepare_output`` has made ready."""
+    from blemish.outputs import write_outputs
+    from blemish.report import write_report
+
+    write_outputs(
+        result,
+        out,
+        maps=config.output.maps,
+        overlays=config.output.overlays,
+        load_image=source.full,
+        progress=progress,
+    )
+    if config.output.report:
+        write_report(result, out, source.full)
 
 
 def _summary(result: Result, out: Path) -> None:
@@ -126,20 +135,21 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Find the defects in a folder of images and sort them into types."""
-    flags = {
-        "clusters": clusters,
-        "backbone": backbone,
-        "size": size,
-        "preset": preset,
-        "seed": seed,
-        "device": device,
-        "maps": maps,
-        "cache": False if no_cache else None,
-        "cache_dir": cache_dir,
-    }
     with Guard(verbose):
-        use_threads(threads)
-        settings = read_settings(config, assignments, **flags)
+        settings = read_settings(
+            config,
+            assignments,
+            threads=threads,
+            clusters=clusters,
+            backbone=backbone,
+            size=size,
+            preset=preset,
+            seed=seed,
+            device=device,
+            maps=maps,
+            cache=False if no_cache else None,
+            cache_dir=cache_dir,
+        )
         result = _work(folder, out, settings, quiet)
         _summary(result, out)
         if result.skipped:

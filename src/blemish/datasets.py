@@ -95,6 +95,18 @@ class LabelledSet:
             foregrounds=[self.foregrounds[i] for i in chosen],
         )
 
+    def matching(self, names: Sequence[str]) -> LabelledSet:
+        """The images of a run by their names in it, in the run's order, which may lack unreadable ones.
+
+        Raises:
+            InputError: a name that is no path of this set.
+        """
+        place = {path.as_posix(): index for index, path in enumerate(self.paths)}
+        unknown = next((name for name in names if name not in place), None)
+        if unknown is not None:
+            raise InputError(f"{unknown}: is in the run but not in {self.name}; run on the paths of the set itself")
+        return self.take(place[name] for name in names)
+
     def limited(self, count: int, *, seed: int = 0) -> LabelledSet:
         """A random part for a quick look: at most ``count`` images, shares of the classes kept, each class at least
         once.

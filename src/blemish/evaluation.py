@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -175,12 +175,7 @@ def evaluate(
 
     Cost: that of the runs, plus some 30 ns per image pixel for the pixel scores.
     """
-    from blemish.config import Config
-
-    settings = config or Config()
-    wanted = [settings.seed] if seeds is None else list(seeds)
-    if not wanted or not len(data):
-        raise (InputError if wanted else ConfigError)(f"{data.name}: give at least one image and one seed")
+    settings, wanted = checked(data, config, seeds)
     k = groups_for(data, settings, clusters)
     runs = []
     for number, seed in enumerate(wanted):
@@ -192,6 +187,21 @@ def evaluate(
     undrawn = int((~data.is_drawn).sum()) if data.has_masks else 0
     from_labels = clusters is None and settings.clusters == "auto"
     return Evaluation(data.name, {c: counts[c] for c in data.classes}, k, from_labels, undrawn, runs)
+
+
+def checked(data: LabelledSet, config: Config | None, seeds: Sequence[int] | None) -> tuple[Config, list[int]]:
+    """Settings and seeds with their defaults filled in.
+
+    Raises:
+        InputError: an empty set. ConfigError: no seed.
+    """
+    from blemish.config import Config
+
+    settings = config or Config()
+    wanted = [settings.seed] if seeds is None else list(seeds)
+    if not wanted or not len(data):
+        raise (InputError if wanted else ConfigError)(f"{data.name}: give at least one image and one seed")
+    return settings, wanted
 
 
 def groups_for(
@@ -223,13 +233,11 @@ def score(
     Raises:
         InputError: the run holds an image that the set does not; a mask that cannot be read.
     """
-    place = {path.as_posix(): index for index, path in enumerate(data.paths)}
-    unknown = next((path for path in result.paths if path not in place), None)
-    if unknown is not None:
-        raise InputError(f"{unknown}: is in the run but not in {data.name}; run on the paths of the set itself")
-    seen = data.take(place[path] for path in result.paths)
+    from blemish.pipeline import Silent
+
+    seen = data.matching(result.paths)
     scores = clustering_scores(seen.labels, result.labels)
-    with _stage(progress, "Scoring", len(seen)) as bar:
+    with (progress or Silent()).stage("Scoring", len(seen)) as bar:
         scores |= _pixel_scores(result, seen, bar.advance)
     scores["image_auroc"] = image_auroc(result.scores, seen.is_anomalous)
     scores["image_ap"] = average_precision(result.scores, seen.is_anomalous)
@@ -278,12 +286,3 @@ class Prefixed:
     def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
         """A stage of the inner display, with the prefix."""
         return self.inner.stage(self.prefix + name, total)
-
-
-class _Nothing:
-    def advance(self, n: int = 1) -> None:
-        pass
-
-
-def _stage(progress: Progress | None, name: str, total: int) -> AbstractContextManager[Advancing]:
-    return progress.stage(name, total) if progress else nullcontext(_Nothing())

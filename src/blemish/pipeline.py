@@ -39,11 +39,14 @@ class Progress(Protocol):
         """A long stage of ``total`` items."""
 
 
-class _Silent:
+class Silent:
+    """A display that shows nothing."""
+
     def advance(self, n: int = 1) -> None:
-        pass
+        """Nothing."""
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
+        """Itself."""
         return nullcontext(self)
 
 
@@ -90,13 +93,13 @@ def run_source(
     from blemish.features import Extractor
     from blemish.stages import Stages, groups_key
 
-    show, timings = progress or _Silent(), dict[str, float]()
+    show, timings = progress or Silent(), dict[str, float]()
     with _timed(timings, "read"), show.stage("Checking images", 1) as bar:
         source = open_source(config)
         bar.advance()
     n = len(source)
     _check_clusters(config, n)
-    device = _device(config.device)
+    device = choose_device(config.device)
     extractor = Extractor(backbone or load_backbone(config.backbone.name, device), config)
     cache = open_cache(config.cache, config)
     stages = Stages(source, extractor, config, cache, device)
@@ -183,7 +186,8 @@ def _check_clusters(config: Config, n: int) -> None:
         raise ConfigError(f"clusters is {config.clusters} but there are {n} images: choose 1 to {n}, or auto")
 
 
-def _device(wanted: str) -> str:
+def choose_device(wanted: str) -> str:
+    """``cpu`` or ``cuda``; ConfigError where a GPU is asked for and none is there."""
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -94,22 +94,16 @@ class Stages:
         config = self.config
         threshold = head_threshold(found.maps, found.descriptors, config)
         batches = [*self.sampled, *self.others]
-
-        def heads_key() -> str:
-            rows = [self._key("descriptors", batch, normality) for batch in batches]
-            return digest("heads", rows, threshold, config.stage_digest("contrast", "seed"))
-
+        # a key reads every file: none is made where nothing is kept
+        inputs = [self._key("descriptors", batch, normality) if self.cache.active else "" for batch in batches]
+        stem = digest("heads", inputs, threshold, config.stage_digest("contrast", "seed"))
         heads = self.cache.once(
-            "heads", heads_key, lambda: train_heads(found.pixels, found.descriptors, threshold, config, done)
+            "heads", lambda: stem, lambda: train_heads(found.pixels, found.descriptors, threshold, config, done)
         )
-        stem = heads_key() if self.cache.active else ""
+        names = {batch: digest("sharp", stem, key) for batch, key in zip(batches, inputs, strict=True)}
         rows: dict[int, FloatArray] = {}
         values = dict(zip(found.indices, found.maps, strict=True))
-
-        def name(batch: Batch) -> str:
-            return digest("sharp", stem, self._key("descriptors", batch, normality)) if self.cache.active else ""
-
-        known: dict[Batch, Any] = {batch: self.cache.get("sharp", name(batch)) for batch in batches}
+        known: dict[Batch, Any] = {batch: self.cache.get("sharp", names[batch]) for batch in batches}
         for batch, members in self.features.stream([batch for batch in batches if known[batch] is None]):
             known[batch] = []
             lost = [index for index in batch if index in values and index in self.features.unreadable]
@@ -118,7 +112,7 @@ class Stages:
             for index, raw in members:
                 known[batch].append(refined_descriptor(normality.features(raw), values[index], normality, heads))
                 done(1)
-            self.cache.put("sharp", name(batch), known[batch])
+            self.cache.put("sharp", names[batch], known[batch])
         for batch, part in known.items():
             rows |= zip((index for index in batch if index in values), part, strict=True)
         return np.stack([rows[index] for index in found.indices])

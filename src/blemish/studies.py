@@ -16,7 +16,7 @@ from blemish._study_bench import Bench, Findings, Row, localisations
 from blemish._study_pictures import contours, maps, tsne
 from blemish.datasets import LabelledSet
 from blemish.errors import InputError
-from blemish.evaluation import RunScores
+from blemish.evaluation import RunScores, checked
 from blemish.metrics import clustering_scores
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from blemish.config import Config
     from blemish.pipeline import Progress
 
-__all__ = ["STUDIES", "Findings", "Study", "run_study"]
+__all__ = ["STUDIES", "Findings", "Study", "find_study", "run_study"]
 
 TAU_FRACTIONS = (0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25, 0.4, 0.7, 1.2)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -41,6 +41,13 @@ class Study:
     about: str
 
 
+def find_study(name: str) -> Study:
+    """One of :data:`STUDIES`; InputError with their names if it is none."""
+    if name not in STUDIES:
+        raise InputError(f"study {name!r} is not known; choose one of {', '.join(STUDIES)}")
+    return STUDIES[name]
+
+
 def run_study(
     name: str,
     data: LabelledSet,
@@ -54,19 +61,13 @@ def run_study(
     """Conduct one of :data:`STUDIES`; arguments as of :func:`blemish.evaluation.evaluate`.
 
     Raises:
-        InputError: unknown name, or a set that the study cannot be done on.
+        InputError: unknown name, or a set that the study cannot be done on. ConfigError: no seed.
 
     Cost: many runs; ``limited`` sets give a first look.
     """
-    from blemish.config import Config
-
-    if name not in STUDIES:
-        raise InputError(f"study {name!r} is not known; choose one of {', '.join(STUDIES)}")
-    settings = config or Config()
-    wanted = [settings.seed] if seeds is None else list(seeds)
-    if not wanted or not len(data):
-        raise InputError(f"{data.name}: a study needs at least one image and one seed")
-    return STUDIES[name].conduct(Bench(data, settings, clusters, wanted, backbone, progress))
+    study = find_study(name)
+    settings, wanted = checked(data, config, seeds)
+    return study.conduct(Bench(data, settings, clusters, wanted, backbone, progress))
 
 
 def ablation(bench: Bench) -> Findings:
@@ -79,7 +80,7 @@ def ablation(bench: Bench) -> Findings:
             for contrast in (False, True):
                 varied = {**changes, "contrast.enabled": contrast}
                 result, found = bench.run(f"{place}{', contrast' * contrast}", seed, varied)
-                truth = bench.labels_of(result)
+                truth = bench.data.matching(result.paths).labels
                 for method in CLUSTERINGS:
                     config = bench.settings(seed, varied | {"cluster.method": method})
                     labels, _, _ = group(result.descriptors, result.scores, result.is_anomalous, config)
