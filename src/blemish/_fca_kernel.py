@@ -13,28 +13,18 @@ Exactness: comparisons are made on the float32 values themselves, ties go to the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+from blemish._compile import jit as _jit
+
 _FloatArray = npt.NDArray[np.float32]
 _ByteArray = npt.NDArray[np.uint8]
 
 CHANNELS_PER_PARTIAL = 32
 """Channels that are added in one float32 partial sum, before it goes to the total: keeps the rounding near 1e-7."""
-
-
-def _jit(function: _F) -> _F:
-    """Compile without the GIL and keep the machine code between runs, where a writable cache folder exists."""
-    try:
-        compiled: _F = numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # Numba found no folder that it may write its cache to
-        compiled = numba.njit(nogil=True)(function)
-    return compiled
 
 
 @_jit
