@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import silhouette_score
 
-from blemish.clustering import by_size, centre_distances, cluster, estimate_clusters, normalised
+from blemish.clustering import by_size, centre_distances, cluster, estimate_clusters, mean_silhouettes, normalised
 from blemish.errors import ConfigError
+from blemish.linkage import cut, ward_tree
 
 
 def blobs(sizes: tuple[int, ...] = (20, 12, 7), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -61,6 +63,41 @@ def test_number_of_groups() -> None:
     assert estimate_clusters(np.ones((9, 2), np.float32)) == 1
     assert estimate_clusters(np.ones((1, 2), np.float32)) == 1
     assert estimate_clusters(blobs()[0], max_clusters=2) == 2
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_silhouettes_are_those_of_scikit_learn(repeats: int) -> None:
+    rows = np.repeat(np.random.default_rng(3).normal(size=(40, 4)), repeats, axis=0).astype(np.float32)
+    tree = ward_tree(rows)
+    cuts = [cut(tree, k) for k in range(2, 40)]
+    expected = [silhouette_score(rows.astype(np.float64), labels) for labels in cuts]
+    np.testing.assert_allclose(mean_silhouettes(rows, cuts), expected, atol=1e-6)
+
+
+def test_silhouettes_of_a_sample_are_near_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = blobs((900, 500, 100))
+    tree = ward_tree(rows)
+    cuts = [cut(tree, k) for k in range(2, 9)]
+    every = mean_silhouettes(rows, cuts)
+    monkeypatch.setattr("blemish.clustering.SILHOUETTE_ROWS", 400)
+    sample = mean_silhouettes(rows, cuts, seed=1)
+    assert np.abs(sample - every).max() < 0.03
+    np.testing.assert_array_equal(sample, mean_silhouettes(rows, cuts, seed=1))
+    assert not np.array_equal(sample, mean_silhouettes(rows, cuts, seed=2))
+    assert estimate_clusters(rows, tree=tree) == 3
+
+
+def test_tree_at_hand_changes_nothing() -> None:
+    rows, truth = blobs()
+    tree = ward_tree(rows)
+    np.testing.assert_array_equal(cluster(rows, 3, tree=tree), truth)
+    assert estimate_clusters(rows, tree=tree) == estimate_clusters(rows)
+
+
+def test_spectral_clustering_of_too_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.clustering.SPECTRAL_ROWS", 30)
+    with pytest.raises(ConfigError, match="at most 30 images, got 39; use ward, kmeans or gmm"):
+        cluster(blobs()[0], 3, method="spectral")
 
 
 def test_lengths_and_distances() -> None:
