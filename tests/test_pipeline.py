@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 from blemish import BlindAnomalyClustering, Config, run
 from blemish.datasets import load_dataset
 from blemish.errors import ConfigError, InputError
+from blemish.linkage import Tree, ward_tree
+from blemish.pipeline import group
 from blemish.synth import make_demo
 
 FAST = {
@@ -128,3 +130,18 @@ def test_estimator_manners(folder: Path) -> None:
     assert estimator.n_clusters_ <= 3
     again = pickle.loads(pickle.dumps(estimator))
     np.testing.assert_array_equal(again.labels_, labels)
+
+
+@pytest.mark.parametrize("clusters", ["auto", 4])
+def test_one_tree_serves_the_number_of_groups_and_the_groups(clusters: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    grown: list[int] = []
+
+    def counted(rows: np.ndarray) -> Tree:
+        grown.append(len(rows))
+        return ward_tree(rows)
+
+    for module in ("pipeline", "clustering"):
+        monkeypatch.setattr(f"blemish.{module}.ward_tree", counted)
+    rows = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    group(rows, np.zeros(30, np.float32), np.zeros(30, bool), config(clusters=clusters))
+    assert grown == [30]

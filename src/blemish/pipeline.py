@@ -17,6 +17,7 @@ from blemish.cache import open_cache
 from blemish.clustering import centre_distances, cluster, estimate_clusters, normalised
 from blemish.config import Config
 from blemish.errors import ConfigError
+from blemish.linkage import ward_tree
 from blemish.localize import split_scores
 from blemish.results import FloatArray, IntArray, Result
 from blemish.source import Images, ImageSource
@@ -163,13 +164,15 @@ def group(
     if not part.any():
         return labels, 0, seen
     rows = seen[part]
+    tree = ward_tree(rows) if config.cluster.method == "ward" else None
     if config.clusters == "auto":
-        k = estimate_clusters(rows, max_clusters=max(1, config.cluster.max_clusters - split))
+        most = max(1, config.cluster.max_clusters - split)
+        k = estimate_clusters(rows, max_clusters=most, tree=tree, seed=config.seed)
     else:
         k = min(max(1, config.clusters - split), len(rows))
     if split and config.clusters == 1:
         return labels, 0, seen
-    found = cluster(rows, k, method=config.cluster.method, seed=config.seed)
+    found = cluster(rows, k, method=config.cluster.method, seed=config.seed, tree=tree)
     if split:
         labels[part] = found + 1
         return labels, 0, seen
