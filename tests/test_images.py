@@ -452,3 +452,12 @@ def test_real_images_decode_and_plan(name):
         assert image.shape == (info.height, info.width, 3)
         assert 0.02 < image.std() < 0.5
         assert load(path, height, width).shape == (3, height, width)
+
+
+@pytest.mark.parametrize("mode", ["common", "each"])
+def test_images_are_not_enlarged_unless_asked(mode: str) -> None:
+    infos = [ImageInfo(100, 200, 8, 3), ImageInfo(160, 160, 8, 3), ImageInfo(100, 100, 8, 3)]
+    kept = plan_sizes(infos, 512, mode, enlarge=False)  # type: ignore[arg-type]
+    assert kept == [(96, 208), (160, 160), (96, 96)]  # the nearest multiples of 16
+    assert all(h > 160 for h, _ in plan_sizes(infos, 512, mode))  # type: ignore[arg-type]
+    assert plan_sizes(infos, 80, mode, enlarge=False) == plan_sizes(infos, 80, mode)  # type: ignore[arg-type]

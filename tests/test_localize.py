@@ -6,6 +6,7 @@ import torch
 
 from blemish.errors import InputError
 from blemish.localize import (
+    anomaly_weights,
     BORDER_DEPTH,
     NeighbourModel,
     edge_distance,
@@ -97,19 +98,58 @@ def test_border_of_small_and_constant_maps(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(fit_border([constant, constant]).apply(constant), constant)
 
 
-def slow_split(scores: np.ndarray) -> float:
-    ordered = np.sort(scores)
-    logs = np.log(ordered)
-    best = max(range(1, len(logs)), key=lambda k: k * (len(logs) - k) * (logs[k:].mean() - logs[:k].mean()) ** 2)
-    return float((ordered[best - 1] + ordered[best]) / 2)
+def slow_mixture_cut(scores: np.ndarray) -> float:
+    """Two Gaussians over the logs by plain expectation maximisation from many starts, loops and all."""
+    x = np.log(scores.astype(np.float64))
+    best, chosen = -np.inf, (0.0, 1.0, 0.0, 1.0, 0.5)
+    for low, high in [(0.05, 0.5), (0.1, 0.8), (0.2, 0.6), (0.3, 0.7), (0.4, 0.9), (0.5, 0.95), (0.25, 0.75)]:
+        m, v, w = np.quantile(x, [low, high]), np.full(2, x.var() / 4), np.array([0.5, 0.5])
+        for _ in range(3000):
+            dense = np.array([w[k] * np.exp(-0.5 * (x - m[k]) ** 2 / v[k]) / np.sqrt(2 * np.pi * v[k]) for k in (0, 1)])
+            share = dense / dense.sum(0)
+            w = share.mean(1)
+            m = (share * x).sum(1) / share.sum(1)
+            v = np.array([(share[k] * (x - m[k]) ** 2).sum() / share[k].sum() + 1e-4 for k in (0, 1)])
+        likelihood = np.log(dense.sum(0)).sum()
+        if likelihood > best:
+            best, chosen = likelihood, (m[0], v[0], m[1], v[1], w[0])
+    m0, v0, m1, v1, w0 = chosen
+    if m0 > m1:
+        m0, v0, m1, v1, w0 = m1, v1, m0, v0, 1 - w0
+    for at in np.linspace(m0, x.max(), 200_000):
+        low = np.log(w0) - 0.5 * np.log(v0) - 0.5 * (at - m0) ** 2 / v0
+        if low < np.log(1 - w0) - 0.5 * np.log(v1) - 0.5 * (at - m1) ** 2 / v1:
+            return float(np.exp(at))
+    return float("inf")
 
 
-def test_split_agrees_with_trying_every_cut() -> None:
-    rng = np.random.default_rng(5)
-    for _ in range(20):
-        scores = np.concatenate([rng.uniform(1, 2, 30), rng.uniform(3, 9, rng.integers(2, 40))]).astype(np.float32)
-        assert split_scores(scores) == pytest.approx(slow_split(scores), rel=1e-6)
-        assert split_scores(scores * 7) == pytest.approx(7 * split_scores(scores), rel=1e-5)
+@pytest.mark.parametrize("normal", [25, 150, 400])
+def test_split_agrees_with_plain_expectation_maximisation(normal: int) -> None:
+    rng = np.random.default_rng(normal)
+    scores = np.exp(np.concatenate([rng.normal(0, 0.04, normal), rng.normal(0.5, 0.2, 120)])).astype(np.float32)
+    assert split_scores(scores) == pytest.approx(slow_mixture_cut(scores), rel=0.01)
+    assert split_scores(scores * 7) == pytest.approx(7 * split_scores(scores), rel=1e-3)
+    assert split_scores(rng.permutation(scores)) == pytest.approx(split_scores(scores), rel=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.75])
+def test_a_narrow_and_a_broad_group_are_told_apart_whatever_their_shares(share: float) -> None:
+    rng = np.random.default_rng(3)
+    defective = np.arange(400) < 400 * share
+    scores = np.exp(np.where(defective, rng.normal(0.6, 0.2, 400), rng.normal(0, 0.05, 400))).astype(np.float32)
+    assert ((scores > split_scores(scores)) == defective).mean() > 0.97
+
+
+def test_weights_by_the_formula() -> None:
+    scores = np.array([0.0, 0.5, 0.99, 1.0, 1.02, 4.0], np.float32)
+    expected = [0.0] + [1 / (1 + (s / 1.0) ** (-1 / 0.05)) for s in scores[1:]]
+    np.testing.assert_allclose(anomaly_weights(scores, 1.0, 0.05), expected, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(anomaly_weights(3 * scores, 3.0, 0.05), expected, rtol=1e-5, atol=1e-9)
+
+
+def test_weights_without_any_score_and_with_a_threshold_of_zero() -> None:
+    np.testing.assert_allclose(anomaly_weights(np.zeros(3, np.float32), 0.0, 0.05), 0, atol=1e-9)
+    np.testing.assert_allclose(anomaly_weights(np.array([0, 1e-3, 1], np.float32), 0.0, 0.05), [0, 1, 1], atol=1e-9)
 
 
 @pytest.mark.parametrize("scores", [[0.0, 0.0], [1.0], [2.0, 2.0, 2.0], [1.0, 1.01, 1.02, 1.03]])

@@ -18,14 +18,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 PresetName = Literal["default", "paper"]
 
 PAPER: dict[str, dict[str, Any]] = {
-    "image": {"size": 512, "mode": "squash"},
+    "image": {"size": 512, "mode": "squash", "enlarge": True},
     "backbone": {"strides": (8,), "border_padding": 0},
     "features": {"scaling": "image", "pool": 1},
     "normality": {"model": "vae"},
     "localize": {"method": "bal", "border": 5, "calibrate_border": False, "score_quantile": 1.0},
-    "descriptor": {"tau": 0.002, "normalise": False},
+    "descriptor": {"tau": 0.002, "whiten": None, "normalise": False},
     "contrast": {"enabled": True},
-    "cluster": {"split_normal": False},
+    "cluster": {"normal": "together"},
 }
 """Where the published method differs from our defaults (docs/method.md says why we differ)."""
 
@@ -64,11 +64,12 @@ class Image(Section):
     """How images are brought to size."""
 
     size: int = Field(
-        default=256,
+        default=384,
         ge=32,
         le=4096,
         description="Side, in pixels, of the square with the area that images are scaled to.",
     )
+    enlarge: bool = Field(default=False, description="Enlarge images that are smaller than that; otherwise they stay.")
     mode: Literal["common", "each", "squash"] = Field(
         default="common",
         description="One scale for the whole set, one per image, or a square without regard to the aspect ratio.",
@@ -128,8 +129,8 @@ class Normality(Section):
         default="neighbours",
         description="Distance to features of other images, variational autoencoder, principal components, or none.",
     )
-    sample_images: int = Field(default=64, ge=1, description="Images that features are sampled from, at most.")
-    sample_vectors: int = Field(default=128, ge=1, description="Feature vectors sampled per image.")
+    sample_images: int = Field(default=96, ge=1, description="Images that features are sampled from, at most.")
+    sample_vectors: int = Field(default=96, ge=1, description="Feature vectors sampled per image.")
     quantile: float = Field(
         default=0.03,
         ge=0,
@@ -163,7 +164,7 @@ class Localize(Section):
         default=True, description="Correct for values that are higher near the border throughout the set."
     )
     score_quantile: float = Field(
-        default=0.995, gt=0, le=1, description="Quantile of its map that is an image's score; 1 = maximum."
+        default=0.99, gt=0, le=1, description="Quantile of its map that is an image's score; 1 = maximum."
     )
     threshold: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         default="auto", description="Map value above which a pixel is anomalous; `auto` finds it without labels."
@@ -188,6 +189,11 @@ class Descriptor(Section):
         default=7, ge=1, le=31, description="Side of the kernel that blurs features before pooling; odd."
     )
     blur_sigma: float = Field(default=2.0, ge=0, description="Deviation of that blur.")
+    whiten: Annotated[float, Field(gt=0)] | None = Field(
+        default=0.3,
+        description="Divide out how features vary within images; the share of their mean variance that is added first "
+        "(large = no effect), `none` = off.",
+    )
     normalise: bool = Field(default=True, description="Scale descriptors to length 1 before clustering.")
 
 
@@ -218,7 +224,14 @@ class Cluster(Section):
         default="ward", description="Ward linkage, k-means, spectral clustering, or Gaussian mixture."
     )
     max_clusters: int = Field(default=12, ge=1, description="Most groups that `clusters = auto` considers.")
-    split_normal: bool = Field(default=False, description="Set the clearly normal images aside before clustering.")
+    normal: Literal["gate", "split", "together"] = Field(
+        default="gate",
+        description="Descriptors fade out with the image's score below the threshold, or images below it are set aside, "
+        "or the score has no say.",
+    )
+    gate_width: float = Field(
+        default=0.05, gt=0, le=10, description="Width of that fading, as a share of the score (`gate`)."
+    )
 
 
 class Cache(Section):
@@ -234,7 +247,7 @@ class Cache(Section):
         default=2000, ge=1, description="Most megabytes kept; the entries unused for longest are removed."
     )
     features: bool = Field(
-        default=False, description="Keep feature maps as well: large (about 0.8 MB per image at size 256)."
+        default=False, description="Keep feature maps as well: large (about 1.2 MB per image at size 384)."
     )
 
 

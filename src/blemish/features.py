@@ -14,8 +14,8 @@ from blemish.config import Config
 from blemish.errors import ConfigError
 from blemish.filters import pad_reflect, unit_range
 
-DEFAULT_STRIDES = (4, 8)
-"""Used where the settings name none: fine texture and parts of it; coarser maps smear small defects."""
+DEFAULT_STRIDES = (8,)
+"""Used where the settings name none: finer maps add noise to an image's score, coarser ones smear small defects."""
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,12 @@ def common_scale(infos: Sequence[ImageInfo], size: int) -> float:
 
 
 def plan_sizes(
-    infos: Sequence[ImageInfo], size: int, mode: SizeMode = "common", multiple: int = 16, max_side: int = 2048
+    infos: Sequence[ImageInfo],
+    size: int,
+    mode: SizeMode = "common",
+    multiple: int = 16,
+    max_side: int = 2048,
+    enlarge: bool = True,
 ) -> list[tuple[int, int]]:
     """Height and width that every image of a set is resized to.
 
@@ -268,6 +273,7 @@ def plan_sizes(
             2``, aspect kept; ``squash``: ``size`` x ``size``, aspect lost (the paper).
         multiple: every side becomes a multiple of it.
         max_side: longest side, in ``common`` and ``each``; an image that would exceed it is scaled down further.
+        enlarge: whether ``common`` and ``each`` may scale up. Pixels that were never taken add nothing but blur.
 
     Returns:
         One (height, width) per image; see :func:`target_size` for the rounding.
@@ -284,15 +290,10 @@ def plan_sizes(
     if mode == "squash":
         return [target_size(size, size, 1.0, multiple, max_side=max(size, MIN_SIDE) + multiple)] * len(infos)
     shared = common_scale(infos, size)
+    scales = [shared if mode == "common" else size / math.sqrt(info.height * info.width) for info in infos]
     return [
-        target_size(
-            info.height,
-            info.width,
-            shared if mode == "common" else size / math.sqrt(info.height * info.width),
-            multiple,
-            max_side,
-        )
-        for info in infos
+        target_size(info.height, info.width, scale if enlarge else min(scale, 1.0), multiple, max_side)
+        for info, scale in zip(infos, scales, strict=True)
     ]
 
 

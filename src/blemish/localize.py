@@ -123,40 +123,99 @@ def fit_border(maps: Sequence[FloatArray]) -> BorderCalibration:
     return BorderCalibration(medians, spreads)
 
 
+STARTS = ((0.05, 0.5), (0.1, 0.8), (0.2, 0.6), (0.3, 0.7), (0.4, 0.9), (0.5, 0.95))
+"""Quantiles of the log scores at which the mixture's two means start; the likeliest end of all these counts."""
+
+
 def split_scores(scores: FloatArray) -> float:
     """Threshold on image scores between normal and anomalous, without labels.
 
-    Otsu's criterion, exact over all cuts of the sorted logarithms. Nothing is anomalous if the two groups are hardly
-    apart (``MIN_SEPARATION``): then the answer is the largest score.
+    A mixture of two Gaussians over the logarithms, each with a spread of its own: normal images resemble each other
+    and make a narrow peak, defects of all sizes a broad one, so that a criterion with one spread for both (Otsu's) cuts
+    through the defects. The threshold is where, coming from the lower peak, both are equally likely. Nothing is
+    anomalous if the two groups are hardly apart (``MIN_SEPARATION``): then the answer is the largest score.
 
     Args:
         scores: N, >= 0.
 
     Returns:
-        Threshold; scores above it are anomalous.
+        Threshold; scores above it are anomalous. Scaling all scores scales it.
 
     Raises:
         InputError: no score, or one that is NaN or infinite.
 
-    >>> split_scores(np.array([1.0, 1.1, 0.9, 5.0, 6.0], np.float32)) < 5
+    Source: not part of Ardelean & Weyrich, who do not decide which images are anomalous.
+
+    >>> split_scores(np.array([1.0, 1.1, 0.9, 1.05, 5.0, 6.0], np.float32)) < 5
     True
     >>> split_scores(np.ones(4, np.float32))
     1.0
     """
     if not len(scores) or not np.isfinite(scores).all():
         raise InputError("the threshold needs at least one score, and all of them finite")
-    ordered = np.sort(scores.astype(np.float64))
-    if len(ordered) < 2 or ordered[-1] <= 0:
-        return float(ordered[-1])
-    logs = np.log(np.maximum(ordered, 1e-3 * ordered[-1]))
-    n = len(logs)
-    low = np.arange(1, n)
-    sums = np.cumsum(logs)
-    below, above = sums[:-1] / low, (sums[-1] - sums[:-1]) / (n - low)
-    between = low * (n - low) * (above - below) ** 2
-    between[ordered[1:] == ordered[:-1]] = -1.0
-    cut = int(between.argmax())
-    lower, upper = ordered[: cut + 1], ordered[cut + 1 :]
-    if between[cut] <= 0 or np.median(upper) < MIN_SEPARATION * np.median(lower):
-        return float(ordered[-1])
-    return float((lower[-1] + upper[0]) / 2)
+    values = scores.astype(np.float64)
+    top = float(values.max())
+    if top <= 0:
+        return top
+    logs = log_scores(values)
+    if len(np.unique(logs)) < 3:
+        cut = float(np.mean([logs.min(), logs.max()]))
+    else:
+        cut = _mixture_cut(logs)
+    threshold = float(np.exp(cut)) * top
+    lower, upper = values[values <= threshold], values[values > threshold]
+    if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
+        return top
+    return threshold
+
+
+def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Logarithms of scores in units of the largest, nothing below a thousandth; N float64 <= 0. All 0 without a score > 0."""
+    values = scores.astype(np.float64)
+    top = values.max(initial=0.0)
+    return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
+
+
+def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
+    """Where the likelier lower peak of two gives way to the upper one; ``inf`` if it never does."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    column, best = logs[:, None], None
+    with warnings.catch_warnings():
+        # too few steps for the last digit of the likelihood still give a usable cut; repeated scores leave a peak empty
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for start in STARTS:
+            means = np.quantile(column, start)[:, None]
+            # variances: at least (1 %)^2 of the score, or a few equal scores would become a peak of their own
+            mixture = GaussianMixture(2, means_init=means, reg_covar=1e-4, random_state=0, max_iter=500).fit(column)
+            if best is None or mixture.lower_bound_ > best.lower_bound_ + 1e-9:
+                best = mixture
+    assert best is not None
+    low = int(np.argmin(best.means_[:, 0]))
+    between = np.linspace(best.means_[low, 0], logs.max(), 4096)
+    upper = best.predict_proba(between[:, None])[:, low] < 0.5
+    return float(between[upper.argmax()]) if upper.any() else float("inf")
+
+
+def anomaly_weights(scores: FloatArray, threshold: float, width: float) -> FloatArray:
+    """How far each image counts as anomalous: a logistic step of its log score over the threshold's.
+
+    Args:
+        scores: N, >= 0.
+        threshold: >= 0, where the weight is 1/2.
+        width: > 0, of the step, as a share of the score: an image ``width`` above the threshold has weight 0.73.
+
+    Returns:
+        N float32 in [0, 1], rising with the score. With a threshold of 0 every positive score has weight 1.
+
+    >>> anomaly_weights(np.array([0.0, 1.0, 1.05, 9.0], np.float32), 1.0, 0.05).round(2).tolist()
+    [0.0, 0.5, 0.7300000190734863, 1.0]
+    """
+    smallest = np.finfo(np.float64).tiny  # in place of 0, which has no logarithm
+    values = scores.astype(np.float64)
+    steps = (np.log(np.maximum(values, smallest)) - np.log(max(threshold, smallest))) / width
+    # the limits keep products of weights and descriptors within float32
+    return np.where(values > 0, 1 / (1 + np.exp(-np.clip(steps, -30, 30))), 0.0).astype(np.float32)

@@ -33,11 +33,14 @@ class Normality:
     pca: tuple[Tensor, Tensor] | None = None
     border: BorderCalibration | None = None
     tau: float = 1.0
+    variation: Tensor | None = None
+    whitener: Tensor | None = None
 
     def tempered(self, maps: Sequence[FloatArray]) -> Normality:
-        """The same with the temperature that the settings give, for a sample of the set's maps."""
+        """The same with the descriptors' temperature and whitening as the settings ask, for a sample of the set's maps."""
         d = self.config.descriptor
-        return replace(self, tau=d.tau or relative_tau(maps, d.tau_fraction))
+        matrix = whitener(self.variation, d.whiten) if self.variation is not None and d.whiten is not None else None
+        return replace(self, tau=d.tau or relative_tau(maps, d.tau_fraction), whitener=matrix)
 
     def features(self, raw: Tensor) -> Tensor:
         """Scaled features, C x h x w."""
@@ -78,7 +81,12 @@ class Normality:
         return pca_residual(pooled_features, *self.pca)
 
     def descriptor(self, features: Tensor, values: FloatArray) -> FloatArray:
-        """One vector, C: features averaged where the map is high, minus their mean."""
+        """One vector, C: features averaged where the map is high, minus their mean, whitened."""
+        pooled_vector = self.pooled_vector(features, values)
+        return pooled_vector if self.whitener is None else (self.whitener @ torch.from_numpy(pooled_vector)).numpy()
+
+    def pooled_vector(self, features: Tensor, values: FloatArray) -> FloatArray:
+        """The same of any features on the map's grid, as they are: what a head makes of them, for one."""
         d, maps = self.config.descriptor, torch.from_numpy(values)[None]
         if d.weighting == "softmax":
             out = softmax_descriptor(features[None], maps, tau=self.tau, blur_size=d.blur_size, sigma=d.blur_sigma)
@@ -98,6 +106,47 @@ def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int],
     return Normality.tempered(*fit_maps(sample, channels, config))
 
 
+def variation_within(features: Sequence[Tensor]) -> Tensor:
+    """How feature vectors vary from place to place within an image: their covariance, averaged over images, C x C float64.
+
+    Args:
+        features: maps C x h x w of at least one image.
+    """
+    channels = features[0].shape[0]
+    total = torch.zeros(channels, channels, dtype=torch.float64)
+    for one in features:
+        cells = one.flatten(1)
+        cells = cells - cells.mean(1, keepdim=True)
+        total += (cells @ cells.T).double() / cells.shape[1]
+    return total / len(features)
+
+
+def whitener(variation: Tensor, shrinkage: float) -> Tensor:
+    """(S / m + shrinkage I)^(-1/2) for a covariance S with mean variance m, scaled to a mean eigenvalue of one.
+
+    What differs from place to place on sound material (streaks, grain, light) says little about a defect's type; after
+    this it weighs no more than anything else. Defects are too few of the cells to shape S much.
+
+    Args:
+        variation: C x C, see :func:`variation_within`.
+        shrinkage: > 0; the larger, the closer to no change at all.
+
+    Returns:
+        C x C, symmetric, float32; the identity where nothing varies.
+
+    Source: within-class covariance normalisation (Hatch et al. 2006) with every image a class; not in Ardelean & Weyrich.
+
+    >>> whitener(torch.diag(torch.tensor([4.0, 4.0, 0.0])), 0.01).diagonal().argmax().item()
+    2
+    """
+    mean = float(variation.diagonal().mean())
+    if not mean > 0:
+        return torch.eye(len(variation))
+    values, vectors = torch.linalg.eigh(variation.double() / mean)
+    root = (values.clamp_min(0) + shrinkage).rsqrt()
+    return ((vectors * (root / root.mean())) @ vectors.T).float()
+
+
 def fit_maps(
     sample: Sequence[tuple[int, Tensor]], channels: Sequence[int], config: Config
 ) -> tuple[Normality, list[FloatArray]]:
@@ -115,7 +164,7 @@ def fit_maps(
     maps = [fitted.anomaly_map(one, index) for index, one in features]
     border = fit_border(maps) if config.localize.calibrate_border else None
     maps = [border.apply(one) for one in maps] if border else maps
-    return replace(fitted, border=border), maps
+    return replace(fitted, border=border, variation=variation_within([one for _, one in features])), maps
 
 
 def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from blemish import __version__
 from blemish.cache import open_cache
@@ -18,7 +17,7 @@ from blemish.clustering import centre_distances, cluster, estimate_clusters, nor
 from blemish.config import Config
 from blemish.errors import ConfigError
 from blemish.linkage import ward_tree
-from blemish.localize import split_scores
+from blemish.localize import anomaly_weights, split_scores
 from blemish.results import FloatArray, IntArray, Result
 from blemish.source import Images, ImageSource
 
@@ -123,8 +122,8 @@ def run_source(
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
         labels, normal_label, seen = cache.once(
             "groups",
-            lambda: groups_key(table, scores, anomalous, config),
-            lambda: group(table, scores, anomalous, config),
+            lambda: groups_key(table, scores, threshold, config),
+            lambda: group(table, scores, threshold, config),
         )
         bar.advance()
 
@@ -149,17 +148,22 @@ def run_source(
 
 
 def group(
-    descriptors: FloatArray, scores: FloatArray, anomalous: npt.NDArray[np.bool_], config: Config
+    descriptors: FloatArray, scores: FloatArray, threshold: float, config: Config
 ) -> tuple[IntArray, int | None, FloatArray]:
     """Labels, the normal group's label, and the descriptors the clustering saw.
 
-    With ``cluster.split_normal`` the images whose score is normal are one group and only the others are clustered into
-    K - 1 types; otherwise all are clustered into K and the group with the lowest mean score is the normal one, if most
-    of its images are.
+    ``cluster.normal`` says how the scores help. ``gate``: descriptors are multiplied by :func:`anomaly_weights`, so that
+    images without a defect, whose direction means nothing, meet at the origin; doubtful ones are kept in between.
+    ``split``: the images whose score is normal are one group and only the others are clustered, into K - 1 types.
+    ``together``: descriptors as they are (the paper). Except with ``split``, the group with the lowest mean score is the
+    normal one, if most of its images are.
     """
     seen = normalised(descriptors) if config.descriptor.normalise else descriptors.astype(np.float32)
+    anomalous = scores > threshold
+    if config.cluster.normal == "gate":
+        seen = seen * anomaly_weights(scores, threshold, config.cluster.gate_width)[:, None]
     labels = np.zeros(len(seen), np.int64)
-    split = config.cluster.split_normal and not anomalous.all()
+    split = config.cluster.normal == "split" and not anomalous.all()
     part = anomalous if split else np.ones(len(seen), bool)
     if not part.any():
         return labels, 0, seen

@@ -77,4 +77,4 @@ def train_heads(
 @torch.inference_mode()
 def refined_descriptor(features: Tensor, values: FloatArray, normality: Normality, heads: Sequence[Head]) -> FloatArray:
     """One image's descriptor from what the heads make of its every pixel, heads * dim."""
-    return np.concatenate([normality.descriptor(head(features[None])[0], values) for head in heads])
+    return np.concatenate([normality.pooled_vector(head(features[None])[0], values) for head in heads])

@@ -194,8 +194,8 @@ class Stages:
             raise InputError(self.source.nothing())
 
 
-def groups_key(descriptors: FloatArray, scores: FloatArray, anomalous: Any, config: Config) -> str:
+def groups_key(descriptors: FloatArray, scores: FloatArray, threshold: float, config: Config) -> str:
     """Key of the clustering: its input by bytes, and all settings but those that only say where and what is written."""
     names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
-    arrays = [array_digest(values) for values in (descriptors, scores, anomalous)]
-    return digest("groups", environment_digest("cpu", ""), arrays, config.stage_digest(*names))
+    arrays = [array_digest(values) for values in (descriptors, scores)]
+    return digest("groups", environment_digest("cpu", ""), arrays, repr(threshold), config.stage_digest(*names))

@@ -83,7 +83,7 @@ def ablation(bench: Bench) -> Findings:
                 truth = bench.data.matching(result.paths).labels
                 for method in CLUSTERINGS:
                     config = bench.settings(seed, varied | {"cluster.method": method})
-                    labels, _, _ = group(result.descriptors, result.scores, result.is_anomalous, config)
+                    labels, _, _ = group(result.descriptors, result.scores, result.threshold, config)
                     keys: Row = {"localisation": place, "contrast": contrast, "clustering": method, "seed": seed}
                     rows.append(keys | found.scores | clustering_scores(truth, labels))
     return Findings("ablation", bench.data.name, ("localisation", "contrast", "clustering"), rows)
