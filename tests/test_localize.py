@@ -6,9 +6,9 @@ import torch
 
 from blemish.errors import InputError
 from blemish.localize import (
-    anomaly_weights,
     BORDER_DEPTH,
     NeighbourModel,
+    anomaly_weights,
     edge_distance,
     fit_border,
     pca_residual,
