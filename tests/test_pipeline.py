@@ -143,7 +143,7 @@ def test_one_tree_serves_the_number_of_groups_and_the_groups(clusters: object, m
     for module in ("pipeline", "clustering"):
         monkeypatch.setattr(f"blemish.{module}.ward_tree", counted)
     rows = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
-    group(rows, np.zeros(30, np.float32), 0.0, config(clusters=clusters))
+    group(rows, np.zeros((30, 3), np.float32), np.zeros(30, np.float32), 0.0, config(clusters=clusters))
     assert grown == [30]
 
 
@@ -153,11 +153,12 @@ def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None
     directions = np.eye(8, dtype=np.float32)[[0, 0, 1]][kinds] * (kinds > 0)[:, None]
     rows = (directions * 6 + rng.standard_normal((61, 8)) * 0.4).astype(np.float32)
     scores = np.where(kinds > 0, rng.uniform(1.5, 3, 61), rng.uniform(0.8, 0.95, 61)).astype(np.float32)
-    labels, normal, seen = group(rows, scores, 1.1, config(clusters=3, cluster__normal="gate"))
+    shapes = np.zeros((61, 3), np.float32)
+    labels, normal, seen = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="gate"))
     assert normal == 0
     assert labels.tolist() == kinds.tolist()
     assert np.linalg.norm(seen[kinds == 0], axis=1).max() < 0.1 < 0.9 < np.linalg.norm(seen[kinds > 0], axis=1).min()
-    together, _, _ = group(rows, scores, 1.1, config(clusters=3, cluster__normal="together"))
+    together, _, _ = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="together"))
     assert together.tolist() != kinds.tolist()
-    apart, _, _ = group(rows, scores, 1.1, config(clusters=3, cluster__normal="split"))
+    apart, _, _ = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="split"))
     assert apart.tolist() == kinds.tolist()

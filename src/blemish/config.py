@@ -13,7 +13,16 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 PresetName = Literal["default", "paper"]
 
@@ -23,7 +32,7 @@ PAPER: dict[str, dict[str, Any]] = {
     "features": {"scaling": "image", "pool": 1},
     "normality": {"model": "vae"},
     "localize": {"method": "bal", "border": 5, "calibrate_border": False, "score_quantile": 1.0},
-    "descriptor": {"tau": 0.002, "whiten": None, "normalise": False},
+    "descriptor": {"tau": 0.002, "whiten": None, "geometry": 0.0, "normalise": False},
     "contrast": {"enabled": True},
     "cluster": {"normal": "together"},
 }
@@ -42,7 +51,21 @@ def _kinds(annotation: Any) -> set[Any]:
     return {annotation} if not parts else set().union(*(_kinds(part) for part in parts))
 
 
+def _listed(value: Any) -> Any:
+    """Strides as a list, from one number or text with commas or blanks."""
+    if isinstance(value, str) and value != "none":
+        return [part for part in value.replace(",", " ").split() if part]
+    return (value,) if isinstance(value, int) else value
+
+
+def _known_strides(value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if value is not None and (not value or any(s not in (1, 2, 4, 8, 16, 32, 64) for s in value)):
+        raise ValueError("give one or more of 1, 2, 4, 8, 16, 32, 64")
+    return None if value is None else tuple(sorted(set(value)))
+
+
 Odd = Annotated[int, AfterValidator(_odd)]
+Strides = Annotated[tuple[int, ...] | None, BeforeValidator(_listed), AfterValidator(_known_strides)]
 
 
 class Section(BaseModel):
@@ -85,9 +108,7 @@ class Backbone(Section):
         min_length=1,
         description="`embedded` (in the package), or `timm:MODEL` with the extra `timm`.",
     )
-    strides: tuple[int, ...] | None = Field(
-        default=None, description="Strides of the feature maps that are used; `none` leaves the choice to the backbone."
-    )
+    strides: Strides = Field(default=None, description="Strides of the feature maps that are used; `none` = 4 and 8.")
     batch_size: int = Field(default=8, ge=1, le=1024, description="Images per pass of the network.")
     border_padding: int = Field(
         default=32,
@@ -95,20 +116,6 @@ class Backbone(Section):
         le=256,
         description="Pixels of mirrored image added on each side for the network and cropped afterwards.",
     )
-
-    @field_validator("strides", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "none":
-            return [part for part in value.replace(",", " ").split() if part]
-        return (value,) if isinstance(value, int) else value
-
-    @field_validator("strides")
-    @classmethod
-    def _known(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if value is not None and (not value or any(s not in (1, 2, 4, 8, 16, 32, 64) for s in value)):
-            raise ValueError("give one or more of 1, 2, 4, 8, 16, 32, 64")
-        return None if value is None else tuple(sorted(set(value)))
 
 
 class Features(Section):
@@ -154,6 +161,10 @@ class Localize(Section):
         default="neighbours",
         description="Distances as they are, FCA on residuals (BAL), FCA on features, or the norm of the residuals.",
     )
+    strides: Strides = Field(
+        default=None,
+        description="Those of `backbone.strides` that maps are made of; `none` = 8 if it is there, else all.",
+    )
     fca_patch: Odd = Field(default=7, ge=1, le=15, description="Patch side of FCA, in feature cells; odd.")
     fca_sigma_s: float = Field(default=1.0, ge=0, description="Deviation of the blur inside FCA.")
     fca_sigma_p: float = Field(default=3.0, gt=0, description="Deviation of the patch weights of FCA.")
@@ -193,6 +204,12 @@ class Descriptor(Section):
         default=0.3,
         description="Divide out how features vary within images; the share of their mean variance that is added first "
         "(large = no effect), `none` = off.",
+    )
+    geometry: float = Field(
+        default=0.3,
+        ge=0,
+        le=10,
+        description="Weight of size and shape of the anomalous part beside its appearance; 0 = appearance alone.",
     )
     normalise: bool = Field(default=True, description="Scale descriptors to length 1 before clustering.")
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from blemish.errors import ConfigError, InputError
 from blemish.filters import correlate_axis, gaussian_kernel
+from blemish.results import FloatArray
 
 _MAX_VALUES = 1 << 24
 """Map values of which a quantile is taken at most; larger samples are thinned evenly."""
@@ -139,6 +140,62 @@ def relative_tau(
         if fraction * scale > 0:
             return fraction * scale
     return 1.0
+
+
+def region_geometry(values: FloatArray, threshold: float) -> tuple[float, float, float]:
+    """Size, extent and elongation of the anomalous part of one map.
+
+    The map's excess over the threshold (or over its own 98th percentile, if that is lower: an image always has a part
+    that stands out most) is taken as a mass distribution.
+
+    Args:
+        values: h x w anomaly map, finite. threshold: map value above which a pixel is anomalous.
+
+    Returns:
+        log(1 + effective number of cells), log of the standard deviation along the longer axis in cells, log of the
+        ratio of the longer axis to the shorter. The axes are the square roots of the eigenvalues of the mass's second
+        moments; 0.3 cells squared are added to both, so that a single cell has an extent. All 0 but the extent where
+        nothing stands out.
+
+    Source: moments of regions as in image processing textbooks; not in Ardelean & Weyrich, whose descriptors know the
+    appearance of a defect and nothing of its shape.
+
+    >>> [round(one, 2) for one in region_geometry(np.eye(9, dtype=np.float32), 0.5)]
+    [2.3, 1.31, 1.91]
+    """
+    precise = values.astype(np.float64)
+    mass = np.maximum(precise - min(threshold, float(np.quantile(precise, 0.98))), 0.0)
+    total, power = mass.sum(), np.square(mass).sum()
+    size, moments = 0.0, np.zeros((2, 2))
+    if power > 0:
+        size = float(np.log1p(total * total / power))
+        places = np.stack(np.nonzero(mass)).astype(np.float64)
+        weights = mass[mass > 0] / total
+        centred = places - (places @ weights)[:, None]
+        moments = (centred * weights) @ centred.T
+    short, long = np.linalg.eigvalsh(moments) + 0.3
+    return size, float(0.5 * np.log(long)), float(0.5 * np.log(long / short))
+
+
+def with_geometry(
+    descriptors: FloatArray, shapes: FloatArray, weight: float, anomalous: npt.NDArray[np.bool_]
+) -> FloatArray:
+    """Descriptors with :func:`region_geometry` beside them, N x (D + 3).
+
+    Args:
+        descriptors: N x D.
+        shapes: N x 3. They are standardised over the anomalous images (over all, where fewer than two are) and scaled
+            so that their mean length is about ``weight`` times that of the descriptors.
+        weight: >= 0; with 0 the descriptors come back as they are.
+        anomalous: N.
+    """
+    if weight == 0:
+        return descriptors
+    seen = shapes[anomalous] if anomalous.sum() > 1 else shapes
+    deviation = seen.std(0)
+    standard = (shapes - seen.mean(0)) / np.where(deviation > 1e-6, deviation, np.inf)
+    scale = weight * float(np.linalg.norm(descriptors, axis=1).mean()) / math.sqrt(shapes.shape[1])
+    return np.concatenate([descriptors, scale * standard], 1).astype(np.float32)
 
 
 def _pool(features: Tensor, weights: Tensor, blur_size: int, sigma: float, centre: bool) -> Tensor:

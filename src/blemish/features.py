@@ -14,8 +14,11 @@ from blemish.config import Config
 from blemish.errors import ConfigError
 from blemish.filters import pad_reflect, unit_range
 
-DEFAULT_STRIDES = (8,)
-"""Used where the settings name none: finer maps add noise to an image's score, coarser ones smear small defects."""
+DEFAULT_STRIDES = (4, 8)
+"""Used where the settings name none: fine texture and parts of it; coarser maps smear small defects."""
+
+DEFAULT_MAP_STRIDES = (8,)
+"""Of those, what the anomaly maps are made of where the settings name none: finer maps add noise to an image's score."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Extractor:
             raise ConfigError(
                 f"backbone {backbone.name} has no map of stride {missing[0]}: choose from {backbone.strides}"
             )
-        self.backbone, self.config, self.strides = backbone, config, chosen
+        limit = getattr(backbone, "limited_to", None)  # a network may skip the stages that nobody asks for
+        self.backbone: Backbone = limit(chosen) if limit else backbone
+        self.config, self.strides = config, chosen
         self.grid = 8 if 8 in chosen else chosen[0]
 
     def raw(self, batch: Tensor) -> Tensor:
@@ -66,6 +71,19 @@ class Extractor:
     def channels(self) -> list[int]:
         """Channels of each chosen stride, in order."""
         return [self.backbone.channels[stride] for stride in self.strides]
+
+    def map_channels(self) -> tuple[int, ...]:
+        """Channels of the stacked features that anomaly maps are made of, ascending."""
+        wanted = self.config.localize.strides
+        missing = [stride for stride in wanted or () if stride not in self.strides]
+        if missing:
+            raise ConfigError(
+                f"localize.strides names {missing[0]}, which is not among the strides in use, {self.strides}: "
+                "add it to backbone.strides"
+            )
+        wanted = wanted or tuple(s for s in DEFAULT_MAP_STRIDES if s in self.strides) or self.strides
+        owners = [stride for stride, count in zip(self.strides, self.channels(), strict=True) for _ in range(count)]
+        return tuple(channel for channel, stride in enumerate(owners) if stride in wanted)
 
 
 def fit_scale(sample: Sequence[Tensor], channels: Sequence[int], scaling: str) -> ChannelScale:

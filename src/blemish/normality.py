@@ -33,6 +33,7 @@ class Normality:
     pca: tuple[Tensor, Tensor] | None = None
     border: BorderCalibration | None = None
     tau: float = 1.0
+    map_channels: tuple[int, ...] | None = None
     variation: Tensor | None = None
     whitener: Tensor | None = None
 
@@ -49,6 +50,7 @@ class Normality:
     def anomaly_map(self, features: Tensor, owner: int | None = None) -> FloatArray:
         """Anomaly map h x w >= 0 of scaled features; ``owner`` is the image's index in the set it was fitted on."""
         local = self.config.localize
+        features = _chosen(features, self.map_channels)
         if local.method == "neighbours":
             assert self.neighbours is not None
             values = self.neighbours.distance(pooled(features, self.config.features.pool), owner)
@@ -148,7 +150,10 @@ def whitener(variation: Tensor, shrinkage: float) -> Tensor:
 
 
 def fit_maps(
-    sample: Sequence[tuple[int, Tensor]], channels: Sequence[int], config: Config
+    sample: Sequence[tuple[int, Tensor]],
+    channels: Sequence[int],
+    config: Config,
+    map_channels: tuple[int, ...] | None = None,
 ) -> tuple[Normality, list[FloatArray]]:
     """All that maps depend on, and the maps of the sample.
 
@@ -156,11 +161,13 @@ def fit_maps(
         sample: (index in the set, C x h x w raw features) of at least one image.
         channels: channels per stride, for the scaling.
         config: all settings; the seed decides which vectors are kept.
+        map_channels: the channels that maps are made of, ascending; None: all. Descriptors have all in any case.
     """
     scaling = config.features.scaling
-    fitted = Normality(config, fit_scale([one for _, one in sample], channels, scaling))
+    scale = fit_scale([one for _, one in sample], channels, scaling)
+    fitted = Normality(config, scale, map_channels=map_channels)
     features = [(index, fitted.features(raw)) for index, raw in sample]
-    fitted = replace(fitted, **_model(features, config))
+    fitted = replace(fitted, **_model([(index, _chosen(one, map_channels)) for index, one in features], config))
     maps = [fitted.anomaly_map(one, index) for index, one in features]
     border = fit_border(maps) if config.localize.calibrate_border else None
     maps = [border.apply(one) for one in maps] if border else maps
@@ -196,6 +203,10 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
         basis = torch.linalg.svd(vectors - mean, full_matrices=False).Vh
         return {"pca": (mean, basis[: n.pca_dim])}
     raise ConfigError(f"localize.method {method} needs normality.model vae or pca, not {n.model}")
+
+
+def _chosen(features: Tensor, channels: tuple[int, ...] | None) -> Tensor:
+    return features if channels is None or len(channels) == len(features) else features[list(channels)]
 
 
 def _exactly(features: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ from blemish import __version__
 from blemish.cache import open_cache
 from blemish.clustering import centre_distances, cluster, estimate_clusters, normalised
 from blemish.config import Config
+from blemish.descriptors import region_geometry, with_geometry
 from blemish.errors import ConfigError
 from blemish.linkage import ward_tree
 from blemish.localize import anomaly_weights, split_scores
@@ -119,11 +120,12 @@ def run_source(
         steps = n * (config.contrast.epochs * config.contrast.heads + 1)
         with _timed(timings, "contrast"), show.stage("Sharpening the types", steps) as bar:
             table = stages.sharpen(found, normality, bar.advance)
+    shapes = np.array([region_geometry(one, threshold) for one in found.maps], np.float32)
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
         labels, normal_label, seen = cache.once(
             "groups",
-            lambda: groups_key(table, scores, threshold, config),
-            lambda: group(table, scores, threshold, config),
+            lambda: groups_key(table, shapes, scores, threshold, config),
+            lambda: group(table, shapes, scores, threshold, config),
         )
         bar.advance()
 
@@ -148,9 +150,9 @@ def run_source(
 
 
 def group(
-    descriptors: FloatArray, scores: FloatArray, threshold: float, config: Config
+    descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float, config: Config
 ) -> tuple[IntArray, int | None, FloatArray]:
-    """Labels, the normal group's label, and the descriptors the clustering saw.
+    """Labels, the normal group's label, and the descriptors the clustering saw: appearance, and shape beside it.
 
     ``cluster.normal`` says how the scores help. ``gate``: descriptors are multiplied by :func:`anomaly_weights`, so that
     images without a defect, whose direction means nothing, meet at the origin; doubtful ones are kept in between.
@@ -158,8 +160,8 @@ def group(
     ``together``: descriptors as they are (the paper). Except with ``split``, the group with the lowest mean score is the
     normal one, if most of its images are.
     """
-    seen = normalised(descriptors) if config.descriptor.normalise else descriptors.astype(np.float32)
-    anomalous = scores > threshold
+    anomalous, scaled = scores > threshold, normalised if config.descriptor.normalise else _as_they_are
+    seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
     if config.cluster.normal == "gate":
         seen = seen * anomaly_weights(scores, threshold, config.cluster.gate_width)[:, None]
     labels = np.zeros(len(seen), np.int64)
@@ -186,6 +188,10 @@ def group(
         return found, None, seen
     order = [lowest, *(label for label in range(len(means)) if label != lowest)]
     return np.argsort(order)[found].astype(np.int64), 0, seen
+
+
+def _as_they_are(descriptors: FloatArray) -> FloatArray:
+    return descriptors.astype(np.float32)
 
 
 def _check_clusters(config: Config, n: int) -> None:

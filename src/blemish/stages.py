@@ -137,7 +137,8 @@ class Stages:
         if not sample:
             self._note_skipped()
         sample.sort(key=lambda member: member[0])
-        return settled(fit_maps(sample, self.extractor.channels(), self.config), self.config)
+        channels, mapped = self.extractor.channels(), self.extractor.map_channels()
+        return settled(fit_maps(sample, channels, self.config, mapped), self.config)
 
     def _key(self, kind: str, batch: Batch, normality: Normality) -> str:
         stem = [self._normality_key, self.features.key(batch)]
@@ -194,8 +195,10 @@ class Stages:
             raise InputError(self.source.nothing())
 
 
-def groups_key(descriptors: FloatArray, scores: FloatArray, threshold: float, config: Config) -> str:
+def groups_key(
+    descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float, config: Config
+) -> str:
     """Key of the clustering: its input by bytes, and all settings but those that only say where and what is written."""
     names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
-    arrays = [array_digest(values) for values in (descriptors, scores)]
+    arrays = [array_digest(values) for values in (descriptors, shapes, scores)]
     return digest("groups", environment_digest("cpu", ""), arrays, repr(threshold), config.stage_digest(*names))

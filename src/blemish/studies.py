@@ -81,9 +81,14 @@ def ablation(bench: Bench) -> Findings:
                 varied = {**changes, "contrast.enabled": contrast}
                 result, found = bench.run(f"{place}{', contrast' * contrast}", seed, varied)
                 truth = bench.data.matching(result.paths).labels
+                # the run's descriptors hold length, shape and fading already
+                regrouped: dict[str, Any] = {"descriptor.normalise": False, "descriptor.geometry": 0.0}
+                if bench.config.cluster.normal == "gate":
+                    regrouped["cluster.normal"] = "together"
+                no_shapes = np.zeros((len(truth), 3), np.float32)
                 for method in CLUSTERINGS:
-                    config = bench.settings(seed, varied | {"cluster.method": method})
-                    labels, _, _ = group(result.descriptors, result.scores, result.threshold, config)
+                    config = bench.settings(seed, varied | regrouped | {"cluster.method": method})
+                    labels, _, _ = group(result.descriptors, no_shapes, result.scores, result.threshold, config)
                     keys: Row = {"localisation": place, "contrast": contrast, "clustering": method, "seed": seed}
                     rows.append(keys | found.scores | clustering_scores(truth, labels))
     return Findings("ablation", bench.data.name, ("localisation", "contrast", "clustering"), rows)

@@ -36,6 +36,10 @@ class EmbeddedBackbone:
         self.channels = {stride: WIDTHS[stride] for stride in self.strides}
         self.trunk = channels_last(trunk.eval().requires_grad_(False).to(self.device))
 
+    def limited_to(self, strides: tuple[int, ...]) -> EmbeddedBackbone:
+        """The same network, which stops at the last of these strides; it shares the weights."""
+        return EmbeddedBackbone(self.name, self.trunk, self.digest, str(self.device), strides)
+
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
         """Map rgb, B x 3 x H x W (or B x 1 x H x W, repeated) in [0, 1], to {stride: B x C x ceil(H/stride) x
         ceil(W/stride)}, >= 0.

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from blemish.backbones import load_backbone
+from blemish.config import Config
+from blemish.errors import ConfigError
+from blemish.features import Extractor
+from blemish.normality import fit_maps
+
+
+def extractor(**settings: object) -> Extractor:
+    return Extractor(
+        load_backbone("random:0"), Config.from_values({k.replace("__", "."): v for k, v in settings.items()})
+    )
+
+
+def test_maps_are_made_of_stride_8_and_descriptors_of_4_and_8() -> None:
+    default = extractor()
+    assert default.strides == (4, 8)
+    assert default.channels() == [64, 128]
+    assert default.map_channels() == tuple(range(64, 192))
+
+
+@pytest.mark.parametrize(
+    ("strides", "maps", "expected"),
+    [((4, 8, 16), (4, 16), (*range(64), *range(192, 384))), ((4,), None, range(64)), ((4, 16), None, range(256))],
+)
+def test_other_choices_of_strides(strides: tuple[int, ...], maps: tuple[int, ...] | None, expected: object) -> None:
+    chosen = extractor(backbone__strides=strides, localize__strides=maps or "none")
+    assert chosen.map_channels() == tuple(expected)  # type: ignore[arg-type]
+
+
+def test_a_stride_that_is_not_in_use_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"localize\.strides names 16.*backbone\.strides"):
+        extractor(localize__strides=(8, 16)).map_channels()
+
+
+def test_stages_that_nobody_asks_for_are_skipped_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    limited = extractor(backbone__strides=(4, 8))
+    full = extractor(backbone__strides=(4, 8, 16))
+    asked: list[int] = []
+    trunk = limited.backbone.trunk  # type: ignore[attr-defined]
+    inner = trunk.forward
+    monkeypatch.setattr(trunk, "forward", lambda x, last: asked.append(last) or inner(x, last))
+    torch.testing.assert_close(limited.raw(images), full.raw(images)[:, :192], rtol=0, atol=0)
+    assert asked == [8]
+
+
+def test_channels_that_maps_are_not_made_of_do_not_reach_them() -> None:
+    generator = torch.Generator().manual_seed(1)
+    sample = [(k, torch.rand(6, 8, 8, generator=generator)) for k in range(4)]
+    other = [(k, torch.cat([torch.rand(2, 8, 8, generator=generator), one[2:]])) for k, one in sample]
+    config, mapped = Config(), (2, 3, 4, 5)
+    one, maps = fit_maps(sample, [2, 4], config, mapped)
+    two, maps_too = fit_maps(other, [2, 4], config, mapped)
+    for a, b in zip(maps, maps_too, strict=True):
+        assert a.tobytes() == b.tobytes()
+    values = [fit.tempered(maps).descriptor(fit.features(sample[0][1]), maps[0]) for fit in (one, two)]
+    assert len(values[0]) == 6
+    assert abs(values[0] - values[1]).max() > 0.05 * abs(values[0]).max()
