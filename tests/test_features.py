@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from blemish.backbones import load_backbone
 from blemish.config import Config
 from blemish.errors import ConfigError
-from blemish.features import Extractor
+from blemish.features import Extractor, fit_scale
 from blemish.normality import fit_maps
 
 
@@ -61,3 +62,15 @@ def test_channels_that_maps_are_not_made_of_do_not_reach_them() -> None:
     values = [fit.tempered(maps).descriptor(fit.features(sample[0][1]), maps[0]) for fit in (one, two)]
     assert len(values[0]) == 6
     assert abs(values[0] - values[1]).max() > 0.05 * abs(values[0]).max()
+
+
+def test_scale_agrees_with_all_cells_at_once_and_leaves_dead_channels_dead() -> None:
+    generator = torch.Generator().manual_seed(2)
+    sample = [5 + 3 * torch.randn(6, h, w, generator=generator) for h, w in ((4, 9), (1, 1), (7, 3))]
+    for one in sample:
+        one[1] = 0.25
+    cells = np.concatenate([one.flatten(1).double().numpy() for one in sample], 1)
+    scale = fit_scale(sample, [2, 4], "set")
+    np.testing.assert_allclose(scale.mean, cells.mean(1), rtol=1e-6)
+    expected = 1 / (cells.std(1) * np.sqrt([2, 2, 4, 4, 4, 4]) + np.array([0, np.inf, 0, 0, 0, 0]))
+    np.testing.assert_allclose(scale.scale, expected, rtol=1e-5)

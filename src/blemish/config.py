@@ -106,7 +106,7 @@ class Backbone(Section):
     name: str = Field(
         default="embedded",
         min_length=1,
-        description="`embedded` (in the package), or `timm:MODEL` with the extra `timm`.",
+        description="`embedded` (in the package), `timm:MODEL` with the extra `timm`, or `random:SEED`.",
     )
     strides: Strides = Field(default=None, description="Strides of the feature maps that are used; `none` = 4 and 8.")
     batch_size: int = Field(default=8, ge=1, le=1024, description="Images per pass of the network.")
@@ -137,7 +137,9 @@ class Normality(Section):
         description="Distance to features of other images, variational autoencoder, principal components, or none.",
     )
     sample_images: int = Field(default=96, ge=1, description="Images that features are sampled from, at most.")
-    sample_vectors: int = Field(default=96, ge=1, description="Feature vectors sampled per image.")
+    sample_vectors: int = Field(
+        default=96, ge=1, description="Feature vectors sampled per image; `vae` and `pca` take 8 times as many."
+    )
     quantile: float = Field(
         default=0.03,
         ge=0,
@@ -194,7 +196,7 @@ class Descriptor(Section):
     tau_fraction: float = Field(
         default=0.15,
         gt=0,
-        description="Temperature as a share of the 99th percentile of all maps, where `tau` is `none`.",
+        description="Temperature as a share of the 99th percentile of the sampled images' maps, where `tau` is `none`.",
     )
     blur_size: Odd = Field(
         default=7, ge=1, le=31, description="Side of the kernel that blurs features before pooling; odd."
@@ -231,7 +233,9 @@ class Contrast(Section):
     n_counter: int = Field(default=50, ge=1, description="Anomalous pixels taken from far images.")
     n_near: int = Field(default=3, ge=1, description="How many nearest images count as close.")
     n_counter_images: int = Field(default=5, ge=1, description="How many far images are drawn.")
-    heads: int = Field(default=1, ge=1, le=32, description="Heads trained from different seeds and averaged.")
+    heads: int = Field(
+        default=1, ge=1, le=32, description="Heads trained from different seeds; their outputs stand side by side."
+    )
 
 
 class Cluster(Section):

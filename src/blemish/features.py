@@ -94,8 +94,14 @@ def fit_scale(sample: Sequence[Tensor], channels: Sequence[int], scaling: str) -
     total = sum(channels)
     if scaling != "set":
         return ChannelScale(torch.zeros(total), torch.ones(total))
-    cells = torch.cat([one.flatten(1) for one in sample], 1).double()
-    mean, deviation = cells.mean(1), cells.std(1, correction=0)
+    # map by map and in two passes: a copy of the whole sample in float64 was the peak of a run's memory
+    cells = sum(one[0].numel() for one in sample)
+    mean = sum((one.flatten(1).double().sum(1) for one in sample), torch.zeros(total, dtype=torch.float64)) / cells
+    squares = sum(
+        ((one.flatten(1).double() - mean[:, None]).square().sum(1) for one in sample),
+        torch.zeros(total, dtype=torch.float64),
+    )
+    deviation = (squares / cells).sqrt()
     share = torch.cat([torch.full((count,), float(count)) for count in channels]).double().rsqrt()
     # relative floor: rounding noise of a constant channel must not be blown up to unit variance
     alive = deviation > 1e-5 * (1 + mean.abs())

@@ -158,7 +158,7 @@ def group(
     images without a defect, whose direction means nothing, meet at the origin; doubtful ones are kept in between.
     ``split``: the images whose score is normal are one group and only the others are clustered, into K - 1 types.
     ``together``: descriptors as they are (the paper). Except with ``split``, the group with the lowest mean score is the
-    normal one, if most of its images are.
+    normal one, unless most of its images are anomalous.
     """
     anomalous, scaled = scores > threshold, normalised if config.descriptor.normalise else _as_they_are
     seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
