@@ -290,7 +290,7 @@ class Config(Section):
     ``ConfigError`` with one line.
 
     >>> Config(preset="paper", image={"size": 320}).image
-    Image(size=320, mode='squash', max_side=2048)
+    Image(size=320, enlarge=True, mode='squash', max_side=2048)
     """
 
     preset: PresetName = Field(
