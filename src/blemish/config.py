@@ -268,7 +268,7 @@ class Cache(Section):
         default=2000, ge=1, description="Most megabytes kept; the entries unused for longest are removed."
     )
     features: bool = Field(
-        default=False, description="Keep feature maps as well: large (about 1.2 MB per image at size 384)."
+        default=False, description="Keep feature maps as well: large (about 1.8 MB per image at size 384)."
     )
 
 
