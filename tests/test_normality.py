@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blemish.config import Config
-from blemish.normality import fit_maps, variation_within, whitener
+from blemish.normality import fit_maps, usual_cells, variation_within, whitener
 
 
 def slow_variation(maps: list[np.ndarray]) -> np.ndarray:
@@ -74,3 +74,68 @@ def test_settings_of_descriptors_decide_after_maps_are_fitted() -> None:
     np.testing.assert_allclose(
         with_it.descriptor(features, maps[0]), with_it.whitener.numpy() @ plain, rtol=1e-5, atol=1e-6
     )
+
+
+def test_usual_cells_leave_out_the_highest_of_all_maps_together() -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.random(shape).astype(np.float32) for shape in ((5, 8), (10, 6))]
+    maps[1] += 0.5
+    kept = usual_cells(maps, 0.3)
+    values = sorted(float(value) for one in maps for value in one.ravel())
+    limit = values[int(0.7 * (len(values) - 1))]
+    for one, cells in zip(maps, kept, strict=True):
+        for place in np.ndindex(one.shape):
+            assert bool(cells[place]) == bool(one[place] <= limit + 1e-6)
+    assert sum(int(cells.sum()) for cells in kept) == 70
+
+
+def contaminated() -> tuple[list[tuple[int, torch.Tensor]], list[int]]:
+    """Noise images, a third of which share a strange patch, so that each finds its double in two others."""
+    generator = torch.Generator().manual_seed(4)
+    patch = 6 + torch.randn(5, 4, 4, generator=generator)
+    sample, strange = [], [1, 4, 7]
+    for index in range(9):
+        one = torch.randn(5, 12, 12, generator=generator)
+        if index in strange:
+            one[:, 4:8, 4:8] = patch + 0.05 * torch.randn(5, 4, 4, generator=generator)
+        sample.append((index, one))
+    return sample, strange
+
+
+def test_a_defect_that_several_images_share_stays_anomalous_because_it_is_trimmed() -> None:
+    sample, strange = contaminated()
+    ratios = {}
+    for trim in (0.0, 0.1):
+        settings = {"normality.trim": trim, "features.pool": 1, "localize.post_sigma": 0}
+        settings["normality.quantile"] = 0.5 if trim else 0.0
+        _, maps = fit_maps(sample, [5], Config.from_values(settings))
+        inside = np.median([maps[index][4:8, 4:8] for index in strange])
+        ratios[trim] = inside / np.median([maps[index] for index in range(9) if index not in strange])
+    assert ratios[0.1] > 1.5 * ratios[0.0]
+
+
+def test_trimming_leaves_no_trace_of_the_trimmed_cells_and_keeps_the_shape_of_the_bank() -> None:
+    sample, strange = contaminated()
+    settings = {"normality.trim": 0.1, "normality.quantile": 0.5, "features.pool": 1, "features.scaling": "none"}
+    config = Config.from_values(settings)
+    fitted, _ = fit_maps(sample, [5], config)
+    assert fitted.neighbours is not None
+    assert fitted.neighbours.owners == tuple(range(9))
+    assert fitted.neighbours.vectors.shape == (9, config.normality.sample_vectors, 5)
+    rows = [row.numpy().tobytes() for index in strange for row in sample[index][1][:, 4:8, 4:8].flatten(1).T]
+    held = {row.numpy().tobytes() for row in fitted.neighbours.vectors.flatten(0, 1)}
+    assert len(held & set(rows)) < 0.3 * len(rows)
+    assert len(held) > 9 * 50  # and the rest are vectors of the images
+    assert held <= {row.numpy().tobytes() for _, one in sample for row in one.flatten(1).T.contiguous()}
+
+
+def test_an_image_that_is_anomalous_all_over_leaves_the_bank_but_the_last_two_stay() -> None:
+    sample, _ = contaminated()
+    sample[3] = (3, sample[3][1] * 4)
+    config = Config.from_values({"normality.trim": 0.25, "features.pool": 1, "features.scaling": "none"})
+    fitted, _ = fit_maps(sample, [5], config)
+    assert fitted.neighbours is not None
+    assert 3 not in fitted.neighbours.owners
+    pair, _ = fit_maps([sample[0], sample[3]], [5], config)
+    assert pair.neighbours is not None
+    assert pair.neighbours.owners == (0, 3)

@@ -140,11 +140,19 @@ class Normality(Section):
     sample_vectors: int = Field(
         default=96, ge=1, description="Feature vectors sampled per image; `vae` and `pca` take 8 times as many."
     )
+    trim: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="Share of the sampled images' cells, the most anomalous by a first look, that are not sampled from "
+        "(`neighbours`).",
+    )
     quantile: float = Field(
         default=0.03,
         ge=0,
         le=1,
-        description="Quantile, over the sampled images, of the distance to each image's nearest vector (`neighbours`).",
+        description="Quantile, over the sampled images, of the distance to each image's nearest vector; with `trim` in the "
+        "first look only (`neighbours`).",
     )
     pca_dim: int = Field(default=32, ge=1, description="Principal components kept (`pca`).")
     vae_hidden: int = Field(default=512, ge=1, description="Width of the hidden layers (`vae`).")

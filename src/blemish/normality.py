@@ -21,6 +21,9 @@ from blemish.residuals import VAE, residual_l1, residual_l2, train_vae, vae_resi
 from blemish.results import FloatArray
 from blemish.sampling import sample_vectors, seeded_generator
 
+FEWEST_CELLS = 10
+"""An image whose usual cells are fewer says nothing about what is normal."""
+
 
 @dataclass(frozen=True)
 class Normality:
@@ -167,11 +170,33 @@ def fit_maps(
     scale = fit_scale([one for _, one in sample], channels, scaling)
     fitted = Normality(config, scale, map_channels=map_channels)
     features = [(index, fitted.features(raw)) for index, raw in sample]
-    fitted = replace(fitted, **_model([(index, _chosen(one, map_channels)) for index, one in features], config))
-    maps = [fitted.anomaly_map(one, index) for index, one in features]
-    border = fit_border(maps) if config.localize.calibrate_border else None
-    maps = [border.apply(one) for one in maps] if border else maps
+    inputs = [(index, _chosen(one, map_channels)) for index, one in features]
+    fitted = replace(fitted, **_model(inputs, config))
+    border, maps = _maps(fitted, features)
+    if fitted.neighbours is not None and config.normality.trim:
+        allowed = usual_cells(maps, config.normality.trim)
+        fitted = replace(fitted, neighbours=_neighbours(inputs, config, allowed))
+        border, maps = _maps(fitted, features)
     return replace(fitted, border=border, variation=variation_within([one for _, one in features])), maps
+
+
+def usual_cells(maps: Sequence[FloatArray], trim: float) -> list[Tensor]:
+    """Which cells of each map are not among the ``trim`` most anomalous of all; h x w boolean, one per map.
+
+    >>> usual_cells([np.array([[1, 2], [3, 9]], np.float32)], 0.25)[0].tolist()
+    [[True, True], [True, False]]
+    """
+    limit = np.quantile(np.concatenate([one.ravel() for one in maps]), 1 - trim)
+    return [torch.from_numpy(one <= limit) for one in maps]
+
+
+def _maps(
+    fitted: Normality, features: Sequence[tuple[int, Tensor]]
+) -> tuple[BorderCalibration | None, list[FloatArray]]:
+    """The border's calibration and the calibrated maps."""
+    maps = [fitted.anomaly_map(one, index) for index, one in features]
+    border = fit_border(maps) if fitted.config.localize.calibrate_border else None
+    return border, [border.apply(one) for one in maps] if border else maps
 
 
 def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, Any]:
@@ -179,8 +204,7 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
     generator = seeded_generator(config.seed)
     pool = config.features.pool
     if method == "neighbours":
-        rows = [_exactly(pooled(one, pool), n.sample_vectors, generator) for _, one in features]
-        return {"neighbours": NeighbourModel(torch.stack(rows), tuple(index for index, _ in features), n.quantile)}
+        return {"neighbours": _neighbours(features, config)}
     if method == "fca":
         return {}
     # a density estimate needs more vectors than a bank that every cell is compared with
@@ -205,8 +229,33 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
     raise ConfigError(f"localize.method {method} needs normality.model vae or pca, not {n.model}")
 
 
+def _neighbours(
+    features: Sequence[tuple[int, Tensor]], config: Config, allowed: Sequence[Tensor] | None = None
+) -> NeighbourModel:
+    """Vectors of each image, of its allowed cells only where these are given; images with too few of them stay out."""
+    n, pool, generator = config.normality, config.features.pool, seeded_generator(config.seed)
+    chosen = [one.flatten() for one in allowed] if allowed else [None] * len(features)
+    # if hardly any image keeps cells there is nothing to compare with: then all of them count
+    enough = [cells is None or int(cells.sum()) >= min(FEWEST_CELLS, len(cells)) for cells in chosen]
+    if sum(enough) < 2:
+        chosen, enough = [None] * len(features), [True] * len(features)
+    rows, owners = [], []
+    for (index, one), cells, good in zip(features, chosen, enough, strict=True):
+        if good:
+            vectors = pooled(one, pool).flatten(1)
+            vectors = vectors if cells is None else vectors[:, cells]
+            rows.append(_exactly(vectors[:, None], n.sample_vectors, generator))
+            owners.append(index)
+    # what several images share no longer counts as usual once it is trimmed: then the nearest of all is the measure
+    return NeighbourModel(torch.stack(rows), tuple(owners), 0.0 if allowed else n.quantile)
+
+
 def _chosen(features: Tensor, channels: tuple[int, ...] | None) -> Tensor:
-    return features if channels is None or len(channels) == len(features) else features[list(channels)]
+    if channels is None or len(channels) == len(features):
+        return features
+    first, last = channels[0], channels[-1] + 1
+    # neighbouring channels, the usual case, need no copy
+    return features[first:last] if last - first == len(channels) else features[list(channels)]
 
 
 def _exactly(features: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -120,8 +120,11 @@ def run_source(
         steps = n * (config.contrast.epochs * config.contrast.heads + 1)
         with _timed(timings, "contrast"), show.stage("Sharpening the types", steps) as bar:
             table = stages.sharpen(found, normality, bar.advance)
-    shapes = np.array([region_geometry(one, threshold) for one in found.maps], np.float32)
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
+        seen_shapes = config.descriptor.geometry > 0
+        shapes = np.array(
+            [region_geometry(one, threshold) if seen_shapes else (0,) * 3 for one in found.maps], np.float32
+        )
         labels, normal_label, seen = cache.once(
             "groups",
             lambda: groups_key(table, shapes, scores, threshold, config),
