@@ -61,10 +61,12 @@ class Stages:
         chosen = set(np.random.default_rng(config.seed).choice(n, self.n_sample, replace=False).tolist())
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
+        self._sampled_maps: dict[int, FloatArray] = {}  # by-product of the learning, for the main pass
 
     def learn(self, done: Done) -> Normality:
         """The model of what is normal, from the features of some images."""
-        model, maps = self.cache.once("normality", lambda: self._normality_key, lambda: self._fit(done))
+        model, maps, indices = self.cache.once("normality", lambda: self._normality_key, lambda: self._fit(done))
+        self._sampled_maps = dict(zip(indices, maps, strict=True))
         normality: Normality = model.tempered(maps)
         return normality
 
@@ -138,7 +140,8 @@ class Stages:
             self._note_skipped()
         sample.sort(key=lambda member: member[0])
         channels, mapped = self.extractor.channels(), self.extractor.map_channels()
-        return settled(fit_maps(sample, channels, self.config, mapped), self.config)
+        model, maps = fit_maps(sample, channels, self.config, mapped)
+        return settled((model, maps, [index for index, _ in sample]), self.config)
 
     def _key(self, kind: str, batch: Batch, normality: Normality) -> str:
         stem = [self._normality_key, self.features.key(batch)]
@@ -173,7 +176,8 @@ class Stages:
         for place, (index, raw) in enumerate(members):
             features = normality.features(raw)
             if "maps" in fresh:
-                part["maps"].append(normality.anomaly_map(features, index))
+                known = self._sampled_maps.pop(index, None)
+                part["maps"].append(normality.anomaly_map(features, index) if known is None else known)
             values = part["maps"][place]
             if "descriptors" in fresh:
                 part["descriptors"].append(normality.descriptor(features, values))
