@@ -7,8 +7,10 @@ from torch import Tensor
 
 from blemish.descriptors import (
     average_descriptor,
+    excess_descriptor,
     max_descriptor,
     region_geometry,
+    region_level,
     relative_tau,
     softmax_descriptor,
     with_geometry,
@@ -92,6 +94,58 @@ def test_average_is_the_mean_of_the_blurred_features() -> None:
 def test_large_values_do_not_overflow() -> None:
     maps = torch.tensor([[[0.0, 1e30, -1e30]]])
     assert bool(torch.isfinite(softmax_descriptor(rand(1, 2, 1, 3), maps, tau=1e-30)).all())
+
+
+def excess_loop(features: np.ndarray, values: np.ndarray, level: float, size: int, sigma: float) -> np.ndarray:
+    own = quantile_loop(values.ravel(), 0.95)
+    weights = np.array([max(value - min(level, own), 0.0) for value in values.ravel()])
+    weights = weights / weights.sum() if weights.sum() else np.full(values.size, 1 / values.size)
+    blurred = np.stack([blur_loop(channel, size, sigma).ravel() for channel in features])
+    return np.array([(weights * (row - row.mean())).sum() for row in blurred])
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (1, 1), (1, 5), (8, 3)])
+@pytest.mark.parametrize("level", [-1.0, 0.4, 0.9, 7.0])
+def test_excess_agrees_with_the_loop(shape: tuple[int, int], level: float) -> None:
+    features, maps = rand(2, 3, *shape), rand(2, *shape, seed=1)
+    found = excess_descriptor(features, maps, level=level)
+    assert found.shape == (2, 3)
+    assert found.dtype == torch.float32
+    for i in range(2):
+        expected = excess_loop(features[i].numpy().astype(float), maps[i].numpy().astype(float), level, 7, 2.0)
+        np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1e6])
+@pytest.mark.parametrize("level", [-5.0, 0.3, 5.0])
+def test_excess_of_a_constant_map_is_exactly_zero(value: float, level: float) -> None:
+    found = excess_descriptor(100 * rand(2, 4, 7, 11), torch.full((2, 7, 11), value), level=level)
+    assert torch.equal(found, torch.zeros(2, 4))
+
+
+def test_excess_follows_shift_and_scale_and_ignores_what_is_below_the_level() -> None:
+    features, maps = rand(2, 3, 6, 9).double(), rand(2, 6, 9, seed=1).double()
+    plain = excess_descriptor(features, maps, level=0.5)
+    torch.testing.assert_close(excess_descriptor(features, 40 * maps + 5, level=25.0), plain)
+    torch.testing.assert_close(excess_descriptor(features, maps.clamp_min(0.5), level=0.5), plain)
+    order = [1, 0]
+    assert torch.equal(excess_descriptor(features[order], maps[order], level=0.5), plain[order])
+    assert torch.equal(excess_descriptor(features[:1], maps[:1], level=0.5)[0], plain[0])
+    assert excess_descriptor(features[:0], maps[:0], level=0.5).shape == (0, 3)
+
+
+@pytest.mark.parametrize("level", [float("nan"), float("inf")])
+def test_excess_refuses_a_level_that_is_no_number(level: float) -> None:
+    with pytest.raises(ConfigError, match="level"):
+        excess_descriptor(rand(1, 2, 3, 3), rand(1, 3, 3), level=level)
+
+
+def test_the_level_lies_between_the_typical_value_and_the_threshold() -> None:
+    maps = [rand(4, 5).numpy(), rand(9, 3, seed=1).numpy() + 1, rand(2, 2, seed=2).numpy() + 5]
+    typical = sorted(quantile_loop(one.ravel(), 0.5) for one in maps)[1]
+    assert region_level(maps, 8.0, 0.0) == pytest.approx(typical)
+    assert region_level(maps, 8.0, 1.0) == pytest.approx(8.0)
+    assert region_level(maps, 8.0, 0.25) == pytest.approx(typical + (8 - typical) / 4)
 
 
 def test_relative_tau_is_a_share_of_the_quantile() -> None:

@@ -88,6 +88,7 @@ def test_equal_settings_are_run_once(data: LabelledSet, monkeypatch: pytest.Monk
 def test_weighting_and_tau_vary_what_they_say(data: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = run_study("weighting", data, settings(), seeds=[0, 1])
     assert [(setting["weighting"], scores["nmi"].count) for setting, scores in weights.summary()] == [
+        ("excess", 2),
         ("softmax", 2),
         ("average", 2),
         ("max", 2),
@@ -101,7 +102,7 @@ def test_weighting_and_tau_vary_what_they_say(data: LabelledSet, monkeypatch: py
         (True, 0.02),
         (True, 0.5),
     ]
-    alone = evaluate(data, settings(descriptor__tau_fraction=0.5)).runs[0].scores
+    alone = evaluate(data, settings(descriptor__weighting="softmax", descriptor__tau_fraction=0.5)).runs[0].scores
     assert {name: curve.rows[1][name] for name in SCORES} == pytest.approx(alone)
 
 

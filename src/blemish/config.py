@@ -32,7 +32,7 @@ PAPER: dict[str, dict[str, Any]] = {
     "features": {"scaling": "image", "pool": 1},
     "normality": {"model": "vae"},
     "localize": {"method": "bal", "border": 5, "calibrate_border": False, "score_quantile": 1.0},
-    "descriptor": {"tau": 0.002, "whiten": None, "geometry": 0.0, "normalise": False},
+    "descriptor": {"weighting": "softmax", "tau": 0.002, "whiten": None, "geometry": 0.0, "normalise": False},
     "contrast": {"enabled": True},
     "cluster": {"normal": "together"},
 }
@@ -195,11 +195,21 @@ class Localize(Section):
 class Descriptor(Section):
     """One vector per image: its features averaged where it is anomalous."""
 
-    weighting: Literal["softmax", "average", "max"] = Field(
-        default="softmax", description="Weights of the pixels: softmax of the map, equal, or the highest pixel alone."
+    weighting: Literal["excess", "softmax", "average", "max"] = Field(
+        default="excess",
+        description="Weights of the pixels: how far the map exceeds a level, softmax of the map, equal, or the highest "
+        "pixel alone.",
+    )
+    level: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="That level, and the one above which the defect's shape is taken: 0 = the typical map value, 1 = the "
+        "threshold.",
     )
     tau: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Temperature of the softmax in units of the map; `none` = from `tau_fraction`."
+        default=None,
+        description="Temperature of the softmax in units of the map; `none` = from `tau_fraction` (`softmax`).",
     )
     tau_fraction: float = Field(
         default=0.15,

@@ -1,7 +1,8 @@
 """Descriptors: one vector per image that says what its anomalous pixels look like.
 
-D = sum over pixels p of softmax(A / tau)_p * (G(p) - mean of G), with A the anomaly map and G the features blurred a
-little (7 x 7, sigma 2). Source: Ardelean & Weyrich, CVPR 2024 workshops, arXiv 2404.12246, section 3.2.
+D = sum over pixels p of w(A)_p * (G(p) - mean of G), with A the anomaly map and G the features blurred a little (7 x 7,
+sigma 2). With w = softmax(A / tau): Ardelean & Weyrich, CVPR 2024 workshops, arXiv 2404.12246, section 3.2. The other
+weightings are ours, or baselines that the paper compares.
 
 A blur is linear, and so is the sum. Instead of C feature channels the weights are blurred (with the transposed
 blur, in float64), which gives the same numbers for a small part of the work. The mean is subtracted from the weights
@@ -21,6 +22,9 @@ from torch import Tensor
 from blemish.errors import ConfigError, InputError
 from blemish.filters import correlate_axis, gaussian_kernel
 from blemish.results import FloatArray
+
+SURELY_ABOVE = 0.95
+"""The quantile of an image's map above which cells count in any case: a twentieth of them."""
 
 _MAX_VALUES = 1 << 24
 """Map values of which a quantile is taken at most; larger samples are thinned evenly."""
@@ -70,6 +74,39 @@ def softmax_descriptor(
         # The largest exponent is 0: nothing overflows, and the sum is at least 1.
         flat = ((flat - flat.amax(dim=1, keepdim=True)) / tau).exp()
         flat = flat / flat.sum(dim=1, keepdim=True)
+    return _pool(features, flat.reshape(maps.shape), blur_size, sigma, centre)
+
+
+@torch.no_grad()
+def excess_descriptor(
+    features: Tensor, maps: Tensor, *, level: float, blur_size: int = 7, sigma: float = 2.0, centre: bool = True
+) -> Tensor:
+    """The average of an image's features, weighted by how far the map exceeds a level.
+
+    Weights are max(A - l, 0) over their sum, with l the level or, if that is lower, the image's own quantile
+    ``SURELY_ABOVE``: an image always has a part that stands out most. Every cell of a large defect counts, whatever its
+    peak, and nothing below the level does: in a softmax the one asks for a large temperature and the other for a small.
+
+    Args:
+        level: finite, in the units of the maps; see `region_level`.
+
+    The other arguments, the result and its invariances, errors and cost are those of `softmax_descriptor`; a map without
+    anything above the level (a constant one) counts everywhere alike.
+
+    >>> maps = torch.tensor([[[0.0, 1.0, 3.0]]])
+    >>> features = torch.tensor([[[[3.0, 6.0, 9.0]]]])
+    >>> excess_descriptor(features, maps, level=0.0, blur_size=1)
+    tensor([[2.2500]])
+    """
+    if not math.isfinite(level):
+        raise ConfigError(f"level must be a finite number, got {level}.")
+    _check(features, maps)
+    flat = maps.detach().to(torch.float64).flatten(1)
+    if len(flat):
+        own = flat.quantile(SURELY_ABOVE, dim=1, keepdim=True)
+        excess = (flat - own.clamp_max(level)).clamp_min(0)
+        total = excess.sum(1, keepdim=True)
+        flat = torch.where(total > 0, excess / total.clamp_min(torch.finfo(torch.float64).tiny), 1 / flat.shape[1])
     return _pool(features, flat.reshape(maps.shape), blur_size, sigma, centre)
 
 
@@ -142,14 +179,32 @@ def relative_tau(
     return 1.0
 
 
-def region_geometry(values: FloatArray, threshold: float) -> tuple[float, float, float]:
+def region_level(maps: Sequence[FloatArray], threshold: float, share: float) -> float:
+    """The map value above which cells belong to the anomalous part of an image: somewhat below the threshold.
+
+    The threshold asks whether an image is anomalous at all; where it is, its defect reaches further.
+
+    Args:
+        maps: the set's maps or a sample of them, at least one, finite.
+        threshold: on the images' scores.
+        share: of the way from what maps typically hold (the median of their medians) to the threshold; 1 = the threshold.
+
+    >>> region_level([np.zeros((3, 3), np.float32), np.full((3, 3), 2.0, np.float32)], 9.0, 0.75)
+    7.0
+    """
+    typical = float(np.median([np.median(one) for one in maps]))
+    return typical + share * (threshold - typical)
+
+
+def region_geometry(values: FloatArray, level: float) -> tuple[float, float, float]:
     """Size, extent and elongation of the anomalous part of one map.
 
-    The map's excess over the threshold (or over its own 98th percentile, if that is lower: an image always has a part
+    The map's excess over a level (or over its own 98th percentile, if that is lower: an image always has a part
     that stands out most) is taken as a mass distribution.
 
     Args:
-        values: h x w anomaly map, finite. threshold: map value above which a pixel is anomalous.
+        values: h x w anomaly map, finite.
+        level: map value above which a cell belongs to that part, see :func:`region_level`.
 
     Returns:
         log(1 + effective number of cells), log of the standard deviation along the longer axis in cells, log of the
@@ -164,7 +219,7 @@ def region_geometry(values: FloatArray, threshold: float) -> tuple[float, float,
     [2.3, 1.31, 1.91]
     """
     precise = values.astype(np.float64)
-    mass = np.maximum(precise - min(threshold, float(np.quantile(precise, 0.98))), 0.0)
+    mass = np.maximum(precise - min(level, float(np.quantile(precise, 0.98))), 0.0)
     total, power = mass.sum(), np.square(mass).sum()
     size, moments = 0.0, np.zeros((2, 2))
     if power > 0:

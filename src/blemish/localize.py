@@ -181,6 +181,11 @@ def split_scores(scores: FloatArray) -> float:
     return threshold
 
 
+def image_scores(maps: Sequence[FloatArray], quantile: float) -> FloatArray:
+    """One number per image, a quantile of its map; N float32."""
+    return np.array([np.quantile(one, quantile) for one in maps], np.float32)
+
+
 def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Logarithms of scores in units of the largest, nothing below a thousandth; N float64 <= 0. All 0 without a score > 0."""
     values = scores.astype(np.float64)

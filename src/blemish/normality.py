@@ -11,12 +11,26 @@ import torch
 from torch import Tensor
 
 from blemish.config import Config
-from blemish.descriptors import average_descriptor, max_descriptor, relative_tau, softmax_descriptor
+from blemish.descriptors import (
+    average_descriptor,
+    excess_descriptor,
+    max_descriptor,
+    region_level,
+    relative_tau,
+    softmax_descriptor,
+)
 from blemish.errors import ConfigError
 from blemish.fca import fca_map
 from blemish.features import ChannelScale, fit_scale, pooled, scaled
 from blemish.filters import gaussian_blur
-from blemish.localize import BorderCalibration, NeighbourModel, fit_border, pca_residual
+from blemish.localize import (
+    BorderCalibration,
+    NeighbourModel,
+    fit_border,
+    image_scores,
+    pca_residual,
+    split_scores,
+)
 from blemish.residuals import VAE, residual_l1, residual_l2, train_vae, vae_residual
 from blemish.results import FloatArray
 from blemish.sampling import sample_vectors, seeded_generator
@@ -36,15 +50,24 @@ class Normality:
     pca: tuple[Tensor, Tensor] | None = None
     border: BorderCalibration | None = None
     tau: float = 1.0
+    level: float = 0.0
     map_channels: tuple[int, ...] | None = None
     variation: Tensor | None = None
     whitener: Tensor | None = None
 
     def tempered(self, maps: Sequence[FloatArray]) -> Normality:
-        """The same with the descriptors' temperature and whitening as the settings ask, for a sample of the set's maps."""
+        """The same with what descriptors need beyond features and map, as the settings ask, for a sample of the set's maps:
+        temperature, level and whitening. The level rests on the sample's scores, as those of the set are not known yet.
+        """
         d = self.config.descriptor
         matrix = whitener(self.variation, d.whiten) if self.variation is not None and d.whiten is not None else None
-        return replace(self, tau=d.tau or relative_tau(maps, d.tau_fraction), whitener=matrix)
+        threshold = split_scores(image_scores(maps, self.config.localize.score_quantile))
+        return replace(
+            self,
+            tau=d.tau or relative_tau(maps, d.tau_fraction),
+            level=region_level(maps, threshold, d.level),
+            whitener=matrix,
+        )
 
     def features(self, raw: Tensor) -> Tensor:
         """Scaled features, C x h x w."""
@@ -93,7 +116,9 @@ class Normality:
     def pooled_vector(self, features: Tensor, values: FloatArray) -> FloatArray:
         """The same of any features on the map's grid, as they are: what a head makes of them, for one."""
         d, maps = self.config.descriptor, torch.from_numpy(values)[None]
-        if d.weighting == "softmax":
+        if d.weighting == "excess":
+            out = excess_descriptor(features[None], maps, level=self.level, blur_size=d.blur_size, sigma=d.blur_sigma)
+        elif d.weighting == "softmax":
             out = softmax_descriptor(features[None], maps, tau=self.tau, blur_size=d.blur_size, sigma=d.blur_sigma)
         elif d.weighting == "max":
             out = max_descriptor(features[None], maps, blur_size=d.blur_size, sigma=d.blur_sigma)

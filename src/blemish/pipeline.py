@@ -15,10 +15,10 @@ from blemish import __version__
 from blemish.cache import open_cache
 from blemish.clustering import centre_distances, cluster, estimate_clusters, normalised
 from blemish.config import Config
-from blemish.descriptors import region_geometry, with_geometry
+from blemish.descriptors import region_geometry, region_level, with_geometry
 from blemish.errors import ConfigError
 from blemish.linkage import ward_tree
-from blemish.localize import anomaly_weights, split_scores
+from blemish.localize import anomaly_weights, image_scores, split_scores
 from blemish.results import FloatArray, IntArray, Result
 from blemish.source import Images, ImageSource
 
@@ -110,7 +110,7 @@ def run_source(
     with _timed(timings, "maps"), show.stage("Looking for defects", n) as bar:
         found = stages.look(normality, bar.advance)
     _check_clusters(config, len(found.indices))
-    scores = np.array([np.quantile(one, config.localize.score_quantile) for one in found.maps], np.float32)
+    scores = image_scores(found.maps, config.localize.score_quantile)
     given = config.localize.threshold
     threshold = split_scores(scores) if given == "auto" else float(given)
     anomalous = scores > threshold
@@ -191,6 +191,14 @@ def group(
         return found, None, seen
     order = [lowest, *(label for label in range(len(means)) if label != lowest)]
     return np.argsort(order)[found].astype(np.int64), 0, seen
+
+
+def _shapes(maps: Sequence[FloatArray], threshold: float, config: Config) -> FloatArray:
+    """N x 3, see :func:`region_geometry`; zeros where they have no weight."""
+    if not config.descriptor.geometry:
+        return np.zeros((len(maps), 3), np.float32)
+    level = region_level(maps, threshold, config.descriptor.level)
+    return np.array([region_geometry(one, level) for one in maps], np.float32)
 
 
 def _as_they_are(descriptors: FloatArray) -> FloatArray:

@@ -146,7 +146,10 @@ class Stages:
     def _key(self, kind: str, batch: Batch, normality: Normality) -> str:
         stem = [self._normality_key, self.features.key(batch)]
         if kind == "descriptors":
-            stem += [self.config.stage_digest("descriptor", without=("descriptor.normalise",)), repr(normality.tau)]
+            stem += [
+                self.config.stage_digest("descriptor", without=("descriptor.normalise",)),
+                repr((normality.tau, normality.level)),
+            ]
         return digest(kind, stem)
 
     def _recall(self, batch: Batch, normality: Normality) -> dict[str, Any]:

@@ -96,7 +96,9 @@ def ablation(bench: Bench) -> Findings:
 
 def weighting(bench: Bench) -> Findings:
     """How the pixels are weighted in an image's descriptor."""
-    return _sweep(bench, "weighting", "weighting", {name: name for name in ("softmax", "average", "max")}, "descriptor")
+    return _sweep(
+        bench, "weighting", "weighting", {name: name for name in ("excess", "softmax", "average", "max")}, "descriptor"
+    )
 
 
 def tau(bench: Bench) -> Findings:
@@ -178,7 +180,7 @@ def _subset_row(first: Row, part: LabelledSet, seed: int, found: RunScores) -> R
 
 STUDIES: dict[str, Study] = {
     "ablation": Study(ablation, None, "each way to a map, with and without contrast, by each clustering"),
-    "weighting": Study(weighting, None, "softmax, average or maximum pooling of the descriptors"),
+    "weighting": Study(weighting, None, "excess, softmax, average or maximum pooling of the descriptors"),
     "tau": Study(tau, "lines", "NMI against the temperature, with and without contrast"),
     "contamination": Study(contamination, "lines", "scores against the share of anomalous images"),
     "size": Study(size, "lines", "scores against the number of images"),

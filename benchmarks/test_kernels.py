@@ -1,0 +1,102 @@
+"""Seconds of every kernel and of a small run, with pytest-benchmark: a guard against slow changes.
+
+    pytest benchmarks/test_kernels.py --benchmark-save=before                       # before a change
+    pytest benchmarks/test_kernels.py --benchmark-compare --benchmark-compare-fail=min:30%   # after it, same machine
+
+Each case also checks its result's shape, so that a kernel that returns early does not look fast.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from blemish.backbones import load_backbone
+from blemish.clustering import mean_silhouettes
+from blemish.config import Config
+from blemish.descriptors import region_geometry, softmax_descriptor
+from blemish.fca import fca_map
+from blemish.linkage import cut, ward_tree
+from blemish.localize import NeighbourModel, fit_border, split_scores
+from blemish.normality import variation_within
+from blemish.pipeline import run
+from blemish.residuals import train_vae
+
+Bench = Any
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def tensor(rng: np.random.Generator, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(rng.random(shape, dtype=np.float32))
+
+
+@pytest.mark.parametrize(("channels", "patch"), [(512, 7), (128, 7), (128, 15)])
+def test_fca(benchmark: Bench, rng: np.random.Generator, channels: int, patch: int) -> None:
+    features = tensor(rng, channels, 64, 64)
+    fca_map(features, patch_size=patch)  # compiled, or read from the compiler's cache
+    assert benchmark(fca_map, features, patch_size=patch).shape == (1, 64, 64)
+
+
+def test_distance_to_the_set(benchmark: Bench, rng: np.random.Generator) -> None:
+    model = NeighbourModel(tensor(rng, 96, 96, 128), tuple(range(96)), 0.0)
+    assert benchmark(model.distance, tensor(rng, 128, 48, 48), 3).shape == (48, 48)
+
+
+@pytest.mark.parametrize("last", [8, 16])
+def test_embedded_backbone(benchmark: Bench, rng: np.random.Generator, last: int) -> None:
+    network = load_backbone("embedded").limited_to((4, last))
+    assert benchmark(network, tensor(rng, 2, 3, 384, 384))[last].shape[2:] == (384 // last, 384 // last)
+
+
+def test_descriptor(benchmark: Bench, rng: np.random.Generator) -> None:
+    features, maps = tensor(rng, 1, 192, 48, 48), tensor(rng, 1, 48, 48)
+    assert benchmark(softmax_descriptor, features, maps, tau=0.1).shape == (1, 192)
+
+
+def test_region_geometry(benchmark: Bench, rng: np.random.Generator) -> None:
+    assert len(benchmark(region_geometry, rng.random((48, 48), np.float32), 0.9)) == 3
+
+
+def test_border(benchmark: Bench, rng: np.random.Generator) -> None:
+    assert len(benchmark(fit_border, [rng.random((48, 48), np.float32) for _ in range(96)]).median) == 5
+
+
+def test_variation_within(benchmark: Bench, rng: np.random.Generator) -> None:
+    assert benchmark(variation_within, [tensor(rng, 192, 48, 48) for _ in range(8)]).shape == (192, 192)
+
+
+def test_threshold(benchmark: Bench, rng: np.random.Generator) -> None:
+    assert benchmark(split_scores, rng.lognormal(size=1344).astype(np.float32)) > 0
+
+
+@pytest.mark.parametrize("count", [1500, 6000])
+def test_ward(benchmark: Bench, rng: np.random.Generator, count: int) -> None:
+    rows = rng.random((count, 64), np.float32)
+    tree = benchmark.pedantic(ward_tree, (rows,), rounds=3, warmup_rounds=1)
+    assert len(np.unique(cut(tree, 6))) == 6
+
+
+def test_silhouettes(benchmark: Bench, rng: np.random.Generator) -> None:
+    rows = rng.random((1500, 64), np.float32)
+    tree = ward_tree(rows)
+    labels = [cut(tree, k) for k in range(2, 13)]
+    assert len(benchmark(mean_silhouettes, rows, labels)) == 11
+
+
+def test_vae_steps(benchmark: Bench, rng: np.random.Generator) -> None:
+    vectors = tensor(rng, 8192, 128)
+    assert benchmark.pedantic(train_vae, (vectors,), {"steps": 20, "seed": 0}, rounds=3, warmup_rounds=1) is not None
+
+
+def test_a_run_over_a_small_set(benchmark: Bench, rng: np.random.Generator) -> None:
+    images = [rng.integers(0, 255, (192, 256), dtype=np.uint8) for _ in range(32)]
+    config = Config.from_values({"cache.enabled": False, "clusters": 3})
+    result = benchmark.pedantic(run, (images, config), rounds=3, warmup_rounds=1)
+    assert len(result.labels) == 32
