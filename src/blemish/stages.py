@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blemish._memory import hand_back
 from blemish._packing import settled
 from blemish.batches import Batch, FeatureBatches
 from blemish.cache import Cache, array_digest, digest, environment_digest
@@ -77,6 +78,7 @@ class Stages:
         done(len(self.source) - sum(map(len, missing)))
         for batch, members in self.features.stream(missing):
             self._examine(batch, members, normality, parts[batch], done)
+            hand_back()
         rows = {
             index: {kind: part[kind][place] for kind in part}
             for batch, part in parts.items()
@@ -130,6 +132,7 @@ class Stages:
         for _, members in self.features.stream(self.sampled, hold=True):
             sample += members
             done(len(members))
+            hand_back()
         if not sample:
             self.cache.active = False  # the keys speak of a sample that cannot be read
         for batch in self.others:
