@@ -141,7 +141,7 @@ def average_descriptor(features: Tensor, *, blur_size: int = 7, sigma: float = 2
 
 
 def relative_tau(
-    maps: Tensor | Sequence[Tensor] | Sequence[npt.NDArray[np.floating]], fraction: float = 0.06, q: float = 0.99
+    maps: Tensor | Sequence[Tensor] | Sequence[npt.NDArray[np.floating]], fraction: float = 0.15, q: float = 0.99
 ) -> float:
     """A temperature that follows the scale of the set's maps: `fraction` of the q-quantile of their values.
 
@@ -162,7 +162,7 @@ def relative_tau(
         InputError: if there is no map, or a value is NaN or infinite.
 
     >>> round(relative_tau([np.linspace(0.0, 1.0, 101).reshape(1, 101)]), 6)
-    0.0594
+    0.1485
     """
     if not (math.isfinite(fraction) and fraction > 0) or not 0 <= q <= 1:
         raise ConfigError(f"relative_tau needs fraction > 0 and q from 0 to 1, got {fraction} and {q}.")

@@ -41,8 +41,9 @@ def gaussian_kernel(size: int, sigma: float) -> Tensor:
 def reflect_indices(length: int, before: int, after: int) -> Tensor:
     """Indices that extend an axis by mirroring it at its first and last cell, without repeating those cells.
 
-    This is the one padding policy of the package. Where more cells are needed than the axis has, the mirror is
-    applied again and again (as NumPy's `mode="reflect"` does; torch refuses). An axis of one cell is repeated.
+    Maps, patches and the extractor's border are padded this way; a network may pad its input in its own. Where more cells
+    are needed than the axis has, the mirror is applied again and again (as NumPy's `mode="reflect"` does; torch
+    refuses). An axis of one cell is repeated.
 
     Args:
         length: cells on the axis, at least 1.
