@@ -50,6 +50,17 @@ def test_stages_that_nobody_asks_for_are_skipped_and_change_nothing(monkeypatch:
     assert asked == [8]
 
 
+@pytest.mark.parametrize(("asked", "seen"), [(32, 32), (40, 40), (16, 16), (0, 16)])
+def test_the_networks_own_margin_counts_as_padding(asked: int, seen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = extractor(backbone__border_padding=asked)
+    sides: list[tuple[int, ...]] = []
+    trunk = chosen.backbone.trunk  # type: ignore[attr-defined]
+    inner = trunk.forward
+    monkeypatch.setattr(trunk, "forward", lambda x, last: sides.append(tuple(x.shape[2:])) or inner(x, last))
+    assert chosen.raw(torch.rand(1, 3, 64, 80)).shape == (1, 192, 8, 10)
+    assert sides == [(64 + 2 * seen, 80 + 2 * seen)]
+
+
 def test_channels_that_maps_are_not_made_of_do_not_reach_them() -> None:
     generator = torch.Generator().manual_seed(1)
     sample = [(k, torch.rand(6, 8, 8, generator=generator)) for k in range(4)]

@@ -114,7 +114,7 @@ class Backbone(Section):
         default=32,
         ge=0,
         le=256,
-        description="Pixels of mirrored image added on each side for the network and cropped afterwards.",
+        description="Pixels of mirrored image on each side for the network, its own margin included, cropped afterwards.",
     )
 
 
@@ -136,9 +136,9 @@ class Normality(Section):
         default="neighbours",
         description="Distance to features of other images, variational autoencoder, principal components, or none.",
     )
-    sample_images: int = Field(default=96, ge=1, description="Images that features are sampled from, at most.")
+    sample_images: int = Field(default=144, ge=1, description="Images that features are sampled from, at most.")
     sample_vectors: int = Field(
-        default=96, ge=1, description="Feature vectors sampled per image; `vae` and `pca` take 8 times as many."
+        default=64, ge=1, description="Feature vectors sampled per image; `vae` and `pca` take 8 times as many."
     )
     trim: float = Field(
         default=0.2,

@@ -36,6 +36,9 @@ AFTER_MAPS = ("preset", "device", "clusters", "descriptor", "contrast", "cluster
 """Settings that no map depends on (the device counts by the name of what was found), and within ``localize``:"""
 AFTER_MAPS_LOCALIZE = ("localize.threshold", "localize.score_quantile")
 
+HAND_BACK_EVERY = 48
+"""Images after which freed memory goes back to the system."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +65,7 @@ class Stages:
         chosen = set(np.random.default_rng(config.seed).choice(n, self.n_sample, replace=False).tolist())
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
+        self._since = 0
         self._sampled_maps: dict[int, FloatArray] = {}  # by-product of the learning, for the main pass
 
     def learn(self, done: Done) -> Normality:
@@ -78,7 +82,7 @@ class Stages:
         done(len(self.source) - sum(map(len, missing)))
         for batch, members in self.features.stream(missing):
             self._examine(batch, members, normality, parts[batch], done)
-            hand_back()
+            self._hand_back(len(batch))
         rows = {
             index: {kind: part[kind][place] for kind in part}
             for batch, part in parts.items()
@@ -132,7 +136,7 @@ class Stages:
         for _, members in self.features.stream(self.sampled, hold=True):
             sample += members
             done(len(members))
-            hand_back()
+            self._hand_back(len(members))
         if not sample:
             self.cache.active = False  # the keys speak of a sample that cannot be read
         for batch in self.others:
@@ -194,6 +198,13 @@ class Stages:
         unreadable = [place for place, index in enumerate(batch) if index in self.features.unreadable]
         for kind in fresh if self.cache.active else ():
             self.cache.put(kind, self._key(kind, batch, normality), {"unreadable": unreadable, "rows": part[kind]})
+
+    def _hand_back(self, images: int) -> None:
+        """Let go of freed memory every ``HAND_BACK_EVERY`` images: to have it given anew costs time as well."""
+        self._since += images
+        if self._since >= HAND_BACK_EVERY:
+            hand_back()
+            self._since = 0
 
     def _note_skipped(self) -> None:
         """Tell of the images that could not be decoded; it is an error if none could."""

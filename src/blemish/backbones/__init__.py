@@ -27,6 +27,9 @@ class Backbone(Protocol):
     `strides`   input pixels per cell, ascending.
     `channels`  stride -> number of channels.
     `digest`    SHA-256 of the weights, in hexadecimal: part of every cache key.
+
+    Two more are used where a network has them: `margin`, the pixels that it mirrors round a picture itself, and
+    `limited_to(strides)`, the same network without what only other strides need.
     """
 
     @property

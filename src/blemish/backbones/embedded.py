@@ -26,7 +26,12 @@ class EmbeddedBackbone:
 
     The picture is mirrored outwards by `MARGIN` pixels (the pixel on the border repeated once), which at 512 px
     costs an eighth more time; elsewhere the maps are those of the bare network. Computes in float32, channels last.
+
+    Attributes:
+        margin: those pixels; whoever mirrors more round the picture may count them.
     """
+
+    margin = MARGIN
 
     def __init__(
         self, name: str, trunk: nn.Module, digest: str, device: str, strides: tuple[int, ...] | None = None
