@@ -36,7 +36,7 @@ AFTER_MAPS = ("preset", "device", "clusters", "descriptor", "contrast", "cluster
 """Settings that no map depends on (the device counts by the name of what was found), and within ``localize``:"""
 AFTER_MAPS_LOCALIZE = ("localize.threshold", "localize.score_quantile")
 
-HAND_BACK_EVERY = 48
+HAND_BACK_EVERY = 16
 """Images after which freed memory goes back to the system."""
 
 _log = logging.getLogger(__name__)
