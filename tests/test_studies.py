@@ -77,7 +77,7 @@ def test_equal_settings_are_run_once(data: LabelledSet, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(_study_bench, "run_and_score", counting)
     run_study("weighting", data, settings(descriptor__weighting="max"), seeds=[0, 1])
-    assert len(ran) == len(set(ran)) == 6
+    assert len(ran) == len(set(ran)) == 8
     ran.clear()
     bench = _study_bench.Bench(data, settings(), None, [0], None, None)
     first = bench.run("a", 0, {"cluster.method": "ward"})
@@ -202,7 +202,7 @@ def test_figures_are_written_and_equal_for_equal_findings(
 def test_tables_of_studies(data: LabelledSet) -> None:
     found = run_study("weighting", replace(data, masks=[None] * len(data)), settings(), seeds=[0, 1])
     text = study_markdown(found)
-    assert text.count("\n| ") == 3 + 1
+    assert text.count("\n| ") == 4 + 1
     assert "±" in text
     assert study_document(found)["summary"][0]["scores"]["nmi"].count == 2
     assert draw(found) is None
