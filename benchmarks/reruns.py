@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--threads", default="2")
     args = parser.parse_args()
     print(f"`blemish --help`: {min(timed('--help')[0] for _ in range(5)):.2f} s, best of five\n")
-    print("| run | seconds | share of the first | of it writing results | from the cache |\n|---|---:|---:|---:|---|")
+    print("| run | seconds | share of the first | from the cache |\n|---|---:|---:|---|")
     first = 0.0
     with tempfile.TemporaryDirectory() as place:
         for number, (name, options) in enumerate(RUNS):
@@ -48,17 +48,10 @@ def main() -> None:
             first = first or seconds
             lines = [line.strip() for line in said.splitlines()]
             kept = [line.removeprefix("from the cache: ") for line in lines if line.startswith("from the cache: ")]
-            writing = _writing(out)
             print(
-                f"| {name} | {seconds:.1f} | {100 * seconds / first:.0f} % | {writing:.1f} | {''.join(kept)} |",
+                f"| {name} | {seconds:.1f} | {100 * seconds / first:.0f} % | {''.join(kept)} |",
                 flush=True,
             )
-
-
-def _writing(out: Path) -> float:
-    import json
-
-    return float(json.loads((out / "run.json").read_text())["timings"].get("output", 0.0))
 
 
 if __name__ == "__main__":
