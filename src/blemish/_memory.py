@@ -21,8 +21,8 @@ def _trimmer() -> Callable[[int], int] | None:
 def hand_back() -> None:
     """Return freed memory to the system; does nothing where there is no way to.
 
-    Images of many sizes leave holes of many sizes behind, which glibc keeps: on 224 images of 100 shapes that was half of
-    the peak. Some milliseconds a call.
+    Images of many sizes leave holes of many sizes behind, which glibc keeps: on 224 images of 100 shapes that was a
+    quarter of the peak.
     """
     trim = _trimmer()
     if trim is not None:

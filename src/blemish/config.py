@@ -204,8 +204,7 @@ class Descriptor(Section):
         default=0.75,
         ge=0,
         le=1,
-        description="That level, and the one above which the defect's shape is taken: 0 = the typical map value, 1 = the "
-        "threshold.",
+        description="That level: 0 = the typical map value, 1 = the threshold (`excess`).",
     )
     tau: Annotated[float, Field(gt=0)] | None = Field(
         default=None,

@@ -180,7 +180,7 @@ def relative_tau(
 
 
 def region_level(maps: Sequence[FloatArray], threshold: float, share: float) -> float:
-    """The map value above which cells belong to the anomalous part of an image: somewhat below the threshold.
+    """The map value above which cells count in a descriptor: somewhat below the threshold.
 
     The threshold asks whether an image is anomalous at all; where it is, its defect reaches further.
 
@@ -204,7 +204,7 @@ def region_geometry(values: FloatArray, level: float) -> tuple[float, float, flo
 
     Args:
         values: h x w anomaly map, finite.
-        level: map value above which a cell belongs to that part, see :func:`region_level`.
+        level: map value above which a cell belongs to that part; the pipeline gives the threshold.
 
     Returns:
         log(1 + effective number of cells), log of the standard deviation along the longer axis in cells, log of the

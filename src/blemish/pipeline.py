@@ -15,7 +15,7 @@ from blemish import __version__
 from blemish.cache import open_cache
 from blemish.clustering import centre_distances, cluster, estimate_clusters, normalised
 from blemish.config import Config
-from blemish.descriptors import region_geometry, region_level, with_geometry
+from blemish.descriptors import region_geometry, with_geometry
 from blemish.errors import ConfigError
 from blemish.linkage import ward_tree
 from blemish.localize import anomaly_weights, image_scores, split_scores
@@ -121,10 +121,7 @@ def run_source(
         with _timed(timings, "contrast"), show.stage("Sharpening the types", steps) as bar:
             table = stages.sharpen(found, normality, bar.advance)
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
-        seen_shapes = config.descriptor.geometry > 0
-        shapes = np.array(
-            [region_geometry(one, threshold) if seen_shapes else (0,) * 3 for one in found.maps], np.float32
-        )
+        shapes = _shapes(found.maps, threshold, config)
         labels, normal_label, seen = cache.once(
             "groups",
             lambda: groups_key(table, shapes, scores, threshold, config),
@@ -197,8 +194,7 @@ def _shapes(maps: Sequence[FloatArray], threshold: float, config: Config) -> Flo
     """N x 3, see :func:`region_geometry`; zeros where they have no weight."""
     if not config.descriptor.geometry:
         return np.zeros((len(maps), 3), np.float32)
-    level = region_level(maps, threshold, config.descriptor.level)
-    return np.array([region_geometry(one, level) for one in maps], np.float32)
+    return np.array([region_geometry(one, threshold) for one in maps], np.float32)
 
 
 def _as_they_are(descriptors: FloatArray) -> FloatArray:
