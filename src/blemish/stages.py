@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blemish._mapstore import Kept, Maps, MapStore
 from blemish._memory import hand_back
 from blemish._packing import settled
 from blemish.batches import Batch, FeatureBatches
@@ -47,7 +48,7 @@ class Found:
     """What the main pass found, one row per readable image, in the order of ``indices``."""
 
     indices: list[int]
-    maps: list[FloatArray]
+    maps: Maps
     descriptors: FloatArray
     pixels: list[Pixels]
 
@@ -77,14 +78,23 @@ class Stages:
 
     def look(self, normality: Normality, done: Done) -> Found:
         """Map, descriptor and, for the head, pixels of every image. Each batch is kept as soon as it is done."""
-        parts = {batch: self._recall(batch, normality) for batch in (*self.sampled, *self.others)}
-        missing = [batch for batch, part in parts.items() if None in part.values()]
+        store, kept = MapStore(), dict[Batch, list[Kept]]()
+        parts, missing = dict[Batch, dict[str, Any]](), list[Batch]()
+        for batch in (*self.sampled, *self.others):
+            part = parts[batch] = self._recall(batch, normality)
+            if part["maps"] is not None:
+                kept[batch] = store.keep(part["maps"])
+                part["maps"] = store.view(kept[batch])
+            if None in part.values():
+                missing.append(batch)
         done(len(self.source) - sum(map(len, missing)))
         for batch, members in self.features.stream(missing):
             self._examine(batch, members, normality, parts[batch], done)
+            if batch not in kept:
+                kept[batch] = store.keep(parts[batch].pop("maps"))
             self._hand_back(len(batch))
         rows = {
-            index: {kind: part[kind][place] for kind in part}
+            index: {"maps": kept[batch][place]} | {kind: part[kind][place] for kind in part if kind != "maps"}
             for batch, part in parts.items()
             for place, index in enumerate(i for i in batch if i not in self.features.unreadable)
         }
@@ -92,7 +102,7 @@ class Stages:
         self._note_skipped()
         return Found(
             indices,
-            [rows[index]["maps"] for index in indices],
+            store.view([rows[index]["maps"] for index in indices]),
             np.stack([rows[index]["descriptors"] for index in indices]),
             [rows[index]["pixels"] for index in indices if "pixels" in rows[index]],
         )
@@ -110,19 +120,20 @@ class Stages:
         )
         names = {batch: digest("sharp", stem, key) for batch, key in zip(batches, inputs, strict=True)}
         rows: dict[int, FloatArray] = {}
-        values = dict(zip(found.indices, found.maps, strict=True))
+        place_of = {index: place for place, index in enumerate(found.indices)}
         known: dict[Batch, Any] = {batch: self.cache.get("sharp", names[batch]) for batch in batches}
         for batch, members in self.features.stream([batch for batch in batches if known[batch] is None]):
             known[batch] = []
-            lost = [index for index in batch if index in values and index in self.features.unreadable]
+            lost = [index for index in batch if index in place_of and index in self.features.unreadable]
             if lost:
                 raise InputError(self.features.unreadable[lost[0]])  # it could be read a moment ago
             for index, raw in members:
-                known[batch].append(refined_descriptor(normality.features(raw), values[index], normality, heads))
+                values = found.maps[place_of[index]]
+                known[batch].append(refined_descriptor(normality.features(raw), values, normality, heads))
                 done(1)
             self.cache.put("sharp", names[batch], known[batch])
         for batch, part in known.items():
-            rows |= zip((index for index in batch if index in values), part, strict=True)
+            rows |= zip((index for index in batch if index in place_of), part, strict=True)
         return np.stack([rows[index] for index in found.indices])
 
     @functools.cached_property
