@@ -17,7 +17,7 @@ import torch
 from blemish.backbones import load_backbone
 from blemish.clustering import mean_silhouettes
 from blemish.config import Config
-from blemish.descriptors import region_geometry, softmax_descriptor
+from blemish.descriptors import excess_descriptor, region_geometry
 from blemish.fca import fca_map
 from blemish.linkage import cut, ward_tree
 from blemish.localize import NeighbourModel, fit_border, split_scores
@@ -45,7 +45,7 @@ def test_fca(benchmark: Bench, rng: np.random.Generator, channels: int, patch: i
 
 
 def test_distance_to_the_set(benchmark: Bench, rng: np.random.Generator) -> None:
-    model = NeighbourModel(tensor(rng, 96, 96, 128), tuple(range(96)), 0.0)
+    model = NeighbourModel(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0).evened(0.25)
     assert benchmark(model.distance, tensor(rng, 128, 48, 48), 3).shape == (48, 48)
 
 
@@ -55,9 +55,14 @@ def test_embedded_backbone(benchmark: Bench, rng: np.random.Generator, last: int
     assert benchmark(network, tensor(rng, 2, 3, 384, 384))[last].shape[2:] == (384 // last, 384 // last)
 
 
+def test_evening(benchmark: Bench, rng: np.random.Generator) -> None:
+    model = NeighbourModel(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0)
+    assert benchmark.pedantic(model.evened, (0.25,), rounds=3, warmup_rounds=1).gains.shape == (144, 64)
+
+
 def test_descriptor(benchmark: Bench, rng: np.random.Generator) -> None:
     features, maps = tensor(rng, 1, 192, 48, 48), tensor(rng, 1, 48, 48)
-    assert benchmark(softmax_descriptor, features, maps, tau=0.1).shape == (1, 192)
+    assert benchmark(excess_descriptor, features, maps, level=0.5).shape == (1, 192)
 
 
 def test_region_geometry(benchmark: Bench, rng: np.random.Generator) -> None:
@@ -65,7 +70,7 @@ def test_region_geometry(benchmark: Bench, rng: np.random.Generator) -> None:
 
 
 def test_border(benchmark: Bench, rng: np.random.Generator) -> None:
-    assert len(benchmark(fit_border, [rng.random((48, 48), np.float32) for _ in range(96)]).median) == 5
+    assert len(benchmark(fit_border, [rng.random((48, 48), np.float32) for _ in range(144)]).median) == 5
 
 
 def test_variation_within(benchmark: Bench, rng: np.random.Generator) -> None:

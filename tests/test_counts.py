@@ -68,20 +68,26 @@ def test_every_image_is_decoded_seen_and_described_once(folder: Path, counts: Co
 
 
 def test_maps_are_made_once_but_for_the_first_look_at_the_sample(folder: Path, counts: Counter[str]) -> None:
-    run(folder, settings())
+    run(folder, settings(normality__evening=0))
     assert counts["compared with the set"] == COUNT + SAMPLED
     assert counts["borders fitted"] == 2
     counts.clear()
-    run(folder, settings(normality__trim=0))
+    run(folder, settings(normality__evening=0, normality__trim=0))
     assert counts["compared with the set"] == COUNT
     assert counts["borders fitted"] == 1
+
+
+def test_evening_compares_the_vectors_of_each_sampled_image_once(folder: Path, counts: Counter[str]) -> None:
+    run(folder, settings(normality__evening=0.25))
+    assert counts["compared with the set"] == COUNT + 2 * SAMPLED
+    assert counts["borders fitted"] == 2
 
 
 def test_features_too_large_to_hold_cost_the_sample_a_second_time_and_nothing_else(
     folder: Path, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "HELD_BYTES", 0)
-    run(folder, settings())
+    run(folder, settings(normality__evening=0))
     assert counts["decoded"] == counts["through the network"] == COUNT + SAMPLED
     assert counts["compared with the set"] == COUNT + SAMPLED
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ import torch
 from blemish.errors import InputError
 from blemish.localize import (
     BORDER_DEPTH,
+    SPREAD_FLOOR,
+    SPREAD_QUANTILE,
     NeighbourModel,
     anomaly_weights,
     edge_distance,
@@ -55,6 +59,73 @@ def test_what_other_images_hold_has_distance_zero_and_a_lone_image_too() -> None
     assert model(images=1).distance(torch.ones(4, 2, 2), owner=0).eq(0).all()
 
 
+def slow_evened(fitted: NeighbourModel, features: torch.Tensor, owner: int | None, exponent: float) -> np.ndarray:
+    """Distances divided by how far the vector that counts lies from the images it does not come from, in loops."""
+
+    def apart(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(np.linalg.norm(a.double().numpy() - b.double().numpy()))
+
+    rows = list(zip(fitted.vectors, fitted.owners, strict=True))
+    spread = {}
+    for vectors, own in rows:
+        for place, vector in enumerate(vectors):
+            each = sorted(min(apart(vector, v) for v in others) for others, other in rows if other != own)
+            spread[own, place] = each[int(SPREAD_QUANTILE * (len(each) - 1))]
+    middle = sorted(spread.values())[(len(spread) - 1) // 2]
+    out = np.zeros(features.shape[1:])
+    for y, x in np.ndindex(*out.shape):
+        cell = features[:, y, x]
+        found = [
+            min((apart(cell, v), max(spread[own, place] / middle, SPREAD_FLOOR)) for place, v in enumerate(vectors))
+            for vectors, own in rows
+            if own != owner
+        ]
+        distance, unit = sorted(found)[int(fitted.quantile * (len(found) - 1))]
+        out[y, x] = distance / unit**exponent
+    return out
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.3])
+@pytest.mark.parametrize("owner", [None, 2])
+@pytest.mark.parametrize("exponent", [0.25, 1.0])
+def test_evened_distance_agrees_with_the_loop(quantile: float, owner: int | None, exponent: float) -> None:
+    fitted = model(images=25, quantile=quantile)
+    scale = torch.linspace(0.01, 3, 25)[:, None, None]  # from crowded to far out
+    fitted = NeighbourModel(fitted.vectors * scale, fitted.owners, quantile)
+    features = torch.randn(4, 3, 7, generator=torch.Generator().manual_seed(1))
+    evened = fitted.evened(exponent).distance(features, owner).numpy()
+    np.testing.assert_allclose(evened, slow_evened(fitted, features, owner, exponent), rtol=2e-5)
+    assert not np.allclose(evened, fitted.distance(features, owner).numpy(), rtol=1e-2)
+
+
+def test_sound_material_that_varies_more_is_no_longer_further_from_normal() -> None:
+    generator = torch.Generator().manual_seed(0)
+    smooth, coarse = torch.randn(2, 30, 8, 4, generator=generator).unbind()
+    fitted = NeighbourModel(torch.cat([smooth, 20 + 5 * coarse], 1), tuple(range(30)), 0.0)
+    cells = torch.randn(2, 4, 1, 200, generator=generator)
+    cells = torch.cat([cells[0], 20 + 5 * cells[1]], 1)
+    maps = [fitted.evened(exponent).distance(cells) for exponent in (0, 0.5, 1)]
+    ratios = [float(rows[1].median() / rows[0].median()) for rows in maps]
+    assert ratios[0] > 4
+    assert ratios[0] > 1.5 * ratios[1] > 2 * ratios[2]
+    assert ratios[2] == pytest.approx(1, abs=0.3)
+
+
+def test_evening_changes_nothing_where_there_is_nothing_to_compare() -> None:
+    for fitted in (model(images=1), NeighbourModel(torch.ones(4, 3, 2), (0, 1, 2, 3)), model().evened(0)):
+        assert fitted.evened(0).gains is None
+    assert model(images=1).evened(1).gains is None
+    assert NeighbourModel(torch.ones(4, 3, 2), (0, 1, 2, 3)).evened(1).gains is None
+
+
+def test_shared_vectors_do_not_make_a_distance_endless() -> None:
+    fitted = model(images=6, quantile=0.0)
+    fitted.vectors[:3, 0] = 7.0
+    evened = fitted.evened(1)
+    assert evened.gains is not None
+    assert evened.gains.max() == pytest.approx(1 / SPREAD_FLOOR)
+
+
 def test_pca_residual_is_what_least_squares_leaves() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(5, 3, 4, generator=generator)
@@ -98,38 +169,59 @@ def test_border_of_small_and_constant_maps(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(fit_border([constant, constant]).apply(constant), constant)
 
 
-def slow_mixture_cut(scores: np.ndarray) -> float:
-    """Two Gaussians over the logs by plain expectation maximisation from many starts, loops and all."""
+Peaks = list[tuple[float, float, float]]
+"""Mean, variance and weight of each."""
+
+
+def density(x: np.ndarray, peaks: Peaks) -> np.ndarray:
+    return np.array([w * np.exp(-0.5 * (x - m) ** 2 / v) / np.sqrt(2 * np.pi * v) for m, v, w in peaks])
+
+
+def likeliest(x: np.ndarray, count: int) -> tuple[float, Peaks]:
+    """Log likelihood and peaks, by plain expectation maximisation from many starts."""
+    best: tuple[float, Peaks] = (-np.inf, [])
+    for quantiles in itertools.combinations((0.05, 0.3, 0.6, 0.9), count):
+        peaks = [(float(np.quantile(x, q)), x.var() / 4, 1 / count) for q in quantiles]
+        for _ in range(700):
+            share = density(x, peaks)
+            share /= share.sum(0)
+            peaks = []
+            for mine in share:
+                mean = (mine * x).sum() / mine.sum()
+                peaks.append((mean, (mine * (x - mean) ** 2).sum() / mine.sum() + 1e-4, mine.mean()))
+        best = max(best, (float(np.log(density(x, peaks).sum(0)).sum()), peaks))
+    return best
+
+
+def slow_mixture_cut(scores: np.ndarray) -> tuple[float, int]:
+    """The threshold and how many Gaussians over the logs it rests on: two, or three if their BIC is lower."""
     x = np.log(scores.astype(np.float64))
-    best, chosen = -np.inf, (0.0, 1.0, 0.0, 1.0, 0.5)
-    for low, high in [(0.05, 0.5), (0.1, 0.8), (0.2, 0.6), (0.3, 0.7), (0.4, 0.9), (0.5, 0.95), (0.25, 0.75)]:
-        m, v, w = np.quantile(x, [low, high]), np.full(2, x.var() / 4), np.array([0.5, 0.5])
-        for _ in range(3000):
-            dense = np.array([w[k] * np.exp(-0.5 * (x - m[k]) ** 2 / v[k]) / np.sqrt(2 * np.pi * v[k]) for k in (0, 1)])
-            share = dense / dense.sum(0)
-            w = share.mean(1)
-            m = (share * x).sum(1) / share.sum(1)
-            v = np.array([(share[k] * (x - m[k]) ** 2).sum() / share[k].sum() + 1e-4 for k in (0, 1)])
-        likelihood = np.log(dense.sum(0)).sum()
-        if likelihood > best:
-            best, chosen = likelihood, (m[0], v[0], m[1], v[1], w[0])
-    m0, v0, m1, v1, w0 = chosen
-    if m0 > m1:
-        m0, v0, m1, v1, w0 = m1, v1, m0, v0, 1 - w0
-    for at in np.linspace(m0, x.max(), 200_000):
-        low = np.log(w0) - 0.5 * np.log(v0) - 0.5 * (at - m0) ** 2 / v0
-        if low < np.log(1 - w0) - 0.5 * np.log(v1) - 0.5 * (at - m1) ** 2 / v1:
-            return float(np.exp(at))
-    return float("inf")
+    two, three = likeliest(x, 2), likeliest(x, 3)
+    bic = [-2 * found[0] + parameters * np.log(len(x)) for found, parameters in ((two, 5), (three, 8))]
+    peaks = sorted((two, three)[int(np.argmin(bic))][1])
+    grid = np.linspace(peaks[0][0], x.max(), 200_000)
+    each = density(grid, peaks)
+    return float(np.exp(grid[np.argmax(each[0] < each[1:].sum(0))])), len(peaks)
 
 
-@pytest.mark.parametrize("normal", [25, 150, 400])
-def test_split_agrees_with_plain_expectation_maximisation(normal: int) -> None:
+@pytest.mark.parametrize(("normal", "faint", "peaks"), [(25, 0, 2), (400, 0, 2), (40, 60, 3)])
+def test_split_agrees_with_plain_expectation_maximisation(normal: int, faint: int, peaks: int) -> None:
     rng = np.random.default_rng(normal)
-    scores = np.exp(np.concatenate([rng.normal(0, 0.04, normal), rng.normal(0.5, 0.2, 120)])).astype(np.float32)
-    assert split_scores(scores) == pytest.approx(slow_mixture_cut(scores), rel=0.01)
+    logs = np.concatenate([rng.normal(0, 0.04, normal), rng.normal(0.3, 0.06, faint), rng.normal(0.9, 0.2, 120)])
+    scores = np.exp(logs).astype(np.float32)
+    expected, count = slow_mixture_cut(scores)
+    assert count == peaks
+    assert split_scores(scores) == pytest.approx(expected, rel=0.01)
     assert split_scores(scores * 7) == pytest.approx(7 * split_scores(scores), rel=1e-3)
     assert split_scores(rng.permutation(scores)) == pytest.approx(split_scores(scores), rel=1e-3)
+
+
+def test_faint_defects_are_not_taken_for_normal_because_there_are_strong_ones() -> None:
+    rng = np.random.default_rng(0)
+    defective = np.arange(130) >= 35
+    logs = np.concatenate([rng.normal(0, 0.04, 35), rng.normal(0.25, 0.06, 45), rng.normal(1.0, 0.12, 50)])
+    scores = np.exp(logs).astype(np.float32)
+    assert ((scores > split_scores(scores)) == defective).mean() > 0.97
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.75])

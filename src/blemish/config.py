@@ -154,6 +154,13 @@ class Normality(Section):
         description="Quantile, over the sampled images, of the distance to each image's nearest vector; with `trim` in the "
         "first look only (`neighbours`).",
     )
+    evening: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="How far a distance counts in units of its neighbour's own distance to the set: 0 not, 1 fully "
+        "(`neighbours`).",
+    )
     pca_dim: int = Field(default=32, ge=1, description="Principal components kept (`pca`).")
     vae_hidden: int = Field(default=512, ge=1, description="Width of the hidden layers (`vae`).")
     vae_latent: int = Field(default=128, ge=1, description="Width of the code (`vae`).")

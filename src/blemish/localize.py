@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,12 @@ BORDER_DEPTH = 4
 BLOCK = 512
 """Cells whose distances are in memory at a time: few enough to stay near the processor."""
 
+SPREAD_QUANTILE = 0.1
+"""How far a vector lies from the rest of the set is the distance at this quantile over the other images, nearest first."""
+
+SPREAD_FLOOR = 0.1
+"""Least spread that counts, in parts of the median: vectors that several images share to the last bit are no sharper."""
+
 MIN_SEPARATION = 1.1
 """Images are called anomalous only if the upper group's median score exceeds the lower group's by this factor."""
 
@@ -33,11 +39,13 @@ class NeighbourModel:
         owners: M, index of the image that each row came from, so that no image is compared with itself.
         quantile: which of the M distances, in ascending order, counts; above 0 a few images that share a defect do not
             make it normal.
+        gains: M x S, what a distance to each vector is multiplied by, see :meth:`evened`; None: 1.
     """
 
     vectors: Tensor
     owners: tuple[int, ...]
     quantile: float = 0.03
+    gains: Tensor | None = None
 
     @functools.cached_property
     def _bank(self) -> tuple[Tensor, Tensor]:
@@ -61,22 +69,61 @@ class NeighbourModel:
         its interval mean; not part of Ardelean & Weyrich.
         """
         height, width = features.shape[1:]
-        keep = [row for row, own in enumerate(self.owners) if own != owner]
-        if not keep:
+        keep = torch.tensor([own != owner for own in self.owners])
+        if not keep.any():
             return torch.zeros(height, width)
         columns, lengths = self._bank
         cells = features.flatten(1).T.contiguous()  # P x C
-        images, each = self.vectors.shape[:2]
-        blocks = [
-            torch.addmm(lengths, block, columns, alpha=-2).unflatten(1, (each, images)).amin(1)
-            for block in cells.split(BLOCK)
-        ]
-        nearest = torch.cat(blocks)[:, keep] + cells.square().sum(1, keepdim=True)  # P x M
-        rank = int(self.quantile * (len(keep) - 1))
-        chosen = nearest.topk(rank + 1, dim=1, largest=False).values[:, -1]
+        parts = [self._nearest(block, columns, lengths, keep) for block in cells.split(BLOCK)]
+        squares = cells.square().sum(1)
+        chosen = torch.cat([part for part, _ in parts]) + squares
         # the expansion |a|^2 - 2ab + |b|^2 leaves rounding of about 1e-6 |a|^2: equal vectors must come out as equal
-        floor = 4e-6 * (1 + cells.square().sum(1))
-        return torch.where(chosen > floor, chosen.clamp_min(0).sqrt(), 0.0).unflatten(0, (height, width))
+        found = torch.where(chosen > 4e-6 * (1 + squares), chosen.clamp_min(0).sqrt(), 0.0)
+        if self.gains is not None:
+            found = found * self.gains.T.flatten()[torch.cat([which for _, which in parts])]
+        return found.unflatten(0, (height, width))
+
+    def _nearest(self, block: Tensor, columns: Tensor, lengths: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each cell, |b|^2 - 2 a b for the vector b that counts, and its column; P each."""
+        images, each = self.vectors.shape[:2]
+        products = torch.addmm(lengths, block, columns, alpha=-2).unflatten(1, (each, images))
+        nearest = products.amin(1)[:, keep]  # P x M
+        rank = int(self.quantile * (nearest.shape[1] - 1))
+        values, places = nearest.topk(rank + 1, dim=1, largest=False)
+        if self.gains is None:
+            return values[:, -1], places[:, -1]  # the place is not asked for
+        image = keep.nonzero().flatten()[places[:, -1]]
+        row = products.gather(2, image[:, None, None].expand(-1, each, 1)).argmin(1).flatten()
+        return values[:, -1], row * images + image
+
+    @torch.no_grad()
+    def evened(self, exponent: float) -> NeighbourModel:
+        """The same with distances in units of how far each vector itself lies from the rest of the set.
+
+        Rare but sound material (a vein, a glossy spot, coarse grain) has few like it in a bounded sample, so that every
+        cell of it is far from all vectors; the vectors it is nearest to are as far from each other. A distance to vector b
+        is multiplied by (median s / s_b)^exponent, s_b the distance of b to the other images at `SPREAD_QUANTILE`.
+
+        Args:
+            exponent: 0 (nothing changes) to 1 (the ratio itself).
+
+        Returns:
+            A model with ``gains``, or this one where there is nothing to compare or the exponent is 0. Cost: one
+            :meth:`distance` of M S cells.
+
+        Source: the local outlier factor (Breunig et al. 2000), with one reference vector per cell and a power in between;
+        not part of Ardelean & Weyrich.
+        """
+        if not exponent:
+            return self
+        plain = NeighbourModel(self.vectors, self.owners, SPREAD_QUANTILE)
+        spreads = torch.stack(
+            [plain.distance(rows.T[:, None], own)[0] for rows, own in zip(self.vectors, self.owners, strict=True)]
+        )
+        middle = float(spreads.median())
+        if not middle > 0:
+            return self
+        return replace(self, gains=(spreads / middle).clamp_min(SPREAD_FLOOR) ** -exponent)
 
 
 @torch.no_grad()
@@ -135,17 +182,25 @@ def fit_border(maps: Sequence[FloatArray]) -> BorderCalibration:
     return BorderCalibration(medians, spreads)
 
 
-STARTS = ((0.05, 0.5), (0.1, 0.8), (0.2, 0.6), (0.3, 0.7), (0.4, 0.9), (0.5, 0.95))
-"""Quantiles of the log scores at which the mixture's two means start; the likeliest end of all these counts."""
+STARTS = (
+    ((0.05, 0.5), (0.1, 0.8), (0.2, 0.6), (0.3, 0.7), (0.4, 0.9), (0.5, 0.95)),
+    ((0.05, 0.15, 0.6), (0.05, 0.3, 0.8), (0.1, 0.3, 0.7), (0.1, 0.5, 0.9), (0.2, 0.6, 0.9), (0.3, 0.7, 0.95)),
+)
+"""Quantiles of the log scores at which the means of two and of three peaks start; the likeliest end of all these counts."""
+
+THREE_PEAKS_FROM = 30
+"""Scores from which three peaks are thought of: ten for each."""
 
 
 def split_scores(scores: FloatArray) -> float:
     """Threshold on image scores between normal and anomalous, without labels.
 
-    A mixture of two Gaussians over the logarithms, each with a spread of its own: normal images resemble each other
-    and make a narrow peak, defects of all sizes a broad one, so that a criterion with one spread for both (Otsu's) cuts
-    through the defects. The threshold is where, coming from the lower peak, both are equally likely. Nothing is
-    anomalous if the two groups are hardly apart (``MIN_SEPARATION``): then the answer is the largest score.
+    A mixture of Gaussians over the logarithms, each with a spread of its own: normal images resemble each other and make
+    a narrow peak, defects of all sizes a broad one, so that a criterion with one spread for both (Otsu's) cuts through
+    the defects. Faint and strong defects can make a peak each, and two Gaussians would then join the faint ones and the
+    normal images: there are two or three, whichever has the lower Bayesian information criterion. The threshold is where,
+    coming from the lowest peak, the others together are as likely. Nothing is anomalous if the two sides are hardly apart
+    (``MIN_SEPARATION``): then the answer is the largest score.
 
     Args:
         scores: N, >= 0.
@@ -194,26 +249,32 @@ def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
 
 def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
-    """Where the likelier lower peak of two gives way to the upper one; ``inf`` if it never does."""
+    """Where the lowest peak gives way to the others; ``inf`` if it never does."""
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    column, best = logs[:, None], None
+    column, likeliest = logs[:, None], []
     with warnings.catch_warnings():
         # too few steps for the last digit of the likelihood still give a usable cut; repeated scores leave a peak empty
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for start in STARTS:
-            means = np.quantile(column, start)[:, None]
-            # variances: at least (1 %)^2 of the score, or a few equal scores would become a peak of their own
-            mixture = GaussianMixture(2, means_init=means, reg_covar=1e-4, random_state=0, max_iter=500).fit(column)
-            if best is None or mixture.lower_bound_ > best.lower_bound_ + 1e-9:
-                best = mixture
-    assert best is not None
-    low = int(np.argmin(best.means_[:, 0]))
-    between = np.linspace(best.means_[low, 0], logs.max(), 4096)
-    upper = best.predict_proba(between[:, None])[:, low] < 0.5
+        for starts in STARTS if len(logs) >= THREE_PEAKS_FROM else STARTS[:1]:
+            best = None
+            for start in starts:
+                means = np.quantile(column, start)[:, None]
+                # variances: at least (1 %)^2 of the score, or a few equal scores would become a peak of their own
+                mixture = GaussianMixture(
+                    len(start), means_init=means, reg_covar=1e-4, random_state=0, max_iter=500
+                ).fit(column)
+                if best is None or mixture.lower_bound_ > best.lower_bound_ + 1e-9:
+                    best = mixture
+            assert best is not None
+            likeliest.append(best)
+    chosen = min(likeliest, key=lambda mixture: mixture.bic(column))
+    low = int(np.argmin(chosen.means_[:, 0]))
+    between = np.linspace(chosen.means_[low, 0], logs.max(), 4096)
+    upper = chosen.predict_proba(between[:, None])[:, low] < 0.5
     return float(between[upper.argmax()]) if upper.any() else float("inf")
 
 

@@ -259,11 +259,12 @@ def _neighbours(
 ) -> NeighbourModel:
     """Vectors of each image, of its allowed cells only where these are given; images with too few of them stay out."""
     n, pool, generator = config.normality, config.features.pool, seeded_generator(config.seed)
+    first_look = allowed is None and n.trim > 0
     chosen = [one.flatten() for one in allowed] if allowed else [None] * len(features)
     # if hardly any image keeps cells there is nothing to compare with: then all of them count
     enough = [cells is None or int(cells.sum()) >= min(FEWEST_CELLS, len(cells)) for cells in chosen]
     if sum(enough) < 2:
-        chosen, enough = [None] * len(features), [True] * len(features)
+        allowed, chosen, enough = None, [None] * len(features), [True] * len(features)
     rows, owners = [], []
     for (index, one), cells, good in zip(features, chosen, enough, strict=True):
         if good:
@@ -272,7 +273,9 @@ def _neighbours(
             rows.append(_exactly(vectors[:, None], n.sample_vectors, generator))
             owners.append(index)
     # what several images share no longer counts as usual once it is trimmed: then the nearest of all is the measure
-    return NeighbourModel(torch.stack(rows), tuple(owners), 0.0 if allowed else n.quantile)
+    model = NeighbourModel(torch.stack(rows), tuple(owners), 0.0 if allowed else n.quantile)
+    # a vector of a defect has few like it too, and would hide the defect from the first look
+    return model if first_look else model.evened(n.evening)
 
 
 def _chosen(features: Tensor, channels: tuple[int, ...] | None) -> Tensor:
