@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -118,6 +119,7 @@ class OutputFolder:
         self.root = root
         self.files: list[str] = []
         self._journal: TextIO | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> OutputFolder:
         _remove_previous(self.root)
@@ -133,7 +135,7 @@ class OutputFolder:
                 self._journal.close()
 
     def write(self, relative: str, fill: Callable[[Path], None]) -> Path:
-        """Write one file of this run; see :func:`write_whole`.
+        """Write one file of this run; see :func:`write_whole`. Several threads may write at a time.
 
         Args:
             relative: path below the folder, ``/`` as separator.
@@ -160,11 +162,12 @@ class OutputFolder:
         return path
 
     def _note(self, relative: str) -> None:
-        self.files.append(relative)
-        if self._journal is not None:
-            with reporting(self.root / JOURNAL):
-                self._journal.write(json.dumps(relative) + "\n")
-                self._journal.flush()  # a killed run must leave its list behind
+        with self._lock:
+            self.files.append(relative)
+            if self._journal is not None:
+                with reporting(self.root / JOURNAL):
+                    self._journal.write(json.dumps(relative) + "\n")
+                    self._journal.flush()  # a killed run must leave its list behind
 
 
 def _refuse_inside(out: Path, source: Path) -> None:

@@ -17,8 +17,8 @@ from blemish.results import FloatArray
 BORDER_DEPTH = 4
 """Cells from the edge whose typical level is compared with the interior's."""
 
-BLOCK = 512
-"""Cells whose distances are in memory at a time: few enough to stay near the processor."""
+BLOCK = 1024
+"""Cells whose distances are in memory at a time (38 MB of 9 216 vectors)."""
 
 SPREAD_QUANTILE = 0.1
 """How far a vector lies from the rest of the set is the distance at this quantile over the other images, nearest first."""

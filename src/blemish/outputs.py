@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,6 +26,9 @@ from blemish.results import FloatArray, Result, Skipped
 from blemish.tables import evaluation_prefix, file_stems, write_csv, write_parquet
 
 __all__ = ["MapSize", "OutputPaths", "prepare_output", "run_document", "write_outputs"]
+
+WRITERS = 2
+"""Images that are drawn and compressed at a time."""
 
 MapSize = Literal["feature", "image", "none"]
 LoadImage = Callable[[int], FloatArray]
@@ -83,7 +87,7 @@ def write_outputs(
         ConfigError: ``maps`` is none of the three.
 
     Names are those of the images with another suffix; :func:`blemish.tables.file_stems` says what happens where two
-    would be the same. One image is in memory at a time.
+    would be the same. `WRITERS` images are in memory at a time; ``load_image`` is called from as many threads.
     """
     if maps not in get_args(MapSize):
         raise ConfigError(f"maps={maps!r} is not known; choose feature, image or none")
@@ -93,12 +97,17 @@ def write_outputs(
         folder.write("images.parquet", lambda p: write_parquet(result, p))
         folder.write("descriptors.npy", lambda p: _save_array(p, result.descriptors))
         not_drawn: list[Skipped] = []
-        for i, stem in enumerate(file_stems(result.paths)):
+
+        def write_image(i: int, stem: str) -> Skipped | None:
             _write_map(folder, result, i, stem, maps)
-            failed = _write_pictures(folder, result, i, stem, load_image if overlays else None)
-            not_drawn += [failed] if failed else []
-            if progress is not None:
-                progress(i + 1, len(result.paths))
+            return _write_pictures(folder, result, i, stem, load_image if overlays else None)
+
+        stems = file_stems(result.paths)
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
+            for i, failed in enumerate(pool.map(write_image, range(len(stems)), stems)):
+                not_drawn += [failed] if failed else []
+                if progress is not None:
+                    progress(i + 1, len(result.paths))
         folder.finish(run_document(result, not_drawn))
     map_folder = {"feature": root / "maps", "image": root / "anomaly_maps", "none": None}[maps]
     return OutputPaths(
