@@ -17,8 +17,8 @@ from blemish.results import FloatArray
 BORDER_DEPTH = 4
 """Cells from the edge whose typical level is compared with the interior's."""
 
-BLOCK = 1024
-"""Cells whose distances are in memory at a time (38 MB of 9 216 vectors)."""
+BLOCK = 512
+"""Cells whose distances are in memory at a time (19 MB of 9 216 vectors: beyond 32 MB glibc asks the system every time)."""
 
 SPREAD_QUANTILE = 0.1
 """How far a vector lies from the rest of the set is the distance at this quantile over the other images, nearest first."""
@@ -74,7 +74,11 @@ class NeighbourModel:
             return torch.zeros(height, width)
         columns, lengths = self._bank
         cells = features.flatten(1).T.contiguous()  # P x C
-        parts = [self._nearest(block, columns, lengths, keep) for block in cells.split(BLOCK)]
+        room = torch.empty(min(BLOCK, len(cells)), len(lengths))
+        parts = [
+            self._nearest(torch.addmm(lengths, block, columns, alpha=-2, out=room[: len(block)]), keep)
+            for block in cells.split(BLOCK)
+        ]
         squares = cells.square().sum(1)
         chosen = torch.cat([part for part, _ in parts]) + squares
         # the expansion |a|^2 - 2ab + |b|^2 leaves rounding of about 1e-6 |a|^2: equal vectors must come out as equal
@@ -83,10 +87,10 @@ class NeighbourModel:
             found = found * self.gains.T.flatten()[torch.cat([which for _, which in parts])]
         return found.unflatten(0, (height, width))
 
-    def _nearest(self, block: Tensor, columns: Tensor, lengths: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each cell, |b|^2 - 2 a b for the vector b that counts, and its column; P each."""
+    def _nearest(self, products: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """From |b|^2 - 2 a b of P cells and all vectors: that of the vector that counts, and its column; P each."""
         images, each = self.vectors.shape[:2]
-        products = torch.addmm(lengths, block, columns, alpha=-2).unflatten(1, (each, images))
+        products = products.unflatten(1, (each, images))
         nearest = products.amin(1)[:, keep]  # P x M
         rank = int(self.quantile * (nearest.shape[1] - 1))
         values, places = nearest.topk(rank + 1, dim=1, largest=False)
