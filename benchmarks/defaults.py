@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from blemish._evaluation_files import shown_spread
 from blemish.clustering import cluster
 from blemish.config import Config
 from blemish.datasets import LabelledSet, load_dataset
-from blemish.evaluation import run_and_score
+from blemish.evaluation import run_and_score, spread
 from blemish.metrics import clustering_scores
 from blemish.results import Result
 
@@ -42,7 +43,7 @@ ROWS = (
     "backbone.strides=8",
 )
 PARTS = 8
-COLUMNS = ("nmi", "f1", "parts nmi", "parts f1", "pixel_auroc", "aupro", "image_auroc")
+COLUMNS = ("nmi", "ari", "f1", "parts nmi", "parts f1", "pixel_auroc", "aupro", "image_auroc")
 
 
 def changed(row: str) -> dict[str, Any]:
@@ -82,19 +83,13 @@ def main() -> None:
                     result, scored = run_and_score(data, Config.from_values(values))
                     runs.append(scored.scores | parts_scores(result, data, len(data.classes)))
                 found.append({"set": data.name, "row": row, "runs": runs})
+                shown = [shown_spread(spread(one[name] for one in runs)) for name in COLUMNS]
                 print(
-                    f"| {data.name} | {row or 'defaults'} | {' | '.join(cell(runs, name) for name in COLUMNS)} |",
+                    f"| {data.name} | {row or 'defaults'} | {' | '.join(shown)} |",
                     flush=True,
                 )
                 if args.out:
                     args.out.write_text(json.dumps(found, indent=1))
-
-
-def cell(runs: list[dict[str, float]], name: str) -> str:
-    values = [one[name] for one in runs]
-    if np.isnan(values).any():
-        return "-"
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values):.3f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":
