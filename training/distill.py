@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES = {4: ("layer1", 256, 2, 5120), 8: ("layer2", 512, 1, 3584), 16: ("layer3", 1024, 1, 1152)}
 """Stride -> teacher's stage, its channels, border cells left out, positions per step for the value loss."""
 HELD_OUT = {"photographs": 40, "textures": 20, "procedural": 40}
+DEVIATION_BATCHES, CHECK_BATCHES = 24, 6
+"""Batches of 32 crops over which the teacher's deviations are taken, and held-out ones over which the fit is."""
 
 
 def load_teacher(folder: Path, name: str = "resnet50") -> nn.Module:
@@ -67,17 +69,14 @@ def cosines(x: Tensor) -> Tensor:
 
 
 def relation_loss(student: Tensor, target: Tensor) -> Tensor:
-    """Squared difference of all cosines, raw and centred per crop; inputs B x K x C."""
+    """Squared difference of all cosines, raw and centred per crop, and half of that within crops, centred; inputs B x K x C."""
     loss = torch.zeros(())
     for centre in (False, True):
         s, t = (x - x.mean(1, keepdim=True) if centre else x for x in (student, target))
         loss = loss + (cosines(s.flatten(0, 1)) - cosines(t.flatten(0, 1))).pow(2).mean()
         if centre:
-            for one in (F.normalize(s, dim=-1, eps=1e-4), F.normalize(t, dim=-1, eps=1e-4)):
-                if one.requires_grad:
-                    own = one @ one.transpose(1, 2)
-                else:
-                    loss = loss + 0.5 * (own - one @ one.transpose(1, 2)).pow(2).mean()
+            own, wanted = (one @ one.transpose(1, 2) for one in (F.normalize(x, dim=-1, eps=1e-4) for x in (s, t)))
+            loss = loss + 0.5 * (own - wanted).pow(2).mean()
     return loss
 
 
@@ -95,7 +94,7 @@ def stage_loss(
     return F.mse_loss(values, target), (1 - F.cosine_similarity(values, target, dim=1)).mean(), relation
 
 
-def deviations(teacher: nn.Module, crops: augment.Crops, batches: int = 24) -> dict[int, Tensor]:
+def deviations(teacher: nn.Module, crops: augment.Crops, batches: int) -> dict[int, Tensor]:
     """Deviation of every teacher channel over augmented crops, at least a tenth of the stage's median."""
     first: dict[int, Tensor] = {}
     second: dict[int, Tensor] = {}
@@ -222,12 +221,12 @@ def main(argv: list[str] | None = None) -> None:
     optimiser = torch.optim.AdamW(
         [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], fused=True
     )
-    std = state["std"] if state else deviations(teacher, crops)
+    std = state["std"] if state else deviations(teacher, crops, DEVIATION_BATCHES)
     if state:
         student.load_state_dict(state["student"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-    checks = [held.batch(k, 32) for k in range(6)]
+    checks = [held.batch(k, 32) for k in range(CHECK_BATCHES)]
     rng, since = torch.Generator(), time.time()
     sums: dict[str, float] = {}
     step = state.get("step", 0)

@@ -1,0 +1,176 @@
+"""How the embedded weights are made: crops, losses, schedule, and one short training from start to packaged weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training import augment, distill, export, procedural
+
+from blemish.backbones.embedded import read_weights
+from blemish.backbones.network import Trunk
+
+TEACHERS = '''
+"""A teacher with the channels of ResNet-50's stages and random weights."""
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleDict()
+        for name, before, after, stride in (("layer1", 3, 256, 4), ("layer2", 256, 512, 2), ("layer3", 512, 1024, 2)):
+            self.layers[name] = torch.nn.Conv2d(before, after, stride, stride)
+
+    def forward(self, x):
+        maps = {}
+        for name, layer in self.layers.items():
+            x = maps[name] = torch.relu(layer(x))
+        return maps
+
+
+def load(name):
+    torch.manual_seed(5)
+    return Net()
+'''
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[np.ndarray]:
+    return list(procedural.bank(6, 224, 3))
+
+
+def test_procedural_images_follow_from_the_seed_and_show_something(drawn: list[np.ndarray]) -> None:
+    again, other = procedural.bank(6, 224, 3), procedural.bank(6, 224, 4)
+    assert np.array_equal(np.stack(drawn), again)
+    assert not np.array_equal(again, other)
+    assert again.dtype == np.uint8
+    assert again.shape == (6, 224, 224, 3)
+    assert (again.reshape(6, -1).std(1) > 1).all()
+
+
+def test_a_batch_depends_on_seed_and_step_alone(drawn: list[np.ndarray]) -> None:
+    crops = augment.Crops(drawn, drawn, seed=1)
+    first, other = crops.batch(0, 5), crops.batch(9, 5)
+    assert first.shape == (5, 3, augment.CROP, augment.CROP)
+    assert first.dtype == torch.uint8
+    assert torch.equal(augment.Crops(drawn, drawn, seed=1).batch(9, 5), other)
+    assert not torch.equal(first, other)
+    assert not torch.equal(augment.Crops(drawn, drawn, seed=2).batch(0, 5), first)
+
+
+def test_the_stream_gives_the_batches_from_where_a_run_stopped(drawn: list[np.ndarray]) -> None:
+    crops = augment.Crops(drawn, drawn, seed=1)
+    found = list(augment.stream(crops, 2, 5, 3))
+    assert len(found) == 3
+    assert all(torch.equal(batch, crops.batch(step, 3)) for batch, step in zip(found, (2, 3, 4), strict=True))
+
+
+def test_a_crop_without_turn_and_scale_is_a_part_of_the_picture() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    out = np.empty((8, 8, 3), np.float32)
+    augment.sample(picture, 13.5, 20.5, 0.0, 1.0, 1.0, out)
+    assert np.allclose(out, picture[10:18, 17:25], atol=1e-3)
+    augment.sample(picture, 13.5, 20.5, 0.0, 1.0, -1.0, out)
+    assert np.allclose(out, picture[10:18, 17:25][:, ::-1], atol=1e-3)
+    augment.sample(
+        picture, 13.5, 20.5, 1.0, 0.0, 1.0, out
+    )  # a step to the right in the crop is one down in the picture
+    assert np.allclose(out, np.rot90(picture[10:18, 17:25], 1), atol=1e-3)
+
+
+def test_the_relation_loss_is_that_of_its_definition() -> None:
+    generator = torch.Generator().manual_seed(0)
+    s, t = torch.rand((3, 4, 5), generator=generator), torch.rand((3, 4, 7), generator=generator)
+
+    def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+
+    expected = 0.0
+    for centred in (False, True):
+        a, b = ([one - one.mean(0) if centred else one for one in x] for x in (s, t))
+        pairs = [(i, p, j, q) for i in range(3) for p in range(4) for j in range(3) for q in range(4)]
+        squares = [(i == j, (cosine(a[i][p], a[j][q]) - cosine(b[i][p], b[j][q])) ** 2) for i, p, j, q in pairs]
+        expected += sum(value for _, value in squares) / len(squares)
+    within = [
+        (cosine(a[i][p], a[i][q]) - cosine(b[i][p], b[i][q])) ** 2 for i in range(3) for p in range(4) for q in range(4)
+    ]
+    expected += 0.5 * sum(within) / len(within)
+    assert float(distill.relation_loss(s, t)) == pytest.approx(
+        expected, rel=0.05
+    )  # most of its products are in bfloat16
+    assert float(distill.relation_loss(3 * t, t)) == pytest.approx(0, abs=1e-4)
+
+
+def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
+    rates = [distill.rate(step, 1000, 2.0, warm=100) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.02)
+    assert max(rates) == rates[99] == rates[100] == 2.0
+    assert rates[-1] == pytest.approx(0.02, rel=0.01)
+    assert all(a > b for a, b in itertools.pairwise(rates[100:]))
+
+
+def test_the_average_forgets_slowly_and_early_steps_faster() -> None:
+    mean, now = distill.Student(), distill.Student()
+    before = {name: value.clone() for name, value in mean.state_dict().items()}
+    distill.averaged(mean, now, step=0)
+    name = "trunk.stem.conv.weight"
+    expected = 0.05 * before[name] + 0.95 * now.state_dict()[name]
+    assert torch.allclose(mean.state_dict()[name], expected, atol=1e-7)
+    distill.averaged(mean, now, step=10**6)
+    assert torch.allclose(mean.state_dict()[name], 0.999 * expected + 0.001 * now.state_dict()[name], atol=1e-7)
+
+
+def test_levelling_changes_the_scale_of_each_map_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    trunk, crops = Trunk(norm=False).eval(), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        before = trunk(crops)
+        export.level(trunk, crops)
+        after = trunk(crops)
+    for stride, maps in after.items():
+        assert float(maps.pow(2).mean()) == pytest.approx(1, rel=1e-3)
+        factor = float(before[stride].pow(2).mean()) ** -0.5
+        assert torch.allclose(maps, factor * before[stride], rtol=1e-3, atol=1e-4)
+
+
+def test_a_short_training_ends_in_weights_that_the_package_can_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distill, "DEVIATION_BATCHES", 1)
+    monkeypatch.setattr(distill, "CHECK_BATCHES", 1)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/teachers.py").write_text(TEACHERS)
+    for kind in ("photos", "textures"):
+        (tmp_path / kind).mkdir()
+        for k, picture in enumerate(procedural.bank(4, 160, 11)):
+            Image.fromarray(picture).save(tmp_path / kind / f"{k}.jpg")
+    out = tmp_path / "checkpoints"
+    flags = {"teachers": "weights", "photos": "photos", "textures": "textures"}
+    command = [part for flag, folder in flags.items() for part in (f"--{flag}", str(tmp_path / folder))]
+    command += ["--out", str(out), "--batch", "4", "--bank", "44"]
+    distill.main([*command, "--steps", "3"])
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 3
+    assert {"mse_4", "cos_8", "rel_16", "r2_4", "r2_8", "r2_16"} <= set(lines[-1])
+    distill.main([*command, "--steps", "5"])  # goes on from the checkpoint
+    assert json.loads((out / "log.jsonl").read_text().splitlines()[-1])["step"] == 5
+
+    export.main([str(out / "last.pt"), "--out", str(tmp_path)])
+    path = tmp_path / "embedded.safetensors"
+    spec = importlib.util.spec_from_file_location("digest", tmp_path / "weights_digest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    trunk = Trunk(norm=False)
+    trunk.load_state_dict(read_weights(path, module.SHA256))
+    assert all(maps.isfinite().all() for maps in trunk(torch.rand(1, 3, 48, 64)).values())
+    assert path.stat().st_size < 6_000_000
