@@ -30,9 +30,14 @@ _TYPE_COLOURS: tuple[Colour, ...] = (
 )
 NORMAL_COLOUR: Colour = (150, 150, 150)
 
+_SHADES = ((0, 0.0), (255, 0.5), (0, 0.5))
+"""Brightness that the hues are mixed with in each turn, and its share: as they are, lighter, darker."""
+
 
 def cluster_colour(label: int, normal_label: int | None) -> Colour:
-    """Colour (sRGB) of a cluster, the same in overlays and report; from the eighth type on colours repeat.
+    """Colour (sRGB) of a cluster, the same in overlays and report.
+
+    The eighth type has the first one's hue again but lighter, the fifteenth darker; from the 22nd on colours repeat.
 
     >>> cluster_colour(0, 0) == NORMAL_COLOUR, cluster_colour(1, 0) == cluster_colour(0, None)
     (True, True)
@@ -40,7 +45,10 @@ def cluster_colour(label: int, normal_label: int | None) -> Colour:
     if label == normal_label:
         return NORMAL_COLOUR
     rank = label - (normal_label is not None and label > normal_label)
-    return _TYPE_COLOURS[rank % len(_TYPE_COLOURS)]
+    turn, place = divmod(rank, len(_TYPE_COLOURS))
+    towards, share = _SHADES[turn % len(_SHADES)]
+    red, green, blue = (round(part + share * (towards - part)) for part in _TYPE_COLOURS[place])
+    return red, green, blue
 
 
 def upsample_map(values: FloatArray, height: int, width: int) -> FloatArray:
