@@ -39,6 +39,7 @@ ROWS = (
     "descriptor.geometry=0",
     "descriptor.whiten=none",
     "cluster.normal=together",
+    "cluster.method=ward",
     "image.mode=squash",
     "backbone.strides=8",
 )
@@ -52,13 +53,16 @@ def changed(row: str) -> dict[str, Any]:
     return {name: value.replace(";", ",") for name, _, value in pairs}
 
 
-def parts_scores(result: Result, data: LabelledSet, k: int) -> dict[str, float]:
-    """Mean scores over the random parts, of Ward on the rows that the clustering saw."""
+def parts_scores(result: Result, data: LabelledSet, config: Config) -> dict[str, float]:
+    """Mean scores over the random parts, of clustering the rows that the run clustered."""
     labels, scores = np.array(data.matching(result.paths).labels), []
     for part in range(PARTS):
         rng, share = np.random.default_rng(part), (0.9, 0.8)[part % 2]
         chosen = np.sort(rng.choice(len(labels), int(share * len(labels)), replace=False))
-        scores.append(clustering_scores(list(labels[chosen]), cluster(result.descriptors[chosen], k)))
+        found = cluster(
+            result.descriptors[chosen], int(config.clusters), method=config.cluster.method, seed=config.seed
+        )
+        scores.append(clustering_scores(list(labels[chosen]), found))
     return {f"parts {name}": float(np.mean([one[name] for one in scores])) for name in ("nmi", "f1")}
 
 
@@ -80,8 +84,9 @@ def main() -> None:
                 runs = []
                 for seed in range(args.seeds):
                     values = {"seed": seed, "clusters": len(data.classes), "cache.folder": cache} | changed(row)
-                    result, scored = run_and_score(data, Config.from_values(values))
-                    runs.append(scored.scores | parts_scores(result, data, len(data.classes)))
+                    config = Config.from_values(values)
+                    result, scored = run_and_score(data, config)
+                    runs.append(scored.scores | parts_scores(result, data, config))
                 found.append({"set": data.name, "row": row, "runs": runs})
                 shown = [shown_spread(spread(one[name] for one in runs)) for name in COLUMNS]
                 print(

@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from blemish.consensus import MOST_ROWS, consensus
 from blemish.errors import ConfigError
 from blemish.linkage import Tree, cut, ward_tree
 from blemish.results import FloatArray, IntArray
 
-Method = Literal["ward", "kmeans", "spectral", "gmm"]
+Method = Literal["consensus", "ward", "kmeans", "spectral", "gmm"]
 
 MIN_SILHOUETTE = 0.05
 """Below this mean silhouette no cut of the tree is better than one group."""
@@ -45,9 +46,10 @@ def cluster(
     Args:
         descriptors: N x D, finite.
         n_clusters: at least 1, at most N.
-        method: ``ward`` (the paper's choice), ``kmeans``, ``spectral`` or ``gmm``.
+        method: ``consensus`` (`blemish.consensus`; Ward beyond ``MOST_ROWS`` rows), ``ward`` (the paper's choice),
+            ``kmeans``, ``spectral`` or ``gmm``.
         seed: of everything but Ward, which has no randomness.
-        tree: `ward_tree` of the descriptors, if at hand; only ``ward`` uses it.
+        tree: `ward_tree` of the descriptors, if at hand; only Ward uses it.
 
     Raises:
         ConfigError: ``n_clusters`` is below 1 or above N; ``spectral`` and more than `SPECTRAL_ROWS` rows.
@@ -58,7 +60,7 @@ def cluster(
     n = len(descriptors)
     if not 1 <= n_clusters <= n:
         raise ConfigError(f"clusters is {n_clusters} but there are {n} images: choose 1 to {n}, or auto")
-    if method == "ward":
+    if method == "ward" or (method == "consensus" and n > MOST_ROWS):
         return by_size(cut(ward_tree(descriptors) if tree is None else tree, n_clusters))
     if method == "spectral" and n > SPECTRAL_ROWS:
         raise ConfigError(
@@ -71,6 +73,8 @@ def cluster(
         return np.zeros(n, np.int64)
     if k == len(distinct):
         return by_size(member_of.ravel())
+    if method == "consensus":
+        return by_size(consensus(descriptors, k, seed=seed))
     return by_size(_labels(descriptors.astype(np.float64), k, method, seed))
 
 

@@ -34,7 +34,7 @@ PAPER: dict[str, dict[str, Any]] = {
     "localize": {"method": "bal", "border": 5, "calibrate_border": False, "score_quantile": 1.0},
     "descriptor": {"weighting": "softmax", "tau": 0.002, "whiten": None, "geometry": 0.0, "normalise": False},
     "contrast": {"enabled": True},
-    "cluster": {"normal": "together"},
+    "cluster": {"method": "ward", "normal": "together"},
 }
 """Where the published method differs from our defaults (docs/method.md says why we differ)."""
 
@@ -265,8 +265,10 @@ class Contrast(Section):
 class Cluster(Section):
     """From descriptors to groups."""
 
-    method: Literal["ward", "kmeans", "spectral", "gmm"] = Field(
-        default="ward", description="Ward linkage, k-means, spectral clustering, or Gaussian mixture."
+    method: Literal["consensus", "ward", "kmeans", "spectral", "gmm"] = Field(
+        default="consensus",
+        description="Ward linkage of many random parts of the set reconciled, Ward linkage, k-means, spectral clustering, or "
+        "Gaussian mixture.",
     )
     max_clusters: int = Field(default=12, ge=1, description="Most groups that `clusters = auto` considers.")
     normal: Literal["gate", "split", "together"] = Field(

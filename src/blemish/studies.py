@@ -29,7 +29,7 @@ __all__ = ["STUDIES", "Findings", "Study", "find_study", "run_study"]
 TAU_FRACTIONS = (0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25, 0.4, 0.7, 1.2)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 SMALLEST_SET = 20
-CLUSTERINGS = ("ward", "kmeans", "spectral", "gmm")
+CLUSTERINGS = ("consensus", "ward", "kmeans", "spectral", "gmm")
 
 
 @dataclass(frozen=True)
