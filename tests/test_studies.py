@@ -80,7 +80,7 @@ def test_equal_settings_are_run_once(data: LabelledSet, monkeypatch: pytest.Monk
     assert len(ran) == len(set(ran)) == 8
     ran.clear()
     bench = _study_bench.Bench(data, settings(), None, [0], None, None)
-    first = bench.run("a", 0, {"cluster.method": "ward"})
+    first = bench.run("a", 0, {"cluster.method": Config().cluster.method})
     assert bench.run("b", 0, {}) is first
     assert len(ran) == 1
 
