@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from blemish.linkage import DENSE_ROWS, Tree, cut, ward_tree
 from blemish.results import FloatArray, IntArray
@@ -56,7 +57,7 @@ def consensus(rows: FloatArray, k: int, *, seed: int = 0) -> IntArray:
     return labels
 
 
-def _average_linkage(apart: FloatArray, leaf_of: IntArray, k: int) -> IntArray:
+def _average_linkage(apart: npt.NDArray[np.floating], leaf_of: IntArray, k: int) -> IntArray:
     """Groups of N rows from their N x N dissimilarities; rows of one leaf are together from the start."""
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform

@@ -170,8 +170,9 @@ def group(
     if not part.any():
         return labels, 0, seen
     rows = seen[part]
-    tree = ward_tree(rows) if config.cluster.method in ("consensus", "ward") else None
+    tree = None
     if config.clusters == "auto":
+        tree = ward_tree(rows) if config.cluster.method in ("consensus", "ward") else None  # one for number and groups
         most = max(1, config.cluster.max_clusters - split)
         k = estimate_clusters(rows, max_clusters=most, tree=tree, seed=config.seed)
     else:
