@@ -132,8 +132,13 @@ def test_estimator_manners(folder: Path) -> None:
     np.testing.assert_array_equal(again.labels_, labels)
 
 
-@pytest.mark.parametrize("clusters", ["auto", 4])
-def test_one_tree_serves_the_number_of_groups_and_the_groups(clusters: object, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("method", "clusters", "trees"),
+    [("ward", "auto", 1), ("ward", 4, 1), ("consensus", "auto", 1), ("consensus", 4, 0)],
+)
+def test_one_tree_of_all_rows_at_most_is_grown(
+    method: str, clusters: object, trees: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grown: list[int] = []
 
     def counted(rows: np.ndarray) -> Tree:
@@ -143,8 +148,14 @@ def test_one_tree_serves_the_number_of_groups_and_the_groups(clusters: object, m
     for module in ("pipeline", "clustering"):
         monkeypatch.setattr(f"blemish.{module}.ward_tree", counted)
     rows = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
-    group(rows, np.zeros((30, 3), np.float32), np.zeros(30, np.float32), 0.0, config(clusters=clusters))
-    assert grown == [30]
+    group(
+        rows,
+        np.zeros((30, 3), np.float32),
+        np.zeros(30, np.float32),
+        0.0,
+        config(clusters=clusters, cluster__method=method),
+    )
+    assert grown == [30] * trees
 
 
 def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None:
