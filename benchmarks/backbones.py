@@ -6,7 +6,8 @@
 Names are those of `benchmarks/teachers.py`. Each run is that of `blemish evaluate`, with as many groups as there are classes;
 labels are read afterwards only. A seed changes which images the normality model is sampled from, and nothing in the network:
 its maps of a picture are kept in --scratch for the next seed, as float16 (some 8 GB for ResNet-50 on 1 344 tiles), for all
-networks alike. Runs that FILE.json has already are not repeated, so that a killed comparison goes on where it was.
+networks alike. Runs that FILE.json has already are not repeated, so that a killed comparison goes on where it was;
+the table takes all runs of FILE.json together, so other settings need a file of their own.
 """
 
 from __future__ import annotations

@@ -97,8 +97,8 @@ def test_the_relation_loss_is_that_of_its_definition() -> None:
     for centred in (False, True):
         a, b = ([one - one.mean(0) if centred else one for one in x] for x in (s, t))
         pairs = [(i, p, j, q) for i in range(3) for p in range(4) for j in range(3) for q in range(4)]
-        squares = [(i == j, (cosine(a[i][p], a[j][q]) - cosine(b[i][p], b[j][q])) ** 2) for i, p, j, q in pairs]
-        expected += sum(value for _, value in squares) / len(squares)
+        squares = [(cosine(a[i][p], a[j][q]) - cosine(b[i][p], b[j][q])) ** 2 for i, p, j, q in pairs]
+        expected += sum(squares) / len(squares)
     within = [
         (cosine(a[i][p], a[i][q]) - cosine(b[i][p], b[i][q])) ** 2 for i in range(3) for p in range(4) for q in range(4)
     ]

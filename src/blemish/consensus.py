@@ -38,8 +38,12 @@ def consensus(rows: FloatArray, k: int, *, seed: int = 0) -> IntArray:
     Source: evidence accumulation (Fred & Jain 2005) over parts of the rows, as in resampling-based consensus clustering
     (Monti et al. 2003); not in Ardelean & Weyrich, who cut one tree.
     """
-    order = np.lexsort(rows.T[::-1])
-    ordered, n = rows[order], len(rows)
+    n = len(rows)
+    if k == 1:
+        return np.zeros(n, np.int64)
+    leaf_of = np.unique(rows, axis=0, return_inverse=True)[1].ravel()
+    order = np.argsort(leaf_of, kind="stable")
+    ordered = rows[order]
     size = max(k, round(SHARE * n))
     rng = np.random.default_rng(seed)
     together, met = np.zeros((n, n), np.float32), np.zeros((n, n), np.float32)
@@ -50,10 +54,8 @@ def consensus(rows: FloatArray, k: int, *, seed: int = 0) -> IntArray:
         together[place] += groups @ groups.T
         met[place] += 1
     apart = 1 - together / np.maximum(met, 1)
-    # equal rows are one, whether they met or not
-    same = (ordered[1:] == ordered[:-1]).all(1)
     labels = np.empty(n, np.int64)
-    labels[order] = _average_linkage(apart, np.concatenate([[0], np.cumsum(~same)]), k)
+    labels[order] = _average_linkage(apart, leaf_of[order], k)
     return labels
 
 
@@ -63,9 +65,7 @@ def _average_linkage(apart: npt.NDArray[np.floating], leaf_of: IntArray, k: int)
     from scipy.spatial.distance import squareform
 
     n = len(apart)
-    if k == 1:
-        return np.zeros(n, np.int64)
-    apart[leaf_of[:, None] == leaf_of] = -1.0  # below all others: merged before them
+    apart[leaf_of[:, None] == leaf_of] = -1.0  # below all others: merged before them, whether they met in a part or not
     np.fill_diagonal(apart, 0.0)
     merges = linkage(squareform(apart, checks=False), "average")
     return cut(Tree(merges, np.arange(n), np.ones(n, np.int64)), k)
