@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training import augment, distill, export, procedural
+from training import augment, distill, export, muon, procedural
 
 from blemish.backbones.embedded import read_weights
 from blemish.backbones.network import Trunk
@@ -174,3 +174,36 @@ def test_a_short_training_ends_in_weights_that_the_package_can_load(
     trunk.load_state_dict(read_weights(path, module.SHA256))
     assert all(maps.isfinite().all() for maps in trunk(torch.rand(1, 3, 48, 64)).values())
     assert path.stat().st_size < 6_000_000
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])
+def test_muon_keeps_the_directions_of_a_matrix_and_evens_their_strengths(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    u, _, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    strengths = torch.linspace(1.0, 0.1, len(v))
+    got = u.T @ muon.orthogonal((u * strengths) @ v) @ v.T
+    assert 0.6 < got.diagonal().min() < got.diagonal().max() < 1.3
+    assert (got - got.diagonal().diag()).abs().max() < 0.1
+    assert not muon.orthogonal(torch.zeros(shape)).any()
+
+
+def test_muon_steps_as_defined_and_resumes_exactly() -> None:
+    generator = torch.Generator().manual_seed(4)
+    start = torch.randn((6, 4, 3, 3), generator=generator)
+    grads = [torch.randn(start.shape, generator=generator) for _ in range(3)]
+    whole, resumed = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    first = muon.Muon([whole], lr=0.1, weight_decay=0.5)
+    other = muon.Muon([resumed], lr=0.1, weight_decay=0.5)
+    want, mean = start.clone(), torch.zeros_like(start)
+    for index, grad in enumerate(grads):
+        if index == 2:
+            kept, other = other.state_dict(), muon.Muon([resumed], lr=0.1, weight_decay=0.5)
+            other.load_state_dict(kept)
+        whole.grad, resumed.grad = grad.clone(), grad.clone()
+        first.step()
+        other.step()
+        mean = 0.95 * mean + 0.05 * grad
+        ahead = (0.05 * grad + 0.95 * mean).reshape(6, 36)
+        want = want * (1 - 0.1 * 0.5) - 0.1 * 0.2 * 6 * muon.orthogonal(ahead).reshape(start.shape)
+    torch.testing.assert_close(whole.detach(), want, rtol=1e-2, atol=5e-3)
+    assert torch.equal(whole, resumed)

@@ -6,7 +6,8 @@ deviation: squared error plus one minus cosine. The heads are thrown away.
 relations the cosines between 768 positions (24 of each of 32 crops) must agree, once for the vectors as they are and
 once with the mean of their crop taken off (what the descriptors downstream compare). This ties the student's own
           geometry to the teacher's, not only what a head can read from it.
-Cells next to the crop's border are left out: there the teacher's zero padding speaks. Checkpoints resume exactly.
+Cells next to the crop's border are left out: there the teacher's zero padding speaks. Convolutions of the trunk step
+by Muon, everything else by AdamW. Checkpoints resume exactly.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blemish.backbones.network import WIDTHS, Trunk
+from blemish.backbones.network import WIDTHS, ConvUnit, Trunk
 from training import augment, procedural
+from training.muon import Muon
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {4: ("layer1", 256, 2, 5120), 8: ("layer2", 512, 1, 3584), 16: ("layer3", 1024, 1, 1152)}
@@ -35,6 +37,8 @@ STAGES = {4: ("layer1", 256, 2, 5120), 8: ("layer2", 512, 1, 3584), 16: ("layer3
 HELD_OUT = {"photographs": 40, "textures": 20, "procedural": 40}
 DEVIATION_BATCHES, CHECK_BATCHES = 24, 6
 """Batches of 32 crops over which the teacher's deviations are taken, and held-out ones over which the fit is."""
+
+DECAY = 0.02
 
 
 def load_teacher(folder: Path, name: str = "resnet50") -> nn.Module:
@@ -177,6 +181,22 @@ def averaged(average: Student, student: Student, step: int) -> None:
                 mean.lerp_(now, 1 - keep)
 
 
+def make_optimisers(student: Student) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the trunk's kernels behind the stem (whose inputs are three raw colours), AdamW for all else."""
+    kernels = [
+        unit.conv.weight
+        for unit in student.trunk.modules()
+        if isinstance(unit, ConvUnit) and unit is not student.trunk.stem
+    ]
+    taken = {id(p) for p in kernels}
+    rest = [p for p in student.parameters() if id(p) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": DECAY},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return Muon(kernels, lr=0.0, weight_decay=DECAY), torch.optim.AdamW(groups, fused=True)
+
+
 def save(path: Path, state: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
@@ -216,16 +236,13 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     teacher, student = load_teacher(args.teachers), Student().to(memory_format=torch.channels_last)
     average = copy.deepcopy(student)
-    decay = [p for p in student.parameters() if p.ndim > 1]
-    plain = [p for p in student.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], fused=True
-    )
+    optimisers = make_optimisers(student)
     std = state["std"] if state else deviations(teacher, crops, DEVIATION_BATCHES)
     if state:
         student.load_state_dict(state["student"])
         average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
     checks = [held.batch(k, 32) for k in range(CHECK_BATCHES)]
     rng, since = torch.Generator(), time.time()
     sums: dict[str, float] = {}
@@ -236,7 +253,7 @@ def main(argv: list[str] | None = None) -> None:
     batch: Tensor | None = first
     while batch is not None and step < steps:
         rng.manual_seed(args.seed * 1_000_003 + step)
-        for group in optimiser.param_groups:
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = rate(step, steps, args.lr)
         truth = teach(teacher, batch)
         student.train()
@@ -247,10 +264,11 @@ def main(argv: list[str] | None = None) -> None:
                 for s, (name, _, border, count) in STAGES.items()
             }
         loss = sum(mse + cos + 4 * relation for mse, cos, relation in parts.values())
-        optimiser.zero_grad(set_to_none=True)
+        student.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(student.parameters(), 5.0)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         averaged(average, student, step)
         for s, values in parts.items():
             for label, value in zip(("mse", "cos", "rel"), values, strict=True):
@@ -273,7 +291,7 @@ def main(argv: list[str] | None = None) -> None:
                         "std": std,
                         "student": student.state_dict(),
                         "average": average.state_dict(),
-                        "optimiser": optimiser.state_dict(),
+                        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
                     },
                 )
             with (args.out / "log.jsonl").open("a") as log:

@@ -67,7 +67,7 @@ def load_backbone(name: str = "embedded", device: str = "cpu") -> Backbone:
     >>> import torch
     >>> backbone = load_backbone("random:0")
     >>> {stride: tuple(maps.shape) for stride, maps in backbone(torch.zeros(1, 3, 40, 64)).items()}
-    {4: (1, 64, 10, 16), 8: (1, 128, 5, 8), 16: (1, 192, 3, 4)}
+    {4: (1, 64, 10, 16), 8: (1, 160, 5, 8), 16: (1, 192, 3, 4)}
     """
     kind, _, rest = name.partition(":")
     if name == "embedded":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 STEM = 32
-WIDTHS = {4: 64, 8: 128, 16: 192}
+WIDTHS = {4: 64, 8: 160, 16: 192}
 """Stride of each map -> its number of channels."""
 BLOCKS = 2
 MEAN = (0.485, 0.456, 0.406)

@@ -1,3 +1,3 @@
 """SHA-256 of the embedded weights; written by training/export.py."""
 
-SHA256 = "79116c1f8701b57ef5d4b02314bd3e707a816a09053c7be5f35cc94f1b5196c8"
+SHA256 = "4f813d66fd6292eebfce3b5855557cc56c7bf3a1af1822870fdc7958c0fadc56"
