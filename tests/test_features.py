@@ -20,13 +20,13 @@ def extractor(**settings: object) -> Extractor:
 def test_maps_are_made_of_stride_8_and_descriptors_of_4_and_8() -> None:
     default = extractor()
     assert default.strides == (4, 8)
-    assert default.channels() == [64, 128]
-    assert default.map_channels() == tuple(range(64, 192))
+    assert default.channels() == [64, 160]
+    assert default.map_channels() == tuple(range(64, 224))
 
 
 @pytest.mark.parametrize(
     ("strides", "maps", "expected"),
-    [((4, 8, 16), (4, 16), (*range(64), *range(192, 384))), ((4,), None, range(64)), ((4, 16), None, range(256))],
+    [((4, 8, 16), (4, 16), (*range(64), *range(224, 416))), ((4,), None, range(64)), ((4, 16), None, range(256))],
 )
 def test_other_choices_of_strides(strides: tuple[int, ...], maps: tuple[int, ...] | None, expected: object) -> None:
     chosen = extractor(backbone__strides=strides, localize__strides=maps or "none")
@@ -46,7 +46,7 @@ def test_stages_that_nobody_asks_for_are_skipped_and_change_nothing(monkeypatch:
     trunk = limited.backbone.trunk  # type: ignore[attr-defined]
     inner = trunk.forward
     monkeypatch.setattr(trunk, "forward", lambda x, last: asked.append(last) or inner(x, last))
-    torch.testing.assert_close(limited.raw(images), full.raw(images)[:, :192], rtol=0, atol=0)
+    torch.testing.assert_close(limited.raw(images), full.raw(images)[:, :224], rtol=0, atol=0)
     assert asked == [8]
 
 
@@ -57,7 +57,7 @@ def test_the_networks_own_margin_counts_as_padding(asked: int, seen: int, monkey
     trunk = chosen.backbone.trunk  # type: ignore[attr-defined]
     inner = trunk.forward
     monkeypatch.setattr(trunk, "forward", lambda x, last: sides.append(tuple(x.shape[2:])) or inner(x, last))
-    assert chosen.raw(torch.rand(1, 3, 64, 80)).shape == (1, 192, 8, 10)
+    assert chosen.raw(torch.rand(1, 3, 64, 80)).shape == (1, 224, 8, 10)
     assert sides == [(64 + 2 * seen, 80 + 2 * seen)]
 
 
