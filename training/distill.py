@@ -39,6 +39,7 @@ DEVIATION_BATCHES, CHECK_BATCHES = 24, 6
 """Batches of 32 crops over which the teacher's deviations are taken, and held-out ones over which the fit is."""
 
 DECAY = 0.02
+"""Weight decay of kernels and matrices; norms and biases have none."""
 
 
 def load_teacher(folder: Path, name: str = "resnet50") -> nn.Module:
