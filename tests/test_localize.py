@@ -239,6 +239,22 @@ def test_weights_by_the_formula() -> None:
     np.testing.assert_allclose(anomaly_weights(3 * scores, 3.0, 0.05), expected, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize(("normal", "anomalous"), [(3, 1), (1, 3), (2, 2), (16, 1), (4, 0)])
+def test_the_floor_of_the_weights_follows_the_share_of_anomalous_images(normal: int, anomalous: int) -> None:
+    scores = np.array([0.01] * normal + [100.0] * anomalous, np.float32)
+    least = 0.6 * min(1.0, (anomalous / normal) ** 0.5)
+    found = anomaly_weights(scores, 1.0, 0.05, 0.6)
+    np.testing.assert_allclose(found, [least] * normal + [1.0] * anomalous, rtol=1e-5, atol=1e-9)
+
+
+def test_weights_rise_with_the_score_from_the_floor_to_one_and_meet_half_way_at_the_threshold() -> None:
+    scores = np.array([0.1, 0.9, 1.0, 1.1, 9.0], np.float32)
+    weights = anomaly_weights(scores, 1.0, 0.05, 0.5)
+    assert (np.diff(weights) > 0).all()
+    least = 0.5 * (2 / 3) ** 0.5
+    np.testing.assert_allclose(weights[2], (1 + least) / 2, rtol=1e-6)
+
+
 def test_weights_without_any_score_and_with_a_threshold_of_zero() -> None:
     np.testing.assert_allclose(anomaly_weights(np.zeros(3, np.float32), 0.0, 0.05), 0, atol=1e-9)
     np.testing.assert_allclose(anomaly_weights(np.array([0, 1e-3, 1], np.float32), 0.0, 0.05), [0, 1, 1], atol=1e-9)

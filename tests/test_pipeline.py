@@ -165,10 +165,15 @@ def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None
     rows = (directions * 6 + rng.standard_normal((61, 8)) * 0.4).astype(np.float32)
     scores = np.where(kinds > 0, rng.uniform(1.5, 3, 61), rng.uniform(0.8, 0.95, 61)).astype(np.float32)
     shapes = np.zeros((61, 3), np.float32)
-    labels, normal, seen = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="gate"))
-    assert normal == 0
-    assert labels.tolist() == kinds.tolist()
-    assert np.linalg.norm(seen[kinds == 0], axis=1).max() < 0.1 < 0.9 < np.linalg.norm(seen[kinds > 0], axis=1).min()
+    for floor in (0.0, 0.5):
+        settings = config(clusters=3, cluster__normal="gate", cluster__gate_floor=floor)
+        labels, normal, seen = group(rows, shapes, scores, 1.1, settings)
+        assert normal == 0
+        assert labels.tolist() == kinds.tolist()
+        least = floor * (21 / 40) ** 0.5
+        assert least - 1e-6 <= np.linalg.norm(seen[kinds == 0], axis=1).min()
+        assert np.linalg.norm(seen[kinds == 0], axis=1).max() < least + 0.1
+        assert 0.9 < np.linalg.norm(seen[kinds > 0], axis=1).min()
     together, _, _ = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="together"))
     assert together.tolist() != kinds.tolist()
     apart, _, _ = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="split"))

@@ -279,6 +279,12 @@ class Cluster(Section):
     gate_width: float = Field(
         default=0.05, gt=0, le=10, description="Width of that fading, as a share of the score (`gate`)."
     )
+    gate_floor: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="What it leaves of a normal image's descriptor; less where normal images are in the majority (`gate`).",
+    )
 
 
 class Cache(Section):

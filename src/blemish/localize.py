@@ -282,22 +282,33 @@ def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
     return float(between[upper.argmax()]) if upper.any() else float("inf")
 
 
-def anomaly_weights(scores: FloatArray, threshold: float, width: float) -> FloatArray:
-    """How far each image counts as anomalous: a logistic step of its log score over the threshold's.
+def anomaly_weights(scores: FloatArray, threshold: float, width: float, floor: float = 0.0) -> FloatArray:
+    """How far each image counts as anomalous: a logistic step of its log score over the threshold's, from a floor to 1.
+
+    Ward's trees split what has the largest sum of squares, and that of the normal images grows with their number: at full
+    length a majority of them is split before two types are told apart, while a few normal images that resemble each other
+    are a group like any other, and fading them only makes doubtful images look like them. So the floor, which scales that
+    sum by its square, is lowered by sqrt(A / B) where A anomalous images face more, B, normal ones.
 
     Args:
         scores: N, >= 0.
-        threshold: >= 0, where the weight is 1/2.
-        width: > 0, of the step, as a share of the score: an image ``width`` above the threshold has weight 0.73.
+        threshold: >= 0, half way from the floor to 1.
+        width: > 0, of the step, as a share of the score: an image ``width`` above the threshold is 0.73 of the way up.
+        floor: 0 to 1, the weight far below the threshold, if at least half of the images are above it.
 
     Returns:
         N float32 in [0, 1], rising with the score. With a threshold of 0 every positive score has weight 1.
 
     >>> anomaly_weights(np.array([0.0, 1.0, 1.05, 9.0], np.float32), 1.0, 0.05).round(2).tolist()
     [0.0, 0.5, 0.7300000190734863, 1.0]
+    >>> anomaly_weights(np.array([0.1, 0.1, 0.1, 0.1, 9.0], np.float32), 1.0, 0.05, 0.5).round(2).tolist()
+    [0.25, 0.25, 0.25, 0.25, 1.0]
     """
     smallest = np.finfo(np.float64).tiny  # in place of 0, which has no logarithm
     values = scores.astype(np.float64)
     steps = (np.log(np.maximum(values, smallest)) - np.log(max(threshold, smallest))) / width
     # the limits keep products of weights and descriptors within float32
-    return np.where(values > 0, 1 / (1 + np.exp(-np.clip(steps, -30, 30))), 0.0).astype(np.float32)
+    rising = np.where(values > 0, 1 / (1 + np.exp(-np.clip(steps, -30, 30))), 0.0)
+    above = int((scores > threshold).sum())
+    least = floor * min(1.0, above / max(1, len(scores) - above)) ** 0.5
+    return (least + (1 - least) * rising).astype(np.float32)

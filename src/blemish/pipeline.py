@@ -155,7 +155,7 @@ def group(
     """Labels, the normal group's label, and the descriptors the clustering saw: appearance, and shape beside it.
 
     ``cluster.normal`` says how the scores help. ``gate``: descriptors are multiplied by :func:`anomaly_weights`, so that
-    images without a defect, whose direction means nothing, meet at the origin; doubtful ones are kept in between.
+    images without a defect, whose direction means little, move towards the origin; doubtful ones are kept in between.
     ``split``: the images whose score is normal are one group and only the others are clustered, into K - 1 types.
     ``together``: descriptors as they are (the paper). Except with ``split``, the group with the lowest mean score is the
     normal one, unless most of its images are anomalous.
@@ -163,7 +163,8 @@ def group(
     anomalous, scaled = scores > threshold, normalised if config.descriptor.normalise else _as_they_are
     seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
     if config.cluster.normal == "gate":
-        seen = seen * anomaly_weights(scores, threshold, config.cluster.gate_width)[:, None]
+        fading = config.cluster
+        seen = seen * anomaly_weights(scores, threshold, fading.gate_width, fading.gate_floor)[:, None]
     labels = np.zeros(len(seen), np.int64)
     split = config.cluster.normal == "split" and not anomalous.all()
     part = anomalous if split else np.ones(len(seen), bool)
