@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from blemish.backbones import load_backbone
-from blemish.clustering import mean_silhouettes
 from blemish.config import Config
 from blemish.descriptors import excess_descriptor, region_geometry
 from blemish.fca import fca_map
+from blemish.gaps import ward_gaps
 from blemish.linkage import cut, ward_tree
 from blemish.localize import NeighbourModel, fit_border, split_scores
 from blemish.normality import variation_within
@@ -88,11 +88,9 @@ def test_ward(benchmark: Bench, rng: np.random.Generator, count: int) -> None:
     assert len(np.unique(cut(tree, 6))) == 6
 
 
-def test_silhouettes(benchmark: Bench, rng: np.random.Generator) -> None:
-    rows = rng.random((1500, 64), np.float32)
-    tree = ward_tree(rows)
-    labels = [cut(tree, k) for k in range(2, 13)]
-    assert len(benchmark(mean_silhouettes, rows, labels)) == 11
+def test_number_of_groups(benchmark: Bench, rng: np.random.Generator) -> None:
+    rows = rng.random((1500, 192), np.float32)
+    assert benchmark.pedantic(ward_gaps, (rows, 13), rounds=3, warmup_rounds=1).number() >= 1
 
 
 def test_vae_steps(benchmark: Bench, rng: np.random.Generator) -> None:

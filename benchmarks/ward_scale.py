@@ -45,7 +45,7 @@ def measure(count: int, dim: int, kind: str, exact: int) -> None:
     from benchmarks.stages import peak_megabytes
 
     from blemish import linkage
-    from blemish.clustering import cluster, estimate_clusters
+    from blemish.clustering import estimate_clusters
 
     dense, linkage.DENSE_ROWS = linkage.DENSE_ROWS, 0
     linkage.ward_tree(draw(300, dim, kind))
@@ -54,8 +54,8 @@ def measure(count: int, dim: int, kind: str, exact: int) -> None:
     before, start = psutil.Process().memory_info().rss / 2**20, time.perf_counter()
     tree = linkage.ward_tree(rows)
     grown = time.perf_counter()
-    estimate_clusters(rows, tree=tree)
-    cluster(rows, 8, tree=tree)
+    estimate_clusters(rows)
+    linkage.cut(tree, 8)
     end = time.perf_counter()
     cells = [f"{count}", f"{grown - start:.1f}", f"{end - grown:.1f}", f"{before:.0f}", f"{peak_megabytes():.0f}"]
     print(*(f"{cell:>10}" for cell in cells + (compare(rows, tree) if count <= exact else ["-", "-"])), flush=True)

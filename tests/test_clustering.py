@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import silhouette_score
 
-from blemish.clustering import by_size, centre_distances, cluster, estimate_clusters, mean_silhouettes, normalised
+from blemish.clustering import by_size, centre_distances, cluster, estimate_clusters, normalised
 from blemish.errors import ConfigError
-from blemish.linkage import cut, ward_tree
+from blemish.gaps import Gaps
 
 
 def blobs(sizes: tuple[int, ...] = (20, 12, 7), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -65,33 +64,33 @@ def test_number_of_groups() -> None:
     assert estimate_clusters(blobs()[0], max_clusters=2) == 2
 
 
-@pytest.mark.parametrize("repeats", [1, 2])
-def test_silhouettes_are_those_of_scikit_learn(repeats: int) -> None:
-    rows = np.repeat(np.random.default_rng(3).normal(size=(40, 4)), repeats, axis=0).astype(np.float32)
-    tree = ward_tree(rows)
-    cuts = [cut(tree, k) for k in range(2, 40)]
-    expected = [silhouette_score(rows.astype(np.float64), labels) for labels in cuts]
-    np.testing.assert_allclose(mean_silhouettes(rows, cuts), expected, atol=1e-6)
+@pytest.mark.parametrize("sizes", [(30, 30), (60, 15, 15, 15), (40, 25, 20, 15, 12, 10)])
+def test_number_of_groups_of_unequal_size_in_many_dimensions(sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(2)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    rows = (1.5 * rng.normal(size=(len(sizes), 50))[truth] + rng.normal(size=(len(truth), 50))).astype(np.float32)
+    assert estimate_clusters(rows) == len(sizes)
 
 
-def test_silhouettes_of_a_sample_are_near_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, _ = blobs((900, 500, 100))
-    tree = ward_tree(rows)
-    cuts = [cut(tree, k) for k in range(2, 9)]
-    every = mean_silhouettes(rows, cuts)
-    monkeypatch.setattr("blemish.clustering.SILHOUETTE_ROWS", 400)
-    sample = mean_silhouettes(rows, cuts, seed=1)
-    assert np.abs(sample - every).max() < 0.03
-    np.testing.assert_array_equal(sample, mean_silhouettes(rows, cuts, seed=1))
-    assert not np.array_equal(sample, mean_silhouettes(rows, cuts, seed=2))
-    assert estimate_clusters(rows, tree=tree) == 3
+@pytest.mark.parametrize("columns", [2, 10, 120])
+@pytest.mark.parametrize("n", [5, 12, 60, 700])
+def test_one_cloud_is_one_group_however_long_it_is(n: int, columns: int) -> None:
+    rng = np.random.default_rng(n + columns)
+    rows = rng.normal(size=(n, columns)) * np.linspace(0.1, 4.0, columns)
+    assert estimate_clusters(rows.astype(np.float32)) == 1
 
 
-def test_tree_at_hand_changes_nothing() -> None:
-    rows, truth = blobs()
-    tree = ward_tree(rows)
-    np.testing.assert_array_equal(cluster(rows, 3, tree=tree), truth)
-    assert estimate_clusters(rows, tree=tree) == estimate_clusters(rows)
+def test_the_estimate_hears_of_one_number_of_groups_more_than_it_may_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(rows: np.ndarray, most: int, *, seed: int) -> Gaps:
+        asked.append(most)
+        return Gaps(np.linspace(0.0, 9.0, most), np.full(most, 0.1))
+
+    monkeypatch.setattr("blemish.clustering.ward_gaps", counted)
+    assert estimate_clusters(blobs()[0], max_clusters=5) == 5
+    assert estimate_clusters(np.eye(4, dtype=np.float32), max_clusters=5) == 4
+    assert asked == [6, 4]
 
 
 def test_spectral_clustering_of_too_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
 import blemish.linkage
-from blemish.clustering import by_size, cluster, estimate_clusters, normalised
+from blemish.clustering import by_size, estimate_clusters, normalised
 from blemish.errors import ConfigError, InputError
 from blemish.linkage import Tree, cut, ward_tree
 
@@ -109,7 +109,7 @@ def test_thousands_of_rows_give_the_groups_of_scipy() -> None:
     tree, reference = ward_tree(rows), linkage(rows.astype(np.float64), "ward")
     for k in (2, 4, 8, 12, 100):
         theirs = np.asarray(fcluster(reference, k, "maxclust"), np.int64)
-        np.testing.assert_array_equal(cluster(rows, k, tree=tree), by_size(theirs))
+        np.testing.assert_array_equal(by_size(cut(tree, k)), by_size(theirs))
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 64])
@@ -188,16 +188,14 @@ def test_no_groups_are_refused() -> None:
 
 
 def test_memory_grows_with_the_rows_not_with_their_square(compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("linkage", "clustering"):
-        monkeypatch.setattr(f"blemish.{module}.BLOCK_CELLS", 50_000)
-    monkeypatch.setattr("blemish.clustering.SILHOUETTE_ROWS", 500)
+    monkeypatch.setattr("blemish.linkage.BLOCK_CELLS", 50_000)
 
     def peak(n: int) -> int:
         rows = groups(n, 8)
         tracemalloc.start()
         tree: Tree = ward_tree(rows)
-        cluster(rows, 8, tree=tree)
-        estimate_clusters(rows, tree=tree)
+        cut(tree, 8)
+        estimate_clusters(rows)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most

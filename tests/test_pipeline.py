@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 from blemish import BlindAnomalyClustering, Config, run
 from blemish.datasets import load_dataset
 from blemish.errors import ConfigError, InputError
-from blemish.linkage import Tree, ward_tree
 from blemish.pipeline import group
 from blemish.synth import make_demo
 
@@ -130,32 +129,6 @@ def test_estimator_manners(folder: Path) -> None:
     assert estimator.n_clusters_ <= 3
     again = pickle.loads(pickle.dumps(estimator))
     np.testing.assert_array_equal(again.labels_, labels)
-
-
-@pytest.mark.parametrize(
-    ("method", "clusters", "trees"),
-    [("ward", "auto", 1), ("ward", 4, 1), ("consensus", "auto", 1), ("consensus", 4, 0)],
-)
-def test_one_tree_of_all_rows_at_most_is_grown(
-    method: str, clusters: object, trees: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grown: list[int] = []
-
-    def counted(rows: np.ndarray) -> Tree:
-        grown.append(len(rows))
-        return ward_tree(rows)
-
-    for module in ("pipeline", "clustering"):
-        monkeypatch.setattr(f"blemish.{module}.ward_tree", counted)
-    rows = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
-    group(
-        rows,
-        np.zeros((30, 3), np.float32),
-        np.zeros(30, np.float32),
-        0.0,
-        config(clusters=clusters, cluster__method=method),
-    )
-    assert grown == [30] * trees
 
 
 def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None:

@@ -10,20 +10,11 @@ import numpy.typing as npt
 
 from blemish.consensus import MOST_ROWS, consensus
 from blemish.errors import ConfigError
-from blemish.linkage import Tree, cut, ward_tree
+from blemish.gaps import ward_gaps
+from blemish.linkage import cut, ward_tree
 from blemish.results import FloatArray, IntArray
 
 Method = Literal["consensus", "ward", "kmeans", "spectral", "gmm"]
-
-MIN_SILHOUETTE = 0.05
-"""Below this mean silhouette no cut of the tree is better than one group."""
-
-SILHOUETTE_ROWS = 4000
-"""At most this many rows, drawn by seed, have their silhouette measured, against all rows. The standard error of the mean
-is then below 0.016 whatever the rows (a silhouette lies between -1 and 1)."""
-
-BLOCK_CELLS = 4_000_000
-"""Distances held at a time (32 MB)."""
 
 SPECTRAL_ROWS = 10_000
 """Most rows of spectral clustering: without clear groups the factors of its neighbour graph fill up to N x N (0.3 GB and a
@@ -36,9 +27,7 @@ def normalised(descriptors: FloatArray) -> FloatArray:
     return (descriptors / np.where(length > 0, length, 1)).astype(np.float32)
 
 
-def cluster(
-    descriptors: FloatArray, n_clusters: int, *, method: Method = "ward", seed: int = 0, tree: Tree | None = None
-) -> IntArray:
+def cluster(descriptors: FloatArray, n_clusters: int, *, method: Method = "ward", seed: int = 0) -> IntArray:
     """Partition rows into at most ``n_clusters`` groups, labels 0, 1, ... by falling size (ties: by first member).
 
     Fewer groups come back where there are fewer distinct rows. Ward: O(N^2 D) time, O(N D) memory (`ward_tree`).
@@ -49,7 +38,6 @@ def cluster(
         method: ``consensus`` (`blemish.consensus`; Ward beyond ``MOST_ROWS`` rows), ``ward`` (the paper's choice),
             ``kmeans``, ``spectral`` or ``gmm``.
         seed: of everything but Ward, which has no randomness.
-        tree: `ward_tree` of the descriptors, if at hand; only Ward uses it.
 
     Raises:
         ConfigError: ``n_clusters`` is below 1 or above N; ``spectral`` and more than `SPECTRAL_ROWS` rows.
@@ -61,7 +49,7 @@ def cluster(
     if not 1 <= n_clusters <= n:
         raise ConfigError(f"clusters is {n_clusters} but there are {n} images: choose 1 to {n}, or auto")
     if method == "ward" or (method == "consensus" and n > MOST_ROWS):
-        return by_size(cut(ward_tree(descriptors) if tree is None else tree, n_clusters))
+        return by_size(cut(ward_tree(descriptors), n_clusters))
     if method == "spectral" and n > SPECTRAL_ROWS:
         raise ConfigError(
             f"cluster.method is spectral, which can need a table of all pairs of images: at most {SPECTRAL_ROWS} images, "
@@ -112,84 +100,24 @@ def by_size(labels: npt.NDArray[np.int64]) -> IntArray:
     return rank[inverse.ravel()]
 
 
-def estimate_clusters(
-    descriptors: FloatArray, *, max_clusters: int = 12, tree: Tree | None = None, seed: int = 0
-) -> int:
-    """Number of groups by the mean silhouette over cuts of one Ward tree; 1 where no cut separates anything.
+def estimate_clusters(descriptors: FloatArray, *, max_clusters: int = 12, seed: int = 0) -> int:
+    """Number of groups: as many as explain the rows better than one cloud of them would be explained (`ward_gaps`).
 
     Args:
         descriptors: N x D, finite.
-        max_clusters: most groups considered; never more than N - 1, nor than there are distinct rows.
-        tree: `ward_tree` of the descriptors, if at hand.
-        seed: of the choice of `SILHOUETTE_ROWS` rows, where there are more.
+        max_clusters: most groups considered; never more than there are distinct rows.
+        seed: of the draws.
 
     Returns:
-        1 to ``max_clusters``. A simple estimate: it favours few, well separated groups.
+        1 to ``max_clusters``. Types of few images, or that differ little, may count as one.
+
+    Source: not in Ardelean & Weyrich, who know the number.
     """
-    tree = ward_tree(descriptors) if tree is None else tree
-    distinct = len(tree.weights)
+    distinct = len(np.unique(descriptors, axis=0))
     if distinct < 3:
         return min(distinct, max_clusters)
-    most = min(max_clusters, distinct, len(descriptors) - 1)
-    if most < 2:
-        return 1
-    scores = mean_silhouettes(descriptors, [cut(tree, k) for k in range(2, most + 1)], seed=seed)
-    best = int(np.argmax(scores))
-    return best + 2 if scores[best] > MIN_SILHOUETTE else 1
-
-
-def mean_silhouettes(rows: FloatArray, partitions: list[IntArray], *, seed: int = 0) -> npt.NDArray[np.float64]:
-    """Mean silhouette of nested partitions from one pass over the distances, which are not kept.
-
-    A row's silhouette is (b - a) / max(a, b): a its mean distance to the others of its group, b the least mean distance
-    to another group; 0 where it is alone or both are 0 (Rousseeuw 1987). With more than `SILHOUETTE_ROWS` rows the mean
-    is over that many drawn without replacement; their distances are to all rows all the same. O(S N D) time for S
-    measured rows; O(N D + S K) memory and blocks of `BLOCK_CELLS` distances.
-
-    Args:
-        rows: N x D.
-        partitions: each N labels 0 to K - 1, K at least 2; each splits groups of the one before, or equals it.
-        seed: of the draw.
-
-    Returns:
-        One number from -1 to 1 for each partition.
-    """
-    n, finest = len(rows), partitions[-1]
-    measured = np.arange(n)
-    if n > SILHOUETTE_ROWS:
-        measured = np.sort(np.random.default_rng(seed).choice(n, SILHOUETTE_ROWS, replace=False))
-    points = rows - rows.mean(0, dtype=np.float64)
-    squares = np.einsum("ij,ij->i", points, points)
-    members = np.eye(finest.max() + 1)[finest]
-    sums = np.empty((len(measured), members.shape[1]))  # distances to each group
-    size = max(1, BLOCK_CELLS // n)
-    for begin in range(0, len(measured), size):
-        part = measured[begin : begin + size]
-        distances = points[part] @ points.T
-        distances *= -2
-        distances += squares[part, None]
-        distances += squares
-        distances[np.arange(len(part)), part] = 0
-        np.sqrt(np.maximum(distances, 0, out=distances), out=distances)
-        sums[begin : begin + size] = distances @ members
-    return np.array([_mean_silhouette(sums, finest, labels, measured) for labels in partitions])
-
-
-def _mean_silhouette(
-    sums: npt.NDArray[np.float64], finest: IntArray, labels: IntArray, measured: npt.NDArray[np.int64]
-) -> float:
-    """Of one partition, from the sums of distances to the groups of the finest one."""
-    group_of = np.zeros(sums.shape[1], np.int64)
-    group_of[finest] = labels
-    count = np.bincount(labels)
-    sums = sums @ np.eye(len(count))[group_of]
-    each, own = np.arange(len(measured)), labels[measured]
-    inside = sums[each, own] / np.maximum(count[own] - 1, 1)
-    sums[each, own] = np.inf
-    outside = (sums / count).min(1)
-    larger = np.maximum(inside, outside)
-    alone = (count[own] == 1) | (larger == 0)
-    return float(np.where(alone, 0, (outside - inside) / np.where(larger > 0, larger, 1)).mean())
+    # one more than may come back: the last one has to be compared with a further one
+    return min(ward_gaps(descriptors, min(max_clusters + 1, distinct), seed=seed).number(), max_clusters)
 
 
 def centre_distances(descriptors: FloatArray, labels: IntArray) -> FloatArray:

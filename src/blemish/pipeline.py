@@ -17,7 +17,6 @@ from blemish.clustering import centre_distances, cluster, estimate_clusters, nor
 from blemish.config import Config
 from blemish.descriptors import region_geometry, with_geometry
 from blemish.errors import ConfigError
-from blemish.linkage import ward_tree
 from blemish.localize import anomaly_weights, image_scores, split_scores
 from blemish.results import FloatArray, IntArray, Result
 from blemish.source import Images, ImageSource
@@ -171,16 +170,13 @@ def group(
     if not part.any():
         return labels, 0, seen
     rows = seen[part]
-    tree = None
     if config.clusters == "auto":
-        tree = ward_tree(rows) if config.cluster.method in ("consensus", "ward") else None  # one for number and groups
-        most = max(1, config.cluster.max_clusters - split)
-        k = estimate_clusters(rows, max_clusters=most, tree=tree, seed=config.seed)
+        k = estimate_clusters(rows, max_clusters=max(1, config.cluster.max_clusters - split), seed=config.seed)
     else:
         k = min(max(1, config.clusters - split), len(rows))
     if split and config.clusters == 1:
         return labels, 0, seen
-    found = cluster(rows, k, method=config.cluster.method, seed=config.seed, tree=tree)
+    found = cluster(rows, k, method=config.cluster.method, seed=config.seed)
     if split:
         labels[part] = found + 1
         return labels, 0, seen

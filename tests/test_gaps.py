@@ -1,0 +1,75 @@
+"""The number of groups: gaps against clouds, by their definition and their invariances."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist, squareform
+
+from blemish.gaps import Gaps, ward_gaps
+
+
+def slow_shares(rows: np.ndarray, most: int) -> list[float]:
+    """Share of the sum of squares within 1 to ``most`` groups of greedy merging, from squared distances alone."""
+    squares = squareform(pdist(rows, "sqeuclidean"))
+    groups = [[i] for i in range(len(rows))]
+
+    def inner(members: list[int]) -> float:
+        return float(squares[np.ix_(members, members)].sum() / (2 * len(members)))
+
+    shares = []
+    while len(groups) > 1:
+        pairs = [(i, j) for i in range(len(groups)) for j in range(i + 1, len(groups))]
+        i, j = min(pairs, key=lambda p: inner(groups[p[0]] + groups[p[1]]) - inner(groups[p[0]]) - inner(groups[p[1]]))
+        groups[i] += groups.pop(j)
+        shares.append(sum(map(inner, groups)) / inner(list(range(len(rows)))))
+    return shares[::-1][:most]
+
+
+def test_gaps_by_their_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.gaps.CLOUDS", 5)
+    rows = np.random.default_rng(4).normal(size=(13, 3)) * [3.0, 1.0, 0.2] + [50.0, 0.0, 0.0]
+    deviations = np.sqrt(np.linalg.eigvalsh(np.cov(rows.T))[::-1])
+    rng = np.random.default_rng(7)
+    clouds = np.log([slow_shares(rng.standard_normal((13, 3)) * deviations, 6) for _ in range(5)])
+    found = ward_gaps(rows, 6, seed=7)
+    np.testing.assert_allclose(found.gap, clouds.mean(0) - np.log(slow_shares(rows, 6)), atol=1e-8)
+    np.testing.assert_allclose(found.deviation, clouds.std(0, ddof=1), atol=1e-8)
+    assert found.gap[0] == found.deviation[0] == 0
+
+
+def test_the_number_stops_where_one_more_is_like_one_more_of_a_cloud() -> None:
+    deviation = np.array([0.0, 0.1, 0.1, 0.1, 0.1])
+    assert Gaps(np.array([0.0, 0.3, 0.35, 0.2, 0.1]), deviation).number() == 1
+    assert Gaps(np.array([0.0, 0.1, 0.5, 0.6, 0.9]), deviation).number() == 3
+    assert Gaps(np.array([0.0, 0.5, 0.6, 0.9, 1.3]), deviation).number() == 2
+    assert Gaps(np.array([0.0, 0.3, 0.6, 0.9, 1.2]), deviation).number() == 5
+
+
+def test_gaps_do_not_depend_on_place_direction_or_scale() -> None:
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(40, 4)) + 6.0 * (np.arange(40) < 15)[:, None]
+    turned = 1e-2 * rows @ np.linalg.qr(rng.normal(size=(4, 4)))[0] + 0.5
+    np.testing.assert_allclose(ward_gaps(turned, 5).gap, ward_gaps(rows, 5).gap, atol=1e-6)
+    assert ward_gaps(rows, 5).number() == 2
+
+
+@pytest.mark.parametrize("rows", [np.ones((9, 3)), np.ones((2, 3)), np.zeros((1, 1))])
+def test_rows_that_show_nothing_are_one_group(rows: np.ndarray) -> None:
+    assert ward_gaps(rows, 5).number() == 1
+
+
+def test_few_rows_of_many_columns() -> None:
+    rows = np.random.default_rng(0).normal(size=(7, 300))
+    found = ward_gaps(rows, 12)
+    assert len(found.gap) == 6
+    assert np.isfinite(found.gap).all()
+    assert found.number() == 1
+
+
+def test_a_large_set_is_seen_through_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    truth = np.repeat([0, 1, 2], [700, 500, 300])
+    rows = 8 * np.eye(3, 6)[truth] + rng.normal(size=(1500, 6))
+    found = ward_gaps(rows, 8, seed=1)
+    assert found.number() == 3
+    np.testing.assert_array_equal(found.gap, ward_gaps(rows, 8, seed=1).gap)
+    assert not np.array_equal(found.gap, ward_gaps(rows, 8, seed=2).gap)
