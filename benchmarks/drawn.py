@@ -44,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         # the second run of a set, with the number of groups estimated, takes its maps from here
-        config = gather({"cache.folder": str(folder / "cache")}, args.settings, None, {})
+        config = gather({"cache_dir": str(folder / "cache")}, args.settings, None, {})
         for seed in range(args.seeds):
             for name, data in sets(args.datasets, folder, args.images, seed):
                 row: list[float] = []
