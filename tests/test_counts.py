@@ -49,7 +49,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     watch(NeighbourModel, "distance", "compared with the set")
     watch(normality.Normality, "descriptor", "described")
     watch(normality, "fit_border", "borders fitted")
-    watch(pipeline, "ward_tree", "trees")
+    watch(pipeline, "estimate_clusters", "numbers estimated")
     watch(pipeline, "region_geometry", "shapes measured")
     return seen
 
@@ -64,7 +64,9 @@ def settings(**values: object) -> Config:
 def test_every_image_is_decoded_seen_and_described_once(folder: Path, counts: Counter[str]) -> None:
     run(folder, settings())
     assert counts["decoded"] == counts["through the network"] == counts["described"] == COUNT
-    assert counts["trees"] == 1  # for the number of groups and for the groups
+    assert counts["numbers estimated"] == 1
+    run(folder, settings(clusters=3))
+    assert counts["numbers estimated"] == 1
 
 
 def test_maps_are_made_once_but_for_the_first_look_at_the_sample(folder: Path, counts: Counter[str]) -> None:
