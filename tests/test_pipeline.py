@@ -143,7 +143,7 @@ def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None
         labels, normal, seen = group(rows, shapes, scores, 1.1, settings)
         assert normal == 0
         assert labels.tolist() == kinds.tolist()
-        least = floor * (21 / 40) ** 0.5
+        least = floor * (21 / 40)
         assert least - 1e-6 <= np.linalg.norm(seen[kinds == 0], axis=1).min()
         assert np.linalg.norm(seen[kinds == 0], axis=1).max() < least + 0.1
         assert np.linalg.norm(seen[kinds > 0], axis=1).min() > 0.9

@@ -287,8 +287,8 @@ def anomaly_weights(scores: FloatArray, threshold: float, width: float, floor: f
 
     Ward's trees split what has the largest sum of squares, and that of the normal images grows with their number: at full
     length a majority of them is split before two types are told apart, while a few normal images that resemble each other
-    are a group like any other, and fading them only makes doubtful images look like them. So the floor, which scales that
-    sum by its square, is lowered by sqrt(A / B) where A anomalous images face more, B, normal ones.
+    are a group like any other, and fading them only makes doubtful images look like them. So the floor is lowered by A / B
+    where A anomalous images face more, B, normal ones.
 
     Args:
         scores: N, >= 0.
@@ -301,8 +301,8 @@ def anomaly_weights(scores: FloatArray, threshold: float, width: float, floor: f
 
     >>> anomaly_weights(np.array([0.0, 1.0, 1.05, 9.0], np.float32), 1.0, 0.05).round(2).tolist()
     [0.0, 0.5, 0.7300000190734863, 1.0]
-    >>> anomaly_weights(np.array([0.1, 0.1, 0.1, 0.1, 9.0], np.float32), 1.0, 0.05, 0.5).round(2).tolist()
-    [0.25, 0.25, 0.25, 0.25, 1.0]
+    >>> anomaly_weights(np.array([0.1, 0.1, 9.0], np.float32), 1.0, 0.05, 0.5).tolist()
+    [0.25, 0.25, 1.0]
     """
     smallest = np.finfo(np.float64).tiny  # in place of 0, which has no logarithm
     values = scores.astype(np.float64)
@@ -310,5 +310,5 @@ def anomaly_weights(scores: FloatArray, threshold: float, width: float, floor: f
     # the limits keep products of weights and descriptors within float32
     rising = np.where(values > 0, 1 / (1 + np.exp(-np.clip(steps, -30, 30))), 0.0)
     above = int((scores > threshold).sum())
-    least = floor * min(1.0, above / max(1, len(scores) - above)) ** 0.5
+    least = floor * min(1.0, above / max(1, len(scores) - above))
     return (least + (1 - least) * rising).astype(np.float32)
