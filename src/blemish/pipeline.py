@@ -162,8 +162,8 @@ def group(
     anomalous, scaled = scores > threshold, normalised if config.descriptor.normalise else _as_they_are
     seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
     if config.cluster.normal == "gate":
-        fading = config.cluster
-        seen = seen * anomaly_weights(scores, threshold, fading.gate_width, fading.gate_floor)[:, None]
+        weights = anomaly_weights(scores, threshold, config.cluster.gate_width, config.cluster.gate_floor)
+        seen = seen * weights[:, None]
     labels = np.zeros(len(seen), np.int64)
     split = config.cluster.normal == "split" and not anomalous.all()
     part = anomalous if split else np.ones(len(seen), bool)
