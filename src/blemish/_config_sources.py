@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from blemish.config import Config, Section
+from blemish._section import Section
+from blemish.config import Config
 from blemish.errors import ConfigError
 
 SHORT_NAMES: dict[str, str] = {

@@ -10,19 +10,11 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
+
+from blemish._section import Odd, Section, Strides
 
 PresetName = Literal["default", "paper"]
 
@@ -37,50 +29,6 @@ PAPER: dict[str, dict[str, Any]] = {
     "cluster": {"method": "ward", "normal": "together"},
 }
 """Where the published method differs from our defaults (docs/method.md says why we differ)."""
-
-
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError("must be odd")
-    return value
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """Types and literal values that an annotation is made of."""
-    parts = get_args(annotation)
-    return {annotation} if not parts else set().union(*(_kinds(part) for part in parts))
-
-
-def _listed(value: Any) -> Any:
-    """Strides as a list, from one number or text with commas or blanks."""
-    if isinstance(value, str) and value != "none":
-        return [part for part in value.replace(",", " ").split() if part]
-    return (value,) if isinstance(value, int) else value
-
-
-def _known_strides(value: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    if value is not None and (not value or any(s not in (1, 2, 4, 8, 16, 32, 64) for s in value)):
-        raise ValueError("give one or more of 1, 2, 4, 8, 16, 32, 64")
-    return None if value is None else tuple(sorted(set(value)))
-
-
-Odd = Annotated[int, AfterValidator(_odd)]
-Strides = Annotated[tuple[int, ...] | None, BeforeValidator(_listed), AfterValidator(_known_strides)]
-
-
-class Section(BaseModel):
-    """Base of all settings: frozen, no unknown key, no NaN, and no ``true`` where a number is meant."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
-        if isinstance(value, bool) and bool not in kinds:
-            raise ValueError("true and false are no value for this setting")
-        # TOML and the command line have no null
-        return None if value == "none" and NoneType in kinds else value
 
 
 class Image(Section):
