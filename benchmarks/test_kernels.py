@@ -20,10 +20,11 @@ from blemish.descriptors import excess_descriptor, region_geometry
 from blemish.fca import fca_map
 from blemish.gaps import ward_gaps
 from blemish.linkage import cut, ward_tree
-from blemish.localize import NeighbourModel, fit_border, split_scores
+from blemish.localize import NeighbourModel, fit_border
 from blemish.normality import variation_within
 from blemish.pipeline import run
 from blemish.residuals import train_vae
+from blemish.threshold import split_scores
 
 Bench = Any
 

@@ -1,22 +1,17 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
-from blemish.errors import InputError
 from blemish.localize import (
     BORDER_DEPTH,
     SPREAD_FLOOR,
     SPREAD_QUANTILE,
     NeighbourModel,
-    anomaly_weights,
     edge_distance,
     fit_border,
     pca_residual,
-    split_scores,
 )
 
 
@@ -167,106 +162,3 @@ def test_a_border_that_is_not_higher_is_left_alone() -> None:
 def test_border_of_small_and_constant_maps(shape: tuple[int, int]) -> None:
     constant = np.full(shape, 0.5, np.float32)
     np.testing.assert_allclose(fit_border([constant, constant]).apply(constant), constant)
-
-
-Peaks = list[tuple[float, float, float]]
-"""Mean, variance and weight of each."""
-
-
-def density(x: np.ndarray, peaks: Peaks) -> np.ndarray:
-    return np.array([w * np.exp(-0.5 * (x - m) ** 2 / v) / np.sqrt(2 * np.pi * v) for m, v, w in peaks])
-
-
-def likeliest(x: np.ndarray, count: int) -> tuple[float, Peaks]:
-    """Log likelihood and peaks, by plain expectation maximisation from many starts."""
-    best: tuple[float, Peaks] = (-np.inf, [])
-    for quantiles in itertools.combinations((0.05, 0.3, 0.6, 0.9), count):
-        peaks = [(float(np.quantile(x, q)), x.var() / 4, 1 / count) for q in quantiles]
-        for _ in range(700):
-            share = density(x, peaks)
-            share /= share.sum(0)
-            peaks = []
-            for mine in share:
-                mean = (mine * x).sum() / mine.sum()
-                peaks.append((mean, (mine * (x - mean) ** 2).sum() / mine.sum() + 1e-4, mine.mean()))
-        best = max(best, (float(np.log(density(x, peaks).sum(0)).sum()), peaks))
-    return best
-
-
-def slow_mixture_cut(scores: np.ndarray) -> tuple[float, int]:
-    """The threshold and how many Gaussians over the logs it rests on: two, or three if their BIC is lower."""
-    x = np.log(scores.astype(np.float64))
-    two, three = likeliest(x, 2), likeliest(x, 3)
-    bic = [-2 * found[0] + parameters * np.log(len(x)) for found, parameters in ((two, 5), (three, 8))]
-    peaks = sorted((two, three)[int(np.argmin(bic))][1])
-    grid = np.linspace(peaks[0][0], x.max(), 200_000)
-    each = density(grid, peaks)
-    return float(np.exp(grid[np.argmax(each[0] < each[1:].sum(0))])), len(peaks)
-
-
-@pytest.mark.parametrize(("normal", "faint", "peaks"), [(25, 0, 2), (400, 0, 2), (40, 60, 3)])
-def test_split_agrees_with_plain_expectation_maximisation(normal: int, faint: int, peaks: int) -> None:
-    rng = np.random.default_rng(normal)
-    logs = np.concatenate([rng.normal(0, 0.04, normal), rng.normal(0.3, 0.06, faint), rng.normal(0.9, 0.2, 120)])
-    scores = np.exp(logs).astype(np.float32)
-    expected, count = slow_mixture_cut(scores)
-    assert count == peaks
-    assert split_scores(scores) == pytest.approx(expected, rel=0.01)
-    assert split_scores(scores * 7) == pytest.approx(7 * split_scores(scores), rel=1e-3)
-    assert split_scores(rng.permutation(scores)) == pytest.approx(split_scores(scores), rel=1e-3)
-
-
-def test_faint_defects_are_not_taken_for_normal_because_there_are_strong_ones() -> None:
-    rng = np.random.default_rng(0)
-    defective = np.arange(130) >= 35
-    logs = np.concatenate([rng.normal(0, 0.04, 35), rng.normal(0.25, 0.06, 45), rng.normal(1.0, 0.12, 50)])
-    scores = np.exp(logs).astype(np.float32)
-    assert ((scores > split_scores(scores)) == defective).mean() > 0.97
-
-
-@pytest.mark.parametrize("share", [0.05, 0.3, 0.75])
-def test_a_narrow_and_a_broad_group_are_told_apart_whatever_their_shares(share: float) -> None:
-    rng = np.random.default_rng(3)
-    defective = np.arange(400) < 400 * share
-    scores = np.exp(np.where(defective, rng.normal(0.6, 0.2, 400), rng.normal(0, 0.05, 400))).astype(np.float32)
-    assert ((scores > split_scores(scores)) == defective).mean() > 0.97
-
-
-def test_weights_by_the_formula() -> None:
-    scores = np.array([0.0, 0.5, 0.99, 1.0, 1.02, 4.0], np.float32)
-    expected = [0.0] + [1 / (1 + (s / 1.0) ** (-1 / 0.05)) for s in scores[1:]]
-    np.testing.assert_allclose(anomaly_weights(scores, 1.0, 0.05), expected, rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(anomaly_weights(3 * scores, 3.0, 0.05), expected, rtol=1e-5, atol=1e-9)
-
-
-@pytest.mark.parametrize(("normal", "anomalous"), [(3, 1), (1, 3), (2, 2), (16, 1), (4, 0)])
-def test_the_floor_of_the_weights_follows_the_share_of_anomalous_images(normal: int, anomalous: int) -> None:
-    scores = np.array([0.01] * normal + [100.0] * anomalous, np.float32)
-    least = 0.6 * min(1.0, anomalous / normal)
-    found = anomaly_weights(scores, 1.0, 0.05, 0.6)
-    np.testing.assert_allclose(found, [least] * normal + [1.0] * anomalous, rtol=1e-5, atol=1e-9)
-
-
-def test_weights_rise_with_the_score_from_the_floor_to_one_and_meet_half_way_at_the_threshold() -> None:
-    scores = np.array([0.1, 0.9, 1.0, 1.1, 9.0], np.float32)
-    weights = anomaly_weights(scores, 1.0, 0.05, 0.5)
-    assert (np.diff(weights) > 0).all()
-    least = 0.5 * (2 / 3)
-    np.testing.assert_allclose(weights[2], (1 + least) / 2, rtol=1e-6)
-
-
-def test_weights_without_any_score_and_with_a_threshold_of_zero() -> None:
-    np.testing.assert_allclose(anomaly_weights(np.zeros(3, np.float32), 0.0, 0.05), 0, atol=1e-9)
-    np.testing.assert_allclose(anomaly_weights(np.array([0, 1e-3, 1], np.float32), 0.0, 0.05), [0, 1, 1], atol=1e-9)
-
-
-@pytest.mark.parametrize("scores", [[0.0, 0.0], [1.0], [2.0, 2.0, 2.0], [1.0, 1.01, 1.02, 1.03]])
-def test_nothing_is_anomalous_where_scores_hardly_differ(scores: list[float]) -> None:
-    values = np.array(scores, np.float32)
-    assert not (values > split_scores(values)).any()
-
-
-@pytest.mark.parametrize("scores", [[], [1.0, float("nan")]])
-def test_unusable_scores_are_refused(scores: list[float]) -> None:
-    with pytest.raises(InputError):
-        split_scores(np.array(scores, np.float32))

@@ -151,3 +151,19 @@ def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None
     assert together.tolist() != kinds.tolist()
     apart, _, _ = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="split"))
     assert apart.tolist() == kinds.tolist()
+
+
+@pytest.mark.parametrize("kinds", [1, 3])
+@pytest.mark.parametrize("clusters", [3, "auto"])
+def test_nothing_fades_where_no_image_is_anomalous(kinds: int, clusters: int | str) -> None:
+    rng = np.random.default_rng(0)
+    kind = np.repeat(np.arange(kinds), 45 // kinds)
+    rows = (np.eye(8, dtype=np.float32)[kind] * 6 * (kinds > 1) + rng.standard_normal((45, 8)) * 0.4).astype(np.float32)
+    scores, shapes = rng.uniform(1.0, 2.0, 45).astype(np.float32), np.zeros((45, 3), np.float32)
+    labels, normal, seen = group(rows, shapes, scores, float(scores.max()), config(clusters=clusters))
+    np.testing.assert_allclose(np.linalg.norm(seen, axis=1), 1, rtol=1e-5)
+    assert normal == 0
+    if kinds == 3:
+        assert len({*zip(labels.tolist(), kind.tolist(), strict=True)}) == 3
+    elif clusters == "auto":
+        assert set(labels.tolist()) == {0}

@@ -20,7 +20,7 @@ from blemish.config import Config
 from blemish.datasets import LabelledSet, load_dataset
 from blemish.errors import InputError, MissingDependencyError
 from blemish.evaluation import SCORES, evaluate, run_and_score
-from blemish.studies import STUDIES, contaminated, run_study
+from blemish.studies import STUDIES, contaminated, run_study, with_normals
 from blemish.synth import make_demo
 
 FAST = {
@@ -142,6 +142,42 @@ def test_contamination_and_size_run_on_the_parts(data: LabelledSet, monkeypatch:
     sizes = run_study("size", data, settings())
     assert [row["images"] for row in sizes.rows] == [6, 10]
     assert {name: sizes.rows[1][name] for name in SCORES} == evaluate(data, settings()).runs[0].scores
+
+
+@pytest.mark.parametrize("counts", [{"good": 200, "a": 50, "b": 90}, {"good": 12, "a": 60, "b": 31}, {"a": 4, "b": 3}])
+def test_normals_keep_every_anomalous_image_and_add_nested_normal_ones(counts: dict[str, int]) -> None:
+    whole = fake(counts)
+    parts = with_normals(whole, seed=3)
+    bad, good = counts["a"] + counts["b"], counts.get("good", 0)
+    assert [share for _, share in parts] == sorted({share for _, share in parts})
+    assert parts[0][1] == 0
+    before: set[Path] = set()
+    for part, share in parts:
+        added = {p for p, label in zip(part.paths, part.labels, strict=True) if label == "good"}
+        assert len(part) == bad + len(added)
+        assert share == pytest.approx(len(added) / len(part))
+        assert before <= added
+        before = added
+    wanted = min(good, round(bad * studies.NORMAL_SHARES[-1] / (1 - studies.NORMAL_SHARES[-1])))
+    assert len(before) == wanted
+    assert [p.paths for p, _ in with_normals(whole, seed=3)] == [p.paths for p, _ in parts]
+    if good:
+        assert with_normals(whole, seed=4)[1][0].paths != parts[1][0].paths
+    with pytest.raises(InputError, match="two anomalous"):
+        with_normals(fake({"good": 5, "a": 1}), 0)
+
+
+def test_normals_run_on_the_parts_and_image_auroc_needs_a_normal_image(
+    data: LabelledSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "NORMAL_SHARES", (0.0, 0.3))
+    found = run_study("normals", data, settings())
+    none, some = found.rows
+    assert none["share"] == 0 < some["share"]
+    assert some["classes"] == none["classes"] + 1
+    assert math.isnan(none["image_auroc"])
+    assert 0 <= some["image_auroc"] <= 1
+    assert not math.isnan(none["nmi"])
 
 
 def test_tsne_has_both_planes_for_every_image(data: LabelledSet) -> None:

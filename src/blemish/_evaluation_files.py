@@ -208,14 +208,14 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def shown_score(value: float) -> str:
-    """Three digits; only a perfect score prints as 1.000.
+    """Three digits; only a perfect score prints as 1.000, perfect up to the rounding of its sum.
 
     >>> shown_score(0.99996), shown_score(1.0), shown_score(float("nan"))
     ('0.999', '1.000', '–')
     """
     if math.isnan(value):
         return "–"
-    return "0.999" if 0.999 < value < 1 else f"{value:.3f}"
+    return "0.999" if 0.999 < value < 1 - 1e-9 else f"{value:.3f}"
 
 
 def shown_spread(one: Spread) -> str:

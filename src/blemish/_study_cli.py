@@ -33,7 +33,7 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="ablation, weighting, tau, contamination, size, tsne, maps or contours.",
+        help="ablation, weighting, tau, contamination, normals, size, tsne, maps or contours.",
         show_default=False,
     ),
 ]

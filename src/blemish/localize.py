@@ -1,4 +1,4 @@
-"""From features to anomaly maps: distance to the rest of the set, border calibration, and a threshold without labels."""
+"""From features to anomaly maps: distance to the rest of the set, and border calibration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blemish.errors import InputError
 from blemish.results import FloatArray
 
 BORDER_DEPTH = 4
@@ -25,9 +24,6 @@ SPREAD_QUANTILE = 0.1
 
 SPREAD_FLOOR = 0.1
 """Least spread that counts, in parts of the median: vectors that several images share to the last bit are no sharper."""
-
-MIN_SEPARATION = 1.1
-"""Images are called anomalous only if the upper group's median score exceeds the lower group's by this factor."""
 
 
 @dataclass(frozen=True)
@@ -184,131 +180,3 @@ def fit_border(maps: Sequence[FloatArray]) -> BorderCalibration:
     medians = tuple(float(np.median(group)) for group in groups)
     spreads = tuple(float(np.quantile(group, 0.9)) - median for group, median in zip(groups, medians, strict=True))
     return BorderCalibration(medians, spreads)
-
-
-STARTS = (
-    ((0.05, 0.5), (0.1, 0.8), (0.2, 0.6), (0.3, 0.7), (0.4, 0.9), (0.5, 0.95)),
-    ((0.05, 0.15, 0.6), (0.05, 0.3, 0.8), (0.1, 0.3, 0.7), (0.1, 0.5, 0.9), (0.2, 0.6, 0.9), (0.3, 0.7, 0.95)),
-)
-"""Quantiles of the log scores at which the means of two and of three peaks start; the likeliest end of all these counts."""
-
-THREE_PEAKS_FROM = 30
-"""Scores from which three peaks are thought of: ten for each."""
-
-
-def split_scores(scores: FloatArray) -> float:
-    """Threshold on image scores between normal and anomalous, without labels.
-
-    A mixture of Gaussians over the logarithms, each with a spread of its own: normal images resemble each other and make
-    a narrow peak, defects of all sizes a broad one, so that a criterion with one spread for both (Otsu's) cuts through
-    the defects. Faint and strong defects can make a peak each, and two Gaussians would then join the faint ones and the
-    normal images: there are two or three, whichever has the lower Bayesian information criterion. The threshold is where,
-    coming from the lowest peak, the others together are as likely. Nothing is anomalous if the two sides are hardly apart
-    (``MIN_SEPARATION``): then the answer is the largest score.
-
-    Args:
-        scores: N, >= 0.
-
-    Returns:
-        Threshold; scores above it are anomalous. Scaling all scores scales it.
-
-    Raises:
-        InputError: no score, or one that is NaN or infinite.
-
-    Source: not part of Ardelean & Weyrich, who do not decide which images are anomalous.
-
-    >>> split_scores(np.array([1.0, 1.1, 0.9, 1.05, 5.0, 6.0], np.float32)) < 5
-    True
-    >>> split_scores(np.ones(4, np.float32))
-    1.0
-    """
-    if not len(scores) or not np.isfinite(scores).all():
-        raise InputError("the threshold needs at least one score, and all of them finite")
-    values = scores.astype(np.float64)
-    top = float(values.max())
-    if top <= 0:
-        return top
-    logs = log_scores(values)
-    if len(np.unique(logs)) < 3:
-        cut = float(np.mean([logs.min(), logs.max()]))
-    else:
-        cut = _mixture_cut(logs)
-    threshold = float(np.exp(cut)) * top
-    lower, upper = values[values <= threshold], values[values > threshold]
-    if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
-        return top
-    return threshold
-
-
-def image_scores(maps: Sequence[FloatArray], quantile: float) -> FloatArray:
-    """One number per image, a quantile of its map; N float32."""
-    return np.array([np.quantile(one, quantile) for one in maps], np.float32)
-
-
-def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Logarithms of scores in units of the largest, nothing below a thousandth; N float64 <= 0. All 0 without a score > 0."""
-    values = scores.astype(np.float64)
-    top = values.max(initial=0.0)
-    return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
-
-
-def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
-    """Where the lowest peak gives way to the others; ``inf`` if it never does."""
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    column, likeliest = logs[:, None], []
-    with warnings.catch_warnings():
-        # too few steps for the last digit of the likelihood still give a usable cut; repeated scores leave a peak empty
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for starts in STARTS if len(logs) >= THREE_PEAKS_FROM else STARTS[:1]:
-            best = None
-            for start in starts:
-                means = np.quantile(column, start)[:, None]
-                # variances: at least (1 %)^2 of the score, or a few equal scores would become a peak of their own
-                mixture = GaussianMixture(
-                    len(start), means_init=means, reg_covar=1e-4, random_state=0, max_iter=500
-                ).fit(column)
-                if best is None or mixture.lower_bound_ > best.lower_bound_ + 1e-9:
-                    best = mixture
-            assert best is not None
-            likeliest.append(best)
-    chosen = min(likeliest, key=lambda mixture: mixture.bic(column))
-    low = int(np.argmin(chosen.means_[:, 0]))
-    between = np.linspace(chosen.means_[low, 0], logs.max(), 4096)
-    upper = chosen.predict_proba(between[:, None])[:, low] < 0.5
-    return float(between[upper.argmax()]) if upper.any() else float("inf")
-
-
-def anomaly_weights(scores: FloatArray, threshold: float, width: float, floor: float = 0.0) -> FloatArray:
-    """How far each image counts as anomalous: a logistic step of its log score over the threshold's, from a floor to 1.
-
-    Ward's trees split what has the largest sum of squares, and that of the normal images grows with their number: at full
-    length a majority of them is split before two types are told apart, while a few normal images that resemble each other
-    are a group like any other, and fading them only makes doubtful images look like them. So the floor is lowered by A / B
-    where A anomalous images face more, B, normal ones.
-
-    Args:
-        scores: N, >= 0.
-        threshold: >= 0, half way from the floor to 1.
-        width: > 0, of the step, as a share of the score: an image ``width`` above the threshold is 0.73 of the way up.
-        floor: 0 to 1, the weight far below the threshold, if at least half of the images are above it.
-
-    Returns:
-        N float32 in [0, 1], rising with the score. With a threshold of 0 every positive score has weight 1.
-
-    >>> anomaly_weights(np.array([0.0, 1.0, 1.05, 9.0], np.float32), 1.0, 0.05).round(2).tolist()
-    [0.0, 0.5, 0.7300000190734863, 1.0]
-    >>> anomaly_weights(np.array([0.1, 0.1, 9.0], np.float32), 1.0, 0.05, 0.5).tolist()
-    [0.25, 0.25, 1.0]
-    """
-    smallest = np.finfo(np.float64).tiny  # in place of 0, which has no logarithm
-    values = scores.astype(np.float64)
-    steps = (np.log(np.maximum(values, smallest)) - np.log(max(threshold, smallest))) / width
-    # the limits keep products of weights and descriptors within float32
-    rising = np.where(values > 0, 1 / (1 + np.exp(-np.clip(steps, -30, 30))), 0.0)
-    above = int((scores > threshold).sum())
-    least = floor * min(1.0, above / max(1, len(scores) - above))
-    return (least + (1 - least) * rising).astype(np.float32)

@@ -27,13 +27,12 @@ from blemish.localize import (
     BorderCalibration,
     NeighbourModel,
     fit_border,
-    image_scores,
     pca_residual,
-    split_scores,
 )
 from blemish.residuals import VAE, residual_l1, residual_l2, train_vae, vae_residual
 from blemish.results import FloatArray
 from blemish.sampling import sample_vectors, seeded_generator
+from blemish.threshold import find_threshold, image_scores
 
 FEWEST_CELLS = 10
 """An image whose usual cells are fewer says nothing about what is normal."""
@@ -61,7 +60,8 @@ class Normality:
         """
         d = self.config.descriptor
         matrix = whitener(self.variation, d.whiten) if self.variation is not None and d.whiten is not None else None
-        threshold = split_scores(image_scores(maps, self.config.localize.score_quantile))
+        localize = self.config.localize
+        threshold = find_threshold(maps, image_scores(maps, localize.score_quantile), localize)
         return replace(
             self,
             tau=d.tau or relative_tau(maps, d.tau_fraction),

@@ -17,9 +17,9 @@ from blemish.clustering import centre_distances, cluster, estimate_clusters, nor
 from blemish.config import Config
 from blemish.descriptors import region_geometry, with_geometry
 from blemish.errors import ConfigError
-from blemish.localize import anomaly_weights, image_scores, split_scores
 from blemish.results import FloatArray, IntArray, Result
 from blemish.source import Images, ImageSource
+from blemish.threshold import anomaly_weights, find_threshold, image_scores
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
@@ -111,7 +111,7 @@ def run_source(
     _check_clusters(config, len(found.indices))
     scores = image_scores(found.maps, config.localize.score_quantile)
     given = config.localize.threshold
-    threshold = split_scores(scores) if given == "auto" else float(given)
+    threshold = find_threshold(found.maps, scores, config.localize) if given == "auto" else float(given)
     anomalous = scores > threshold
 
     table = found.descriptors
@@ -154,14 +154,15 @@ def group(
     """Labels, the normal group's label, and the descriptors the clustering saw: appearance, and shape beside it.
 
     ``cluster.normal`` says how the scores help. ``gate``: descriptors are multiplied by :func:`anomaly_weights`, so that
-    images without a defect, whose direction means little, move towards the origin; doubtful ones are kept in between.
+    images without a defect, whose direction means little, move towards the origin; doubtful ones are kept in between. Where
+    none is anomalous nothing fades: such scores know no two sides.
     ``split``: the images whose score is normal are one group and only the others are clustered, into K - 1 types.
     ``together``: descriptors as they are (the paper). Except with ``split``, the group with the lowest mean score is the
     normal one, unless most of its images are anomalous.
     """
     anomalous, scaled = scores > threshold, normalised if config.descriptor.normalise else _as_they_are
     seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
-    if config.cluster.normal == "gate":
+    if config.cluster.normal == "gate" and anomalous.any():
         weights = anomaly_weights(scores, threshold, config.cluster.gate_width, config.cluster.gate_floor)
         seen = seen * weights[:, None]
     labels = np.zeros(len(seen), np.int64)

@@ -28,6 +28,7 @@ __all__ = ["STUDIES", "Findings", "Study", "find_study", "run_study"]
 
 TAU_FRACTIONS = (0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25, 0.4, 0.7, 1.2)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+NORMAL_SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 SMALLEST_SET = 20
 CLUSTERINGS = ("consensus", "ward", "kmeans", "spectral", "gmm")
 
@@ -159,6 +160,34 @@ def contaminated(data: LabelledSet, seed: int) -> list[tuple[LabelledSet, float]
     return [(data.take(chosen), count / len(chosen)) for count, chosen in parts]
 
 
+def normals(bench: Bench) -> Findings:
+    """Share of normal images from none, a bin of rejects, to 80 % or all there are; every anomalous image is kept.
+
+    The draws of one seed are nested, as in :func:`contamination`. The number of groups is that of the classes in the part.
+    """
+    rows = []
+    for seed in bench.seeds:
+        for part, share in with_normals(bench.data, seed):
+            _, found = bench.run(f"{100 * share:.0f} % normal", seed, {}, part)
+            rows.append(_subset_row({"share": round(share, 4)}, part, seed, found))
+    return Findings("normals", bench.data.name, ("share", "images"), rows)
+
+
+def with_normals(data: LabelledSet, seed: int) -> list[tuple[LabelledSet, float]]:
+    """All anomalous images and each of :data:`NORMAL_SHARES` of normal ones, or as many as there are; the share that came out.
+
+    Raises:
+        InputError: fewer than two anomalous images.
+    """
+    bad, good = np.flatnonzero(data.is_anomalous), np.flatnonzero(~data.is_anomalous)
+    if len(bad) < 2:
+        raise InputError(f"{data.name}: a study of normal images among anomalous ones needs two anomalous images")
+    good = np.random.default_rng([seed, 2]).permutation(good)
+    counts = dict.fromkeys(min(round(len(bad) * share / (1 - share)), len(good)) for share in NORMAL_SHARES)
+    parts = [sorted([*bad.tolist(), *good[:count].tolist()]) for count in counts]
+    return [(data.take(chosen), 1 - len(bad) / len(chosen)) for chosen in parts]
+
+
 def size(bench: Bench) -> Findings:
     """From 20 images, doubling, to all; every part keeps the shares of the classes."""
     count, counts = max(SMALLEST_SET, len(bench.data.classes)), list[int]()
@@ -183,6 +212,7 @@ STUDIES: dict[str, Study] = {
     "weighting": Study(weighting, None, "excess, softmax, average or maximum pooling of the descriptors"),
     "tau": Study(tau, "lines", "NMI against the temperature, with and without contrast"),
     "contamination": Study(contamination, "lines", "scores against the share of anomalous images"),
+    "normals": Study(normals, "lines", "scores against the share of normal images, every anomalous one kept"),
     "size": Study(size, "lines", "scores against the number of images"),
     "tsne": Study(tsne, "scatter", "descriptors in the plane, before and after the contrastive head"),
     "maps": Study(maps, "grid", "image, mask and the maps of each method"),

@@ -1,0 +1,179 @@
+"""Which images are anomalous, without labels: image scores, a threshold on them, and weights that fade the normal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.config import Localize
+from blemish.errors import InputError
+from blemish.results import FloatArray
+
+MIN_SEPARATION = 1.1
+"""Images are called anomalous only if the upper group's median score exceeds the lower group's by this factor."""
+
+STARTS = (
+    ((0.05, 0.5), (0.1, 0.8), (0.2, 0.6), (0.3, 0.7), (0.4, 0.9), (0.5, 0.95)),
+    ((0.05, 0.15, 0.6), (0.05, 0.3, 0.8), (0.1, 0.3, 0.7), (0.1, 0.5, 0.9), (0.2, 0.6, 0.9), (0.3, 0.7, 0.95)),
+)
+"""Quantiles of the log scores at which the means of two and of three peaks start; the likeliest end of all these counts."""
+
+THREE_PEAKS_FROM = 30
+"""Scores from which three peaks are thought of: ten for each."""
+
+
+ORDINARY_QUANTILE = 0.9
+"""Of a map: defects are local, so that nine tenths of its cells are sound material in most images, defective ones too."""
+
+ORDINARY_REACH = 1.25
+"""How far a typical normal image's score lies above that value at most: 0.9 to 1.2 times on all materials looked at."""
+
+ORDINARY_LIMIT = 1.1
+"""Where, in units of that value, an image ends to look normal if no peak of normal images shows where they end."""
+
+ORDINARY_FROM = 30
+"""Images from which a set shows what sound material reaches: in fewer, much of it has nothing like it elsewhere."""
+
+
+def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Localize) -> float:
+    """:func:`split_scores` with what ordinary material reaches, where that is known.
+
+    Args:
+        maps: N maps, finite. scores: N, see :func:`image_scores`.
+        settings: only maps of distances to the rest of the set (``neighbours``) have sound material on one level, and
+            only scores up to their 0.99 quantile have been compared with it: other settings split without it.
+
+    Raises:
+        InputError: as :func:`split_scores`. Cost: N quantiles and that of :func:`split_scores`.
+    """
+    known = settings.method == "neighbours" and settings.score_quantile <= 0.99 and len(maps) >= ORDINARY_FROM
+    return split_scores(scores, float(np.median(image_scores(maps, ORDINARY_QUANTILE))) if known else None)
+
+
+def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
+    """Threshold on image scores between normal and anomalous, without labels.
+
+    A mixture of Gaussians over the logarithms, each with a spread of its own: normal images resemble each other and make
+    a narrow peak, defects of all sizes a broad one, so that a criterion with one spread for both (Otsu's) cuts through
+    the defects. Faint and strong defects can make a peak each, and two Gaussians would then join the faint ones and the
+    normal images: there are two or three, whichever has the lower Bayesian information criterion. The threshold is where,
+    coming from the lowest peak, the others together are as likely. Nothing is anomalous if the two sides are hardly apart
+    (``MIN_SEPARATION``): then the answer is the largest score.
+
+    Scores alone cannot tell faint defects from normal images: where (nearly) every image has a defect, a bin of rejects,
+    the lowest peak is one of defects. So the lower side must look like sound material, which its images' scores then hardly
+    exceed: if their median lies above ``ORDINARY_REACH`` times that level, the threshold is ``ORDINARY_LIMIT`` times it.
+
+    Args:
+        scores: N, >= 0.
+        ordinary: map value that sound material reaches, from :func:`find_threshold`; None: the scores decide alone.
+
+    Returns:
+        Threshold; scores above it are anomalous. Scaling all scores scales it.
+
+    Raises:
+        InputError: no score, or one that is NaN or infinite.
+
+    Source: not part of Ardelean & Weyrich, who do not decide which images are anomalous.
+
+    >>> split_scores(np.array([1.0, 1.1, 0.9, 1.05, 5.0, 6.0], np.float32)) < 5
+    True
+    >>> split_scores(np.ones(4, np.float32))
+    1.0
+    >>> round(split_scores(np.array([1.0, 1.1, 0.9, 1.05, 5.0, 6.0], np.float32), ordinary=0.5), 3)
+    0.55
+    """
+    if not len(scores) or not np.isfinite(scores).all():
+        raise InputError("the threshold needs at least one score, and all of them finite")
+    values = scores.astype(np.float64)
+    top = float(values.max())
+    if top <= 0:
+        return top
+    logs = log_scores(values)
+    if len(np.unique(logs)) < 3:
+        cut = float(np.mean([logs.min(), logs.max()]))
+    else:
+        cut = _mixture_cut(logs)
+    threshold = float(np.exp(cut)) * top
+    lower, upper = values[values <= threshold], values[values > threshold]
+    if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
+        return top
+    if ordinary is not None and np.median(lower) > ORDINARY_REACH * ordinary:
+        return min(threshold, ORDINARY_LIMIT * ordinary)
+    return threshold
+
+
+def image_scores(maps: Sequence[FloatArray], quantile: float) -> FloatArray:
+    """One number per image, a quantile of its map; N float32."""
+    return np.array([np.quantile(one, quantile) for one in maps], np.float32)
+
+
+def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Logarithms of scores in units of the largest, nothing below a thousandth; N float64 <= 0. All 0 without a score > 0."""
+    values = scores.astype(np.float64)
+    top = values.max(initial=0.0)
+    return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
+
+
+def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
+    """Where the lowest peak gives way to the others; ``inf`` if it never does."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    column, likeliest = logs[:, None], []
+    with warnings.catch_warnings():
+        # too few steps for the last digit of the likelihood still give a usable cut; repeated scores leave a peak empty
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for starts in STARTS if len(logs) >= THREE_PEAKS_FROM else STARTS[:1]:
+            best = None
+            for start in starts:
+                means = np.quantile(column, start)[:, None]
+                # variances: at least (1 %)^2 of the score, or a few equal scores would become a peak of their own
+                mixture = GaussianMixture(
+                    len(start), means_init=means, reg_covar=1e-4, random_state=0, max_iter=500
+                ).fit(column)
+                if best is None or mixture.lower_bound_ > best.lower_bound_ + 1e-9:
+                    best = mixture
+            assert best is not None
+            likeliest.append(best)
+    chosen = min(likeliest, key=lambda mixture: mixture.bic(column))
+    low = int(np.argmin(chosen.means_[:, 0]))
+    between = np.linspace(chosen.means_[low, 0], logs.max(), 4096)
+    upper = chosen.predict_proba(between[:, None])[:, low] < 0.5
+    return float(between[upper.argmax()]) if upper.any() else float("inf")
+
+
+def anomaly_weights(scores: FloatArray, threshold: float, width: float, floor: float = 0.0) -> FloatArray:
+    """How far each image counts as anomalous: a logistic step of its log score over the threshold's, from a floor to 1.
+
+    Ward's trees split what has the largest sum of squares, and that of the normal images grows with their number: at full
+    length a majority of them is split before two types are told apart, while a few normal images that resemble each other
+    are a group like any other, and fading them only makes doubtful images look like them. So the floor is lowered by A / B
+    where A anomalous images face more, B, normal ones.
+
+    Args:
+        scores: N, >= 0.
+        threshold: >= 0, half way from the floor to 1.
+        width: > 0, of the step, as a share of the score: an image ``width`` above the threshold is 0.73 of the way up.
+        floor: 0 to 1, the weight far below the threshold, if at least half of the images are above it.
+
+    Returns:
+        N float32 in [0, 1], rising with the score. With a threshold of 0 every positive score has weight 1.
+
+    >>> anomaly_weights(np.array([0.0, 1.0, 1.05, 9.0], np.float32), 1.0, 0.05).round(2).tolist()
+    [0.0, 0.5, 0.7300000190734863, 1.0]
+    >>> anomaly_weights(np.array([0.1, 0.1, 9.0], np.float32), 1.0, 0.05, 0.5).tolist()
+    [0.25, 0.25, 1.0]
+    """
+    smallest = np.finfo(np.float64).tiny  # in place of 0, which has no logarithm
+    values = scores.astype(np.float64)
+    steps = (np.log(np.maximum(values, smallest)) - np.log(max(threshold, smallest))) / width
+    # the limits keep products of weights and descriptors within float32
+    rising = np.where(values > 0, 1 / (1 + np.exp(-np.clip(steps, -30, 30))), 0.0)
+    above = int((scores > threshold).sum())
+    least = floor * min(1.0, above / max(1, len(scores) - above))
+    return (least + (1 - least) * rising).astype(np.float32)
