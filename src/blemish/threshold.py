@@ -24,14 +24,17 @@ THREE_PEAKS_FROM = 30
 """Scores from which three peaks are thought of: ten for each."""
 
 
-ORDINARY_QUANTILE = 0.9
-"""Of a map: defects are local, so that nine tenths of its cells are sound material in most images, defective ones too."""
+ORDINARY_CELLS = 0.9
+"""Quantile of a map: defects are local, so that nine tenths of the cells are sound material in most images, defective ones too."""
 
-ORDINARY_REACH = 1.25
-"""How far a typical normal image's score lies above that value at most: 0.9 to 1.2 times on all materials looked at."""
+ORDINARY_IMAGES = 0.1
+"""Quantile of that over the images: low, since large defects raise it in theirs."""
 
-ORDINARY_LIMIT = 1.1
-"""Where, in units of that value, an image ends to look normal if no peak of normal images shows where they end."""
+ORDINARY_REACH = 1.35
+"""How far the median score of normal images lies above that value at most: 1.0 to 1.31 times on all materials looked at."""
+
+ORDINARY_LIMIT = 1.15
+"""Where, in units of that value, images cease to look normal, if no peak of normal images shows it."""
 
 ORDINARY_FROM = 30
 """Images from which a set shows what sound material reaches: in fewer, much of it has nothing like it elsewhere."""
@@ -49,7 +52,9 @@ def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Loc
         InputError: as :func:`split_scores`. Cost: N quantiles and that of :func:`split_scores`.
     """
     known = settings.method == "neighbours" and settings.score_quantile <= 0.99 and len(maps) >= ORDINARY_FROM
-    return split_scores(scores, float(np.median(image_scores(maps, ORDINARY_QUANTILE))) if known else None)
+    if not known:
+        return split_scores(scores)
+    return split_scores(scores, float(np.quantile(image_scores(maps, ORDINARY_CELLS), ORDINARY_IMAGES)))
 
 
 def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
@@ -83,7 +88,7 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     >>> split_scores(np.ones(4, np.float32))
     1.0
     >>> round(split_scores(np.array([1.0, 1.1, 0.9, 1.05, 5.0, 6.0], np.float32), ordinary=0.5), 3)
-    0.55
+    0.575
     """
     if not len(scores) or not np.isfinite(scores).all():
         raise InputError("the threshold needs at least one score, and all of them finite")
