@@ -9,6 +9,7 @@ from blemish.config import Config, Localize
 from blemish.errors import InputError
 from blemish.results import FloatArray
 from blemish.threshold import (
+    MOST_SCORES,
     ORDINARY_FROM,
     ORDINARY_LIMIT,
     ORDINARY_REACH,
@@ -79,6 +80,25 @@ def test_a_narrow_and_a_broad_group_are_told_apart_whatever_their_shares(share: 
     defective = np.arange(400) < 400 * share
     scores = np.exp(np.where(defective, rng.normal(0.6, 0.2, 400), rng.normal(0, 0.05, 400))).astype(np.float32)
     assert ((scores > split_scores(scores)) == defective).mean() > 0.97
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_scores_do_not_split_a_peak_of_normal_images_that_is_no_gaussian(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    defective = np.arange(1500) < 375
+    logs = np.where(defective, rng.normal(0.55, 0.2, 1500), 0.05 * rng.gamma(3, 1, 1500) - 0.15)
+    scores = np.exp(logs).astype(np.float32)
+    assert ((scores > split_scores(scores)) == defective).mean() > 0.9
+    # all scores at once: two peaks of normal images
+    assert ((scores > slow_mixture_cut(scores)[0]) == defective).mean() < 0.85
+
+
+def test_of_many_scores_evenly_spread_quantiles_count() -> None:
+    rng = np.random.default_rng(0)
+    few = np.sort(np.exp(np.append(rng.normal(0, 0.05, MOST_SCORES - 50), rng.normal(0.8, 0.2, 50)))).astype(np.float32)
+    expected, _ = slow_mixture_cut(few)
+    assert split_scores(few) == pytest.approx(expected, rel=0.01)
+    assert split_scores(rng.permutation(np.repeat(few, 7))) == split_scores(few)
 
 
 def test_weights_by_the_formula() -> None:
