@@ -9,7 +9,7 @@ from blemish.config import Config, Localize
 from blemish.errors import InputError
 from blemish.results import FloatArray
 from blemish.threshold import (
-    MOST_SCORES,
+    EFFECTIVE_SCORES,
     ORDINARY_FROM,
     ORDINARY_LIMIT,
     ORDINARY_REACH,
@@ -43,11 +43,12 @@ def likeliest(x: np.ndarray, count: int) -> tuple[float, Peaks]:
     return best
 
 
-def slow_mixture_cut(scores: np.ndarray) -> tuple[float, int]:
+def slow_mixture_cut(scores: np.ndarray, most: int = EFFECTIVE_SCORES) -> tuple[float, int]:
     """The threshold and how many Gaussians over the logs it rests on: two, or three if their BIC is lower."""
     x = np.log(scores.astype(np.float64))
     two, three = likeliest(x, 2), likeliest(x, 3)
-    bic = [-2 * found[0] + parameters * np.log(len(x)) for found, parameters in ((two, 5), (three, 8))]
+    count = min(len(x), most)
+    bic = [-2 * found[0] * count / len(x) + parameters * np.log(count) for found, parameters in ((two, 5), (three, 8))]
     peaks = sorted((two, three)[int(np.argmin(bic))][1])
     grid = np.linspace(peaks[0][0], x.max(), 200_000)
     each = density(grid, peaks)
@@ -89,16 +90,19 @@ def test_many_scores_do_not_split_a_peak_of_normal_images_that_is_no_gaussian(se
     logs = np.where(defective, rng.normal(0.55, 0.2, 1500), 0.05 * rng.gamma(3, 1, 1500) - 0.15)
     scores = np.exp(logs).astype(np.float32)
     assert ((scores > split_scores(scores)) == defective).mean() > 0.9
-    # all scores at once: two peaks of normal images
-    assert ((scores > slow_mixture_cut(scores)[0]) == defective).mean() < 0.85
+    # the plain criterion: two peaks of normal images
+    assert ((scores > slow_mixture_cut(scores, most=10**9)[0]) == defective).mean() < 0.85
 
 
-def test_of_many_scores_evenly_spread_quantiles_count() -> None:
+@pytest.mark.parametrize("count", [5, 20])
+def test_a_few_defects_among_many_normal_images_are_found(count: int) -> None:
     rng = np.random.default_rng(0)
-    few = np.sort(np.exp(np.append(rng.normal(0, 0.05, MOST_SCORES - 50), rng.normal(0.8, 0.2, 50)))).astype(np.float32)
-    expected, _ = slow_mixture_cut(few)
-    assert split_scores(few) == pytest.approx(expected, rel=0.01)
-    assert split_scores(rng.permutation(np.repeat(few, 7))) == split_scores(few)
+    defective = np.arange(2000 + count) >= 2000
+    logs = np.where(defective, rng.normal(0.45, 0.1, len(defective)), rng.normal(0, 0.05, len(defective)))
+    scores = np.exp(logs).astype(np.float32)
+    found = scores > split_scores(scores)
+    assert found[defective].all()
+    assert found[~defective].mean() < 0.03
 
 
 def test_weights_by_the_formula() -> None:

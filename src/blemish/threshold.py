@@ -23,10 +23,9 @@ STARTS = (
 THREE_PEAKS_FROM = 30
 """Scores from which three peaks are thought of: ten for each."""
 
-MOST_SCORES = 150
-"""Of more, evenly spread quantiles are looked at. Scores of normal images are no exact Gaussian: the more of them there are,
-the likelier the criterion gives them two peaks, and the threshold falls between these. How many scores there are is no reason."""
-
+EFFECTIVE_SCORES = 150
+"""For how many scores a third peak must pay at most. Scores of normal images are no exact Gaussian: the more of them there are,
+the likelier the plain criterion gives them two peaks, with the threshold between. How many scores there are is no reason."""
 
 ORDINARY_CELLS = 0.9
 """Quantile of a map: defects are local, so that nine tenths of the cells are sound material in most images, defective ones too."""
@@ -67,8 +66,8 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     A mixture of Gaussians over the logarithms, each with a spread of its own: normal images resemble each other and make
     a narrow peak, defects of all sizes a broad one, so that a criterion with one spread for both (Otsu's) cuts through
     the defects. Faint and strong defects can make a peak each, and two Gaussians would then join the faint ones and the
-    normal images: there are two or three, whichever has the lower Bayesian information criterion (of more than
-    ``MOST_SCORES`` scores, that many quantiles are looked at). The threshold is where, coming from the lowest peak, the
+    normal images: there are two or three, whichever has the lower Bayesian information criterion (with the
+    likelihood of ``EFFECTIVE_SCORES`` scores if there are more). The threshold is where, coming from the lowest peak, the
     others together are as likely. Nothing is anomalous if the two sides are hardly apart (``MIN_SEPARATION``): then the
     answer is the largest score.
 
@@ -105,7 +104,7 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     if len(np.unique(logs)) < 3:
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
-        cut = _mixture_cut(_thinned(logs))
+        cut = _mixture_cut(logs)
     threshold = float(np.exp(cut)) * top
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
@@ -125,14 +124,6 @@ def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     values = scores.astype(np.float64)
     top = values.max(initial=0.0)
     return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
-
-
-def _thinned(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """At most `MOST_SCORES` of N values in ascending order, from the middles of as many equal parts; all of them if N is less."""
-    ascending = np.sort(values)
-    if len(values) <= MOST_SCORES:
-        return ascending
-    return ascending[((np.arange(MOST_SCORES) + 0.5) * len(values) / MOST_SCORES).astype(np.int64)]
 
 
 def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
@@ -158,7 +149,13 @@ def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
                     best = mixture
             assert best is not None
             likeliest.append(best)
-    chosen = min(likeliest, key=lambda mixture: mixture.bic(column))
+    effective = min(len(logs), EFFECTIVE_SCORES)
+    # two numbers for each peak and the shares but one, against the likelihood of as many scores as count
+    criteria = [
+        (3 * mixture.n_components - 1) * np.log(effective) - 2 * effective * mixture.score(column)
+        for mixture in likeliest
+    ]
+    chosen = likeliest[int(np.argmin(criteria))]
     low = int(np.argmin(chosen.means_[:, 0]))
     between = np.linspace(chosen.means_[low, 0], logs.max(), 4096)
     upper = chosen.predict_proba(between[:, None])[:, low] < 0.5
