@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 MARKERS = "osD^vPX"
 SUFFIXES = (".png", ".svg")
 
+AXES = {
+    "tau": ("tau_fraction", "temperature / 99th percentile", "log"),
+    "contamination": ("share", "share of anomalous images", "linear"),
+    "normals": ("share", "share of normal images", "linear"),
+    "size": ("images", "images", "log"),
+}
+"""What a study of lines varies: its key, its name on the axis, and the axis's scale."""
+
 
 def require_matplotlib() -> None:
     """Say before any work that matplotlib is missing.
@@ -63,7 +71,7 @@ def _lines(findings: Findings) -> Figure:
     """Scores against what is varied, a band of one standard deviation where there are several seeds."""
     figure = _figure(6.4, 4.2)
     axes = figure.add_subplot()
-    x_name = {"tau": "tau_fraction", "size": "images"}.get(findings.study, "share")
+    x_name, x_label, x_scale = AXES[findings.study]
     curves = (
         [("nmi", {"contrast": False}, "NMI, without contrast"), ("nmi", {"contrast": True}, "NMI, with contrast")]
         if findings.study == "tau"
@@ -82,11 +90,8 @@ def _lines(findings: Findings) -> Figure:
         axes.plot(x, mean, marker=MARKERS[number], color=_colour(number), label=label)
         low, high = ([m + sign * d for m, d in zip(mean, around, strict=True)] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=_colour(number), alpha=0.2, linewidth=0)
-    axes.set_xscale("linear" if x_name == "share" else "log")
-    kind = "normal" if findings.study == "normals" else "anomalous"
-    axes.set_xlabel(
-        {"share": f"share of {kind} images", "tau_fraction": "temperature / 99th percentile"}.get(x_name, x_name)
-    )
+    axes.set_xscale(x_scale)
+    axes.set_xlabel(x_label)
     axes.set_ylabel("score")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.02)
     axes.set_title(findings.data)

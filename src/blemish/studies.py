@@ -133,13 +133,8 @@ def contamination(bench: Bench) -> Findings:
 
     The draws of one seed are nested: the anomalous images of a small share are among those of a larger one.
     """
-    rows = []
-    for seed in bench.seeds:
-        for part, share in contaminated(bench.data, seed):
-            _, found = bench.run(f"{100 * share:.0f} % anomalous", seed, {}, part)
-            rows.append(_subset_row({"share": round(share, 4)}, part, seed, found))
     note = "The number of images is the largest that all shares can be drawn with."
-    return Findings("contamination", bench.data.name, ("share", "images"), rows, notes=(note,))
+    return _by_share(bench, "contamination", contaminated, "anomalous", (note,))
 
 
 def contaminated(data: LabelledSet, seed: int) -> list[tuple[LabelledSet, float]]:
@@ -165,12 +160,7 @@ def normals(bench: Bench) -> Findings:
 
     The draws of one seed are nested, as in :func:`contamination`. The number of groups is that of the classes in the part.
     """
-    rows = []
-    for seed in bench.seeds:
-        for part, share in with_normals(bench.data, seed):
-            _, found = bench.run(f"{100 * share:.0f} % normal", seed, {}, part)
-            rows.append(_subset_row({"share": round(share, 4)}, part, seed, found))
-    return Findings("normals", bench.data.name, ("share", "images"), rows)
+    return _by_share(bench, "normals", with_normals, "normal")
 
 
 def with_normals(data: LabelledSet, seed: int) -> list[tuple[LabelledSet, float]]:
@@ -186,6 +176,21 @@ def with_normals(data: LabelledSet, seed: int) -> list[tuple[LabelledSet, float]
     counts = dict.fromkeys(min(round(len(bad) * share / (1 - share)), len(good)) for share in NORMAL_SHARES)
     parts = [sorted([*bad.tolist(), *good[:count].tolist()]) for count in counts]
     return [(data.take(chosen), 1 - len(bad) / len(chosen)) for chosen in parts]
+
+
+def _by_share(
+    bench: Bench,
+    study: str,
+    draw: Callable[[LabelledSet, int], list[tuple[LabelledSet, float]]],
+    kind: str,
+    notes: tuple[str, ...] = (),
+) -> Findings:
+    rows = []
+    for seed in bench.seeds:
+        for part, share in draw(bench.data, seed):
+            _, found = bench.run(f"{100 * share:.0f} % {kind}", seed, {}, part)
+            rows.append(_subset_row({"share": round(share, 4)}, part, seed, found))
+    return Findings(study, bench.data.name, ("share", "images"), rows, notes=notes)
 
 
 def size(bench: Bench) -> Findings:

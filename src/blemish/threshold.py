@@ -44,7 +44,7 @@ ORDINARY_FROM = 30
 
 
 def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Localize) -> float:
-    """:func:`split_scores` with what ordinary material reaches, where that is known.
+    """:func:`split_scores` with what sound material reaches, where that is known.
 
     Args:
         maps: N maps, finite. scores: N, see :func:`image_scores`.
@@ -52,12 +52,14 @@ def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Loc
             only scores up to their 0.99 quantile have been compared with it: other settings split without it.
 
     Raises:
-        InputError: as :func:`split_scores`. Cost: N quantiles and that of :func:`split_scores`.
+        InputError: as :func:`split_scores`.
+
+    Cost: N quantiles and that of :func:`split_scores`.
     """
     known = settings.method == "neighbours" and settings.score_quantile <= 0.99 and len(maps) >= ORDINARY_FROM
-    if not known:
-        return split_scores(scores)
-    return split_scores(scores, float(np.quantile(image_scores(maps, ORDINARY_CELLS), ORDINARY_IMAGES)))
+    return split_scores(
+        scores, float(np.quantile(image_scores(maps, ORDINARY_CELLS), ORDINARY_IMAGES)) if known else None
+    )
 
 
 def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
@@ -110,7 +112,7 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
         return top
     if ordinary is not None and np.median(lower) > ORDINARY_REACH * ordinary:
-        return min(threshold, ORDINARY_LIMIT * ordinary)
+        return ORDINARY_LIMIT * ordinary
     return threshold
 
 
