@@ -12,6 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import normalized_mutual_info_score
+from typer.testing import CliRunner
+
+from blemish._cli_options import RunOptions
+from blemish.cli import app
+from blemish.errors import InputError
 
 FAST = ["--size", "64", "--set", "normality.sample_images=8", "--quiet"]
 
@@ -39,6 +44,25 @@ def test_help_needs_no_heavy_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate", "study"])
+def test_commands_that_run_the_method_share_their_options(command: str) -> None:
+    given = {"size": 64, "seed": 3, "device": "cpu", "preset": "paper", "backbone": "embedded", "threads": 1}
+    flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    seen = {}
+
+    def settings(options: RunOptions, **flags: object) -> None:
+        seen.update(options.given)
+        raise InputError("far enough")
+
+    places = {"run": ["x", "--out", "y"], "evaluate": ["x"], "study": ["tau", "x", "--out", "y"]}[command]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunOptions, "settings", settings)
+        done = CliRunner().invoke(app, [command, *places, *flags, "--set", "a=1", "--set", "b=2"])
+    assert done.exit_code == 2
+    assert "far enough" in done.output
+    assert seen == given | {"config": None, "assignments": ["a=1", "b=2"]}
 
 
 def test_run_twice_gives_equal_files(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share: their options, progress on a terminal, settings from all sources, errors as one line."""
+"""What the commands share: progress on a terminal, settings from all sources, errors as one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,21 +18,6 @@ if TYPE_CHECKING:
     from blemish.pipeline import Advancing
 
 OK, UNEXPECTED, USAGE, SOME_SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
-
-Clusters = Annotated[str | None, typer.Option(help="Number of groups, the normal one included, or auto.")]
-Backbone = Annotated[str | None, typer.Option(help="embedded, or timm:MODEL.")]
-Size = Annotated[int | None, typer.Option(help="Side in pixels that images are scaled to.")]
-Preset = Annotated[str | None, typer.Option(help="default, or paper: the published values.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML or YAML file with settings.")]
-Maps = Annotated[str | None, typer.Option(help="feature, image or none.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="Any setting: section.key=value. Repeatable.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the computation.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything; neither read nor keep earlier results.")]
-CacheDir = Annotated[str | None, typer.Option(help="Folder where results are kept for later runs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an unexpected error.")]
 
 
 class Bars:

@@ -8,22 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blemish._cli_shared import (
-    SOME_SKIPPED,
-    Backbone,
-    Bars,
-    ConfigFile,
-    Device,
-    Guard,
-    Preset,
-    Quiet,
-    Seed,
-    Settings,
-    Size,
-    Threads,
-    Verbose,
-    read_settings,
-)
+from blemish._cli_options import Quiet, RunOptions, Verbose, takes_run_options
+from blemish._cli_shared import SOME_SKIPPED, Bars, Guard
 
 if TYPE_CHECKING:
     from blemish import backbones
@@ -49,37 +35,22 @@ def add_evaluate(app: typer.Typer, load: LoadBackbone | None = None) -> None:
     """Add the command to an app; ``load(name, device)`` may know more backbones than the package."""
 
     @app.command()
+    @takes_run_options
     def evaluate(
         datasets: Datasets,
+        *,
         out: OutFolder = None,
         seeds: Seeds = 1,
         limit: Limit = None,
         clusters: Groups = None,
         layout: LayoutName = "auto",
-        backbone: Backbone = None,
-        size: Size = None,
-        preset: Preset = None,
-        seed: Seed = None,
-        device: Device = None,
-        config: ConfigFile = None,
-        assignments: Settings = None,
-        threads: Threads = None,
+        options: RunOptions,
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> None:
         """Run blind on labelled images, then score groups and maps against the labels."""
         with Guard(verbose):
-            settings = read_settings(
-                config,
-                assignments,
-                threads=threads,
-                clusters=clusters,
-                backbone=backbone,
-                size=size,
-                preset=preset,
-                seed=seed,
-                device=device,
-            )
+            settings = options.settings(clusters=clusters)
             sets = open_sets(datasets, layout, limit, settings.seed)
             found = _evaluate_all(sets, datasets, settings, seeds, out, load, Bars(quiet))
             if any(run.skipped for one in found for run in one.runs):

@@ -8,21 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blemish._cli_shared import (
-    Backbone,
-    Bars,
-    ConfigFile,
-    Device,
-    Guard,
-    Preset,
-    Quiet,
-    Seed,
-    Settings,
-    Size,
-    Threads,
-    Verbose,
-    read_settings,
-)
+from blemish._cli_options import Quiet, RunOptions, Verbose, takes_run_options
+from blemish._cli_shared import Bars, Guard
 from blemish._evaluate_cli import Groups, LayoutName, Limit, Seeds, given_as_auto, open_backbone, open_sets
 
 if TYPE_CHECKING:
@@ -47,22 +34,17 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
     """Add the command to an app; ``load(name, device)`` may know more backbones than the package."""
 
     @app.command()
+    @takes_run_options
     def study(
         name: Name,
         dataset: Dataset,
         out: OutFolder,
+        *,
         seeds: Seeds = 1,
         limit: Limit = None,
         clusters: Groups = None,
         layout: LayoutName = "auto",
-        backbone: Backbone = None,
-        size: Size = None,
-        preset: Preset = None,
-        seed: Seed = None,
-        device: Device = None,
-        config: ConfigFile = None,
-        assignments: Settings = None,
-        threads: Threads = None,
+        options: RunOptions,
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> None:
@@ -70,17 +52,7 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
         with Guard(verbose):
             from blemish.studies import run_study
 
-            settings = read_settings(
-                config,
-                assignments,
-                threads=threads,
-                clusters=clusters,
-                backbone=backbone,
-                size=size,
-                preset=preset,
-                seed=seed,
-                device=device,
-            )
+            settings = options.settings(clusters=clusters)
             suffixes = _claim(name, dataset, out)
             data = open_sets([dataset], layout, limit, settings.seed)[0]
             found = run_study(

@@ -11,26 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish import __version__
-from blemish._cli_shared import (
-    SOME_SKIPPED,
-    Backbone,
-    Bars,
-    CacheDir,
-    Clusters,
-    ConfigFile,
-    Device,
-    Guard,
-    Maps,
-    NoCache,
-    Preset,
-    Quiet,
-    Seed,
-    Settings,
-    Size,
-    Threads,
-    Verbose,
-    read_settings,
-)
+from blemish._cli_options import ConfigFile, Preset, Quiet, RunOptions, Settings, Verbose, takes_run_options
+from blemish._cli_shared import SOME_SKIPPED, Bars, Guard, read_settings
 from blemish._evaluate_cli import add_evaluate
 from blemish._study_cli import add_study
 
@@ -48,6 +30,10 @@ app = typer.Typer(
 
 Folder = Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
+Clusters = Annotated[str | None, typer.Option(help="Number of groups, the normal one included, or auto.")]
+Maps = Annotated[str | None, typer.Option(help="feature, image or none.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything; neither read nor keep earlier results.")]
+CacheDir = Annotated[str | None, typer.Option(help="Folder where results are kept for later runs.")]
 
 
 def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
@@ -116,19 +102,14 @@ def _from_cache(report: dict[str, list[int]]) -> str:
 
 
 @app.command()
+@takes_run_options
 def run(
     folder: Folder,
     out: Out,
+    *,
     clusters: Clusters = None,
-    backbone: Backbone = None,
-    size: Size = None,
-    preset: Preset = None,
-    seed: Seed = None,
-    device: Device = None,
-    config: ConfigFile = None,
     maps: Maps = None,
-    assignments: Settings = None,
-    threads: Threads = None,
+    options: RunOptions,
     no_cache: NoCache = False,
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
@@ -136,19 +117,8 @@ def run(
 ) -> None:
     """Find the defects in a folder of images and sort them into types."""
     with Guard(verbose):
-        settings = read_settings(
-            config,
-            assignments,
-            threads=threads,
-            clusters=clusters,
-            backbone=backbone,
-            size=size,
-            preset=preset,
-            seed=seed,
-            device=device,
-            maps=maps,
-            cache=False if no_cache else None,
-            cache_dir=cache_dir,
+        settings = options.settings(
+            clusters=clusters, maps=maps, cache=False if no_cache else None, cache_dir=cache_dir
         )
         result = _work(folder, out, settings, quiet)
         _summary(result, out)
