@@ -70,7 +70,24 @@ def test_short_environment_names(short: str) -> None:
 
 
 def test_environment_names_of_others_and_empty_ones_are_left_alone() -> None:
-    assert gather({}, [], None, {"BLEMISH_LOG_DIR": "/x", "BLEMISH_SEED": " ", "SIZE": "9"}) == Config()
+    assert (
+        gather({}, [], None, {"BLEMISH_LOG_DIR": "/x", "BLEMISH_SHARED": "/y", "BLEMISH_SEED": " ", "SIZE": "9"})
+        == Config()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BLEMISH_CLUSTER", "BLEMISH_CLUSTERS"),
+        ("BLEMISH_SZIE", "BLEMISH_SIZE"),
+        ("BLEMISH_LOCALIZE_BORDER", "BLEMISH_LOCALIZE__BORDER"),
+        ("BLEMISH_CACHEDIR", "BLEMISH_CACHE_DIR"),
+    ],
+)
+def test_slips_in_environment_names_are_named(name: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: no such setting; did you mean '{meant}'"):
+        gather({}, [], None, {name: "3"})
 
 
 def test_file_named_by_the_environment(tmp_path: Path) -> None:
@@ -146,6 +163,7 @@ def test_the_source_that_is_wrong_is_named(tmp_path: Path) -> None:
     [
         ("a.toml", b"size = = 3", "not valid TOML"),
         ("a.yaml", b"a: [1", "not valid YAML"),
+        ("a.yaml", b"seed: 2024-13-45", "not valid YAML"),
         ("a.yaml", b"!!python/object/apply:os.getcwd []", "not valid YAML"),
         ("a.yml", b"- 1\n- 2\n", "no settings by name"),
         ("a.toml", b"\xff\xfe", "UTF-8"),
@@ -167,7 +185,7 @@ CHANGED = {"clusters": 5, "backbone.strides": (8, 16), "descriptor.tau": 0.5, "l
 
 @pytest.mark.parametrize("suffix", ["toml", "yaml"])
 @pytest.mark.parametrize("preset", ["default", "paper"])
-@pytest.mark.parametrize("changed", [{}, CHANGED, {"descriptor.tau": None, "backbone.name": 'a "b"'}])
+@pytest.mark.parametrize("changed", [{}, CHANGED, {"descriptor.tau": None, "backbone.name": 'a "b" \U0001f50d\x7f'}])
 def test_files_round_trip(tmp_path: Path, suffix: str, preset: str, changed: dict[str, Any]) -> None:
     config = Config.from_values({"preset": preset, **changed})
     file = tmp_path / f"c.{suffix}"

@@ -116,6 +116,9 @@ def test_leaves_layout_reads_the_table_and_leaves_out_the_undetermined(tmp_path,
     (tmp_path / inside / "images/10.jpg").unlink()
     with pytest.raises(InputError, match=r"1 images of dataset.csv are missing, the first is 10"):
         load_dataset(tmp_path)
+    (tmp_path / inside / "dataset.csv").write_text("id,predominant_stress\n1,0\n0\n")
+    with pytest.raises(InputError, match=r"dataset.csv, row 3: id or predominant_stress is missing"):
+        load_dataset(tmp_path)
 
 
 def test_folder_layout_takes_types_from_folders(tmp_path):

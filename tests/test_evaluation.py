@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
@@ -13,13 +14,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from blemish import pipeline
-from blemish._evaluation_files import document, markdown, rows, shown_score, table, write_files
+from blemish._cli_options import RunOptions
+from blemish._evaluate_cli import blind_groups
+from blemish._evaluation_files import claim_folder, document, markdown, rows, shown_score, table, write_files
 from blemish.backbones import load_backbone
+from blemish.cli import app
 from blemish.config import Config
 from blemish.datasets import LabelledSet, load_dataset
-from blemish.errors import ConfigError, InputError
+from blemish.errors import ConfigError, InputError, OutputError
 from blemish.evaluation import SCORES, evaluate, mean_over_sets, score, spread
 from blemish.metrics import clustering_scores, image_auroc
 from blemish.results import Result, Skipped
@@ -259,6 +264,44 @@ def test_the_command(demo: Path, tmp_path: Path) -> None:
     assert blind.returncode == 0, blind.stderr
     assert blind.stderr == ""
     assert json.loads((tmp_path / "out/evaluation.json").read_text())["sets"][0]["clusters"] == "auto"
+
+
+def test_a_folder_that_takes_no_file_is_told_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    with pytest.raises(OutputError, match=r"out: cannot be written \(Permission denied\); check its permissions"):
+        claim_folder(tmp_path / "out", "evaluation", [])
+
+
+def test_the_table_is_shown_if_its_files_cannot_be_written(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr("blemish._evaluation_files.write_files", full)
+    options = ["--size", "64", "--set", "normality.sample_images=8", "--limit", "8", "--quiet"]
+    for command in (["evaluate", str(demo)], ["study", "weighting", str(demo)]):
+        done = CliRunner().invoke(app, [*command, *options, "--out", str(tmp_path / "out")])
+        assert done.exit_code == 2
+        assert "the disk is full" in done.stderr
+        assert "image AUROC" in done.stdout
+
+
+def test_only_the_command_line_and_the_environment_ask_for_the_blind_number_of_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def groups(flag: str | None, assignments: list[str] | None, **values: object) -> str | None:
+        return blind_groups(Config.from_values(values), RunOptions({"assignments": assignments}), flag)
+
+    assert groups(None, None, clusters="auto") is None  # as a file of `blemish config` has it
+    assert groups("auto", None, clusters="auto") == "auto"
+    assert groups("4", None, clusters=4) is None
+    assert groups(None, ["seed=3", "clusters = auto"], clusters="auto") == "auto"
+    monkeypatch.setenv("BLEMISH_CLUSTERS", "auto")
+    assert groups(None, None, clusters="auto") == "auto"
 
 
 def test_mistakes_are_one_line_before_any_run(demo: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,16 @@ def test_tiff_of_floats_is_taken_as_it_is_or_scaled_by_the_white_level(tmp_path)
             decode(tmp_path / "bad.tif", white=200)
 
 
+def test_tiff_whose_channels_differ_in_bits_is_named(tmp_path):
+    tifffile.imwrite(tmp_path / "565.tif", np.zeros((8, 9, 3), np.uint8), photometric="rgb")
+    data = (tmp_path / "565.tif").read_bytes()
+    assert data.count(struct.pack("<3H", 8, 8, 8)) == 1
+    (tmp_path / "565.tif").write_bytes(data.replace(struct.pack("<3H", 8, 8, 8), struct.pack("<3H", 5, 6, 5)))
+    for read in (probe, decode):
+        with pytest.raises(InputError, match=r"565.tif: its channels have \(5, 6, 5\) bits"):
+            read(tmp_path / "565.tif")
+
+
 def test_tiff_of_signed_integers_needs_values_from_zero_up(tmp_path):
     values = gradient(8, 9, 1, 30000)[..., 0].astype(np.int16)
     tifffile.imwrite(tmp_path / "s.tif", values)
@@ -334,10 +345,23 @@ def test_white_level_is_not_needed_for_8_bits_and_for_unit_floats(tmp_path):
         white_level([deep, tmp_path / "f.tif"])
 
 
-@pytest.mark.parametrize(("top", "level"), [(200.0, 255), (255.0, 255), (300.0, 1023), (1e12, 1e12)])
+@pytest.mark.parametrize(
+    ("top", "level"),
+    [(1.05, None), (1.2, 1.2), (60.0, 60.0), (64.0, 255), (200.0, 255), (255.0, 255), (300.0, 1023), (1e12, 1e12)],
+)
 def test_white_level_of_floats(tmp_path, top, level):
     tifffile.imwrite(tmp_path / "f.tif", np.linspace(0, top, 30).reshape(5, 6))
     assert white_level([tmp_path / "f.tif"]) == level
+
+
+def test_floats_that_ring_over_white_are_clipped_and_leave_the_others_as_they_are(tmp_path):
+    for name, top in (("even.tif", 1.0), ("over.tif", 1.001)):
+        tifffile.imwrite(tmp_path / name, np.linspace(0, top, 30, dtype=np.float32).reshape(5, 6))
+    white = white_level([tmp_path / "even.tif", tmp_path / "over.tif"])
+    for name in ("even.tif", "over.tif"):
+        found = decode(tmp_path / name, white=white)
+        assert found.max() == 1.0
+        assert abs(float(found.mean()) - 0.5) < 1e-3
 
 
 def test_white_level_samples_the_same_files_for_one_seed(tmp_path):

@@ -81,6 +81,20 @@ def test_without_a_place_for_the_file_maps_stay_in_memory(
     assert [record.getMessage().count("TMPDIR") for record in caplog.records] == [1]
 
 
+def test_without_any_temporary_folder_maps_stay_in_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nowhere(*_: object, **__: object) -> None:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(tempfile, "TemporaryFile", nowhere)
+    store = MapStore(held_bytes=0)
+    view = store.view(store.keep(maps(3)))
+    assert [one.tobytes() for one in view] == [one.tobytes() for one in maps(3)]
+    assert "no usable temporary directory" in caplog.text
+
+
 @pytest.mark.parametrize("more", [{}, {"contrast.enabled": True, "contrast.epochs": 1}])
 def test_a_run_is_the_same_with_its_maps_in_a_file(monkeypatch: pytest.MonkeyPatch, more: dict[str, object]) -> None:
     rng = np.random.default_rng(0)

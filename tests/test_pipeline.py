@@ -131,6 +131,16 @@ def test_estimator_manners(folder: Path) -> None:
     np.testing.assert_array_equal(again.labels_, labels)
 
 
+def test_the_estimator_says_which_images_its_rows_are(folder: Path, tmp_path: Path) -> None:
+    paths = sorted((folder / "images").iterdir())
+    (tmp_path / "broken.png").write_bytes(b"no")
+    given = [*paths[:3], tmp_path / "broken.png", *paths[3:]]
+    estimator = BlindAnomalyClustering(3, settings=FAST).fit(given)
+    assert estimator.paths_ == [path.as_posix() for path in paths]
+    assert len(estimator.labels_) == len(paths)
+    assert [Path(one.path).name for one in estimator.skipped_] == ["broken.png"]
+
+
 def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None:
     rng = np.random.default_rng(0)
     kinds = np.repeat([0, 1, 2], [40, 12, 9])

@@ -92,6 +92,19 @@ def test_what_cannot_be_decoded_is_told_in_its_place_and_then_skipped(folder: Pa
     assert [width for _, width in result.sizes.tolist()] == [48 + 8 * (i % 3) for i in range(12) if i not in (4, 6)]
 
 
+def test_deep_arrays_share_the_white_level_that_files_would_have(tmp_path: Path) -> None:
+    deep = [np.linspace(0, top, 40 * 50).reshape(40, 50).astype(np.uint16) for top in (3900, 1200)]
+    for i, values in enumerate(deep):
+        Image.fromarray(values).save(tmp_path / f"{i}.png")
+    files, arrays = ImageSource(tmp_path, config().image), ImageSource(deep, config().image)
+    assert files.white == 4095
+    for i in range(2):
+        np.testing.assert_allclose(arrays.full(i), files.full(i), atol=1e-6)
+    eight = [values.astype(np.uint8) for values in deep]
+    mixed = ImageSource([deep[0], eight[0]], config().image)
+    np.testing.assert_allclose(mixed.full(1), eight[0][..., None].repeat(3, 2) / 255, atol=1e-6)
+
+
 def test_source_and_result_have_the_same_rows(folder: Path) -> None:
     from blemish.pipeline import run_source
 

@@ -191,6 +191,16 @@ def test_tsne_has_both_planes_for_every_image(data: LabelledSet) -> None:
         run_study("tsne", data.take([0, 1, 2]), settings())
 
 
+def test_a_study_says_which_files_it_could_not_read(data: LabelledSet, tmp_path: Path) -> None:
+    assert pictured("contours", data).skipped == ()
+    whole = data.paths[0].read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    spoiled = replace(data, paths=[tmp_path / "cut.png", *data.paths[1:]])
+    found = run_study("contours", spoiled, settings())
+    assert [Path(one.path).name for one in found.skipped] == ["cut.png"]
+    assert len(found.rows) == len(data) - 1
+
+
 def test_maps_and_contours_show_images_at_their_shape(data: LabelledSet) -> None:
     side_by_side = pictured("maps", data)
     assert [title for title, _ in side_by_side.pictures] == data.classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class RunOptions:
     """The values of :data:`RUN_OPTIONS` that a command was given."""
 
     given: dict[str, Any]
+
+    def sets(self, key: str) -> bool:
+        """Whether ``--set`` or the environment gives that setting, by a name without a section."""
+        names = [text.partition("=")[0].strip() for text in self.given["assignments"] or []]
+        return key in names or bool(os.environ.get(f"BLEMISH_{key.upper()}", "").strip())
 
     def settings(self, **flags: Any) -> Config:
         """The settings that they, and further flags of the command, amount to."""

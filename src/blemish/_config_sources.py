@@ -30,6 +30,9 @@ SHORT_NAMES: dict[str, str] = {
 
 PREFIX = "BLEMISH_"
 
+NEAR_ENOUGH = 0.75
+"""How like a setting's name a variable of the environment must be to count as a slip of it: others belong to other programs."""
+
 
 class Source(NamedTuple):
     """Values, nested or with dotted keys, and the words that tell a user where they stand."""
@@ -68,16 +71,22 @@ def gather(
 
 
 def from_environment(environ: Mapping[str, str]) -> list[Source]:
-    """``BLEMISH_SIZE`` and its like, and any setting as ``BLEMISH_SECTION__KEY``; empty values count as not given."""
+    """``BLEMISH_SIZE`` and its like, and any setting as ``BLEMISH_SECTION__KEY``; empty values count as not given.
+
+    Raises:
+        ConfigError: a name that is nearly, but not, that of a setting.
+    """
     sources = []
-    for name in sorted(environ):
+    names = [*SHORT_NAMES, *(key.replace(".", "__") for key in known_keys() if "." in key)]
+    for name in sorted(set(environ) - {f"{PREFIX}CONFIG"}):
         if not name.startswith(PREFIX) or not environ[name].strip():
             continue
         short = name[len(PREFIX) :].lower()
-        # other names belong to other parts of the program (cache folder and the like)
         key = SHORT_NAMES.get(short) or (short.replace("__", ".") if "__" in short else None)
         if key is not None:
             sources.append(Source(name, {key: parse_value(environ[name])}))
+        elif near := difflib.get_close_matches(short, names, n=1, cutoff=NEAR_ENOUGH):
+            raise ConfigError(f"{name}: no such setting; did you mean '{PREFIX}{near[0].upper()}'?")
     return sources
 
 
@@ -122,7 +131,7 @@ def _yaml(path: Path, text: str) -> Any:
 
     try:
         return yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter for a date that no calendar has
         raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -172,8 +181,8 @@ def to_toml(config: Config) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    # JSON's texts, numbers, booleans and flat lists are TOML's too
-    return json.dumps("none" if value is None else value)
+    # JSON's texts, numbers, booleans and flat lists are TOML's too, but for the escapes of characters beyond 16 bits
+    return json.dumps("none" if value is None else value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _flat(source: Source, known: Mapping[str, str]) -> Iterator[tuple[str, Any]]:

@@ -223,6 +223,13 @@ def _tiff_orientation(page: Any) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def _tiff_bits(path: Path, page: Any) -> int:
+    bits = page.bitspersample
+    if not isinstance(bits, int):  # a tuple where the channels differ
+        raise InputError(f"{shown(path)}: its channels have {bits} bits; save it with 8 or 16 bits in each")
+    return bits
+
+
 def _probe_tiff(path: Path, handle: IO[bytes]) -> ImageInfo:
     with _first_page(path, handle) as page:
         height, width = page.imagelength, page.imagewidth
@@ -231,12 +238,12 @@ def _probe_tiff(path: Path, handle: IO[bytes]) -> ImageInfo:
         palette = int(page.photometric) == 3
         floating = page.dtype is not None and page.dtype.kind == "f"
         grey = page.samplesperpixel < 3 and not palette
-        return ImageInfo(height, width, 8 if palette else page.bitspersample, 1 if grey else 3, floating)
+        return ImageInfo(height, width, 8 if palette else _tiff_bits(path, page), 1 if grey else 3, floating)
 
 
 def _read_tiff(path: Path, handle: IO[bytes]) -> Raw:
     with _first_page(path, handle) as page:
-        photometric, bits = int(page.photometric), int(page.bitspersample)
+        photometric, bits = int(page.photometric), _tiff_bits(path, page)
         jpeg = int(page.compression) in (6, 7, 33007, 34892)
         if photometric not in (0, 1, 2, 3, 5, 6, 34892) or (photometric == 6 and not jpeg):
             raise InputError(f"{shown(path)}: colours stored as {page.photometric!s} are not read; save it as RGB")

@@ -52,7 +52,8 @@ def add_evaluate(app: typer.Typer, load: LoadBackbone | None = None) -> None:
         with Guard(verbose):
             settings = options.settings(clusters=clusters)
             sets = open_sets(datasets, layout, limit, settings.seed)
-            found = _evaluate_all(sets, datasets, settings, seeds, out, load, Bars(quiet))
+            groups = blind_groups(settings, options, clusters)
+            found = _evaluate_all(sets, datasets, settings, groups, seeds, out, load, Bars(quiet))
             if any(run.skipped for one in found for run in one.runs):
                 raise typer.Exit(SOME_SKIPPED)
 
@@ -69,6 +70,7 @@ def _evaluate_all(
     sets: Sequence[LabelledSet],
     places: Sequence[Path],
     settings: Config,
+    groups: Literal["auto"] | None,
     seeds: int,
     out: Path | None,
     load: LoadBackbone | None,
@@ -80,22 +82,28 @@ def _evaluate_all(
     if out is not None:
         claim_folder(out, "evaluation", places)
     network = open_backbone(settings, load)
-    groups: Literal["auto"] | None = "auto" if given_as_auto(settings) else None
     found: list[Evaluation] = []
-    for data in sets:
-        numbers = range(settings.seed, settings.seed + seeds)
-        found.append(evaluate(data, settings, clusters=groups, seeds=numbers, backbone=network, progress=bars))
-        if out is not None:  # after every set: what is done survives an interruption
-            write_files(out, "evaluation", document(found), rows(found), markdown(found))
-    print(markdown(found), end="")
+    try:
+        for data in sets:
+            numbers = range(settings.seed, settings.seed + seeds)
+            found.append(evaluate(data, settings, clusters=groups, seeds=numbers, backbone=network, progress=bars))
+            if out is not None:  # after every set: what is done survives an interruption
+                write_files(out, "evaluation", document(found), rows(found), markdown(found))
+    finally:
+        if found:
+            print(markdown(found), end="", flush=True)
     if out is not None:
         print(f"\nResults: {out / 'evaluation.md'}, .csv, .json")
     return found
 
 
-def given_as_auto(settings: Config) -> bool:
-    """Whether the blind estimate of the number of groups was asked for, not left at its default."""
-    return settings.clusters == "auto" and "clusters" in settings.model_fields_set
+def blind_groups(settings: Config, options: RunOptions, flag: str | None) -> Literal["auto"] | None:
+    """``auto`` if the blind estimate of the number of groups was asked for; None leaves it at the number of classes.
+
+    A settings file does not ask for it: files of ``blemish config`` hold every default, this one too.
+    """
+    asked = flag is not None or options.sets("clusters")
+    return "auto" if asked and settings.clusters == "auto" else None
 
 
 def open_backbone(settings: Config, load: LoadBackbone | None) -> backbones.Backbone | None:

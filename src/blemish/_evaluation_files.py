@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ def claim_folder(out: Path, stem: str, sources: Iterable[Path], suffixes: Sequen
     present = [out / (stem + suffix) for suffix in suffixes if (out / (stem + suffix)).exists()]
     if present and not _is_ours(out / f"{stem}.json"):
         raise OutputError(f"{shown(present[0])}: is in the way and not ours; move it or choose another folder")
+    with reporting(out), tempfile.TemporaryFile(dir=out):  # a folder may exist and still take no file
+        pass
     return out
 
 
@@ -226,7 +229,14 @@ def shown_spread(one: Spread) -> str:
 def study_document(found: Findings) -> dict[str, Any]:
     """Rows and means of a study, ready for JSON."""
     means = [{**setting, "scores": scores} for setting, scores in found.summary()] if found.scores else []
-    return {"study": found.study, "set": found.data, "notes": found.notes, "rows": found.rows, "summary": means}
+    return {
+        "study": found.study,
+        "set": found.data,
+        "notes": found.notes,
+        "skipped": found.skipped,
+        "rows": found.rows,
+        "summary": means,
+    }
 
 
 def study_markdown(found: Findings) -> str:

@@ -82,8 +82,7 @@ class MapStore:
         except OSError as error:
             self._full = True
             _log.warning(
-                "anomaly maps stay in memory, %s could not be written: %s (the environment variable TMPDIR names another folder)",
-                tempfile.gettempdir(),
+                "anomaly maps stay in memory, no temporary file could be written: %s (the environment variable TMPDIR names a folder)",
                 error,
             )
             return values

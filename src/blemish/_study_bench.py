@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from blemish.datasets import LabelledSet
 from blemish.evaluation import SCORES, Prefixed, RunScores, Spread, groups_for, run_and_score, spread
-from blemish.results import Result
+from blemish.results import Result, Skipped
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
@@ -34,6 +34,7 @@ class Findings:
         rows: one per setting and seed (or per image), with equal keys, ready for a CSV.
         scores: the columns that are scores, of which :meth:`summary` takes means; empty where rows are images.
         notes: sentences that a reader of the table needs.
+        skipped: files that could not be read; they are in no row.
         pictures: for studies of pictures, rows of a grid: title and cells, each a title and uint8 H x W x 3.
     """
 
@@ -43,6 +44,7 @@ class Findings:
     rows: list[Row]
     scores: tuple[str, ...] = tuple(SCORES)
     notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     pictures: list[tuple[str, list[tuple[str, Picture]]]] = field(default_factory=list)
 
     def summary(self) -> list[tuple[Row, dict[str, Spread]]]:
@@ -88,6 +90,11 @@ class Bench:
             show = Prefixed(self.progress, f"{title}, seed {seed}: ") if self.progress else None
             self._done[key] = run_and_score(part, config, backbone=self.backbone, progress=show)
         return self._done[key]
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Files that some run could not read, each once."""
+        found = {one.path: one for result, _ in self._done.values() for one in result.skipped}
+        return tuple(found[path] for path in sorted(found))
 
     def short(self, path: str) -> str:
         """A path of the set below the folder that all its images share: what tables show on any machine alike."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish._cli_options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish._cli_shared import Bars, Guard
-from blemish._evaluate_cli import Groups, LayoutName, Limit, Seeds, given_as_auto, open_backbone, open_sets
+from blemish._cli_shared import SOME_SKIPPED, Bars, Guard
+from blemish._evaluate_cli import Groups, LayoutName, Limit, Seeds, blind_groups, open_backbone, open_sets
 
 if TYPE_CHECKING:
     from blemish._evaluate_cli import LoadBackbone
@@ -59,7 +59,7 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
                 name,
                 data,
                 settings,
-                clusters="auto" if given_as_auto(settings) else None,
+                clusters=blind_groups(settings, options, clusters),
                 seeds=range(settings.seed, settings.seed + seeds),
                 backbone=open_backbone(settings, load),
                 progress=Bars(quiet),
@@ -67,6 +67,8 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
             _write(found, out, settings.model_dump(mode="json"))
             stem = out / f"study-{name}"
             print(f"\nResults: {stem}.md, " + ", ".join(suffix for suffix in suffixes if suffix != ".md"))
+            if found.skipped:
+                raise typer.Exit(SOME_SKIPPED)
 
 
 def _claim(name: str, dataset: Path, out: Path) -> list[str]:
@@ -84,15 +86,15 @@ def _claim(name: str, dataset: Path, out: Path) -> list[str]:
 
 
 def _write(found: Findings, out: Path, settings: dict[str, Any]) -> None:
-    """Figures, then tables, JSON last; the table goes to the terminal, too."""
+    """The table to the terminal, which nothing can refuse; then figures and tables as files, JSON last."""
     from blemish._evaluation_files import study_document, study_markdown, write_files
     from blemish._outdir import write_whole
     from blemish._study_figures import SUFFIXES, draw, save
 
+    text = study_markdown(found)
+    print(text, end="", flush=True)
     stem, figure = f"study-{found.study}", draw(found)
     if figure is not None:
         for suffix in SUFFIXES:
             write_whole(out / (stem + suffix), partial(save, figure, suffix))
-    text = study_markdown(found)
     write_files(out, stem, study_document(found) | {"settings": settings}, found.rows, text)
-    print(text, end="")

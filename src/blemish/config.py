@@ -258,7 +258,7 @@ class Output(Section):
     maps: Literal["feature", "image", "none"] = Field(
         default="feature", description="Anomaly maps at feature resolution, at image size, or not at all."
     )
-    overlays: bool = Field(default=True, description="Write masks and pictures with contours.")
+    overlays: bool = Field(default=True, description="Write pictures with contours; masks are always written.")
     report: bool = Field(default=True, description="Write report.html.")
 
 

@@ -221,6 +221,12 @@ def _leaves(root: Path) -> LabelledSet | None:
     if table and not {"id", "predominant_stress"} <= table[0].keys():
         return None
     files = {p.stem: p for p in _images(folder / "images")}
+    for number, row in enumerate(table, start=2):
+        if not row.get("id") or "predominant_stress" not in row:
+            where = shown(folder / "dataset.csv")
+            raise InputError(
+                f"{where}, row {number}: id or predominant_stress is missing; fill it in or remove the row"
+            )
     known = [row for row in table if row["predominant_stress"] in _STRESSES]
     missing = [row["id"] for row in known if Path(row["id"]).stem not in files and row["id"] not in files]
     if missing:

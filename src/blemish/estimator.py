@@ -24,6 +24,8 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         settings: further settings by dotted name, such as ``{"cluster.method": "kmeans"}``.
 
     Attributes:
+        paths_: N names, of the images that could be read: all that follows is in their order.
+        skipped_: the others, each with its path and reason; arrays are never skipped.
         labels_: N int, group of each image. n_clusters_: how many groups.
         scores_: N float32, anomaly scores. is_anomalous_: N bool. threshold_: float.
         anomaly_maps_: N maps, float32 h x w. descriptors_: N x D float32.
@@ -64,6 +66,8 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
         result: Result = run(X, self._config())
         self.result_ = result
+        self.paths_ = list(result.paths)
+        self.skipped_ = list(result.skipped)
         self.labels_ = result.labels
         self.n_clusters_ = result.n_clusters
         self.scores_ = result.scores

@@ -53,6 +53,9 @@ MIN_SIDE = 32
 
 _WHITE_LEVELS = (1023, 4095, 16383, 65535, 2**32 - 1)
 
+_UNIT_OVERSHOOT = 1.1
+"""Floating point up to here is taken for [0, 1]: resampling and sharpening ring a little over white."""
+
 
 def find_images(folder: Path, *, exclude: Collection[Path] = ()) -> list[Path]:
     """All image files below a folder, sorted by their path relative to it.
@@ -121,8 +124,8 @@ def decode(path: Path, *, white: float | None = None) -> FloatArray:
         path: PNG, JPEG, TIFF, BMP or WebP of any colour type that the module text names.
         white: stored value that becomes 1, for integers deeper than 8 bits and for floating point; higher values are
             clipped.
-            Default: the largest value that the stored bits hold; for floating point 1, and higher values are then an
-                error.
+            Default: the largest value that the stored bits hold; for floating point 1, and values above 1.1 are then
+                an error.
             Images of 8 bits or fewer ignore it.
 
     Returns:
@@ -153,8 +156,8 @@ def white_level(
 ) -> float | None:
     """Stored value that is to count as white in a whole set, so that all its images share one scale.
 
-    The smallest of 1023, 4095, 16383, 65535 (and 2^32 - 1) that holds the maximum of the sampled images. For floating
-    point the list starts at 255 and ends with the maximum itself.
+    See :func:`common_white` for deep integers. Floating point up to 1.1 needs none; above that the list starts at 255, of
+    which at least a quarter must be reached, and the maximum itself counts where no level fits.
 
     Args:
         paths: the set; files that cannot be read are passed over.
@@ -164,7 +167,7 @@ def white_level(
 
     Returns:
         The level for ``decode(..., white=)``, or None where nothing needs one: sets of 8 bits, floating point within
-        [0, 1].
+        [0, 1] but for a little overshoot.
 
     Raises:
         InputError: deep integers and floating point within [0, 1] in one set have no common scale.
@@ -184,15 +187,28 @@ def white_level(
             continue
         if raw.deep and raw.values.size and np.isfinite(peak := float(raw.values.max())):
             top[raw.floating] = max(top[raw.floating], peak)
-    if top[False] == -math.inf and top[True] <= 1.0:
+    unit = top[True] <= _UNIT_OVERSHOOT
+    if top[False] == -math.inf and unit:
         return None
-    if top[False] > -math.inf and -math.inf < top[True] <= 1.0:
+    if top[False] > -math.inf and -math.inf < top[True] and unit:
         raise InputError(
             "the set mixes 16-bit and floating-point images, which share no scale; convert them to one kind"
         )
     peak = max(top.values())
-    levels = _WHITE_LEVELS if top[True] == -math.inf else (255, *_WHITE_LEVELS)
-    return float(next((level for level in levels if level >= peak), peak))
+    if top[True] == -math.inf:
+        return common_white(peak)
+    if peak <= 255:
+        return 255.0 if peak > 255 / 4 else peak
+    return common_white(peak)
+
+
+def common_white(peak: float) -> float:
+    """The smallest of 1023, 4095, 16383, 65535 and 2^32 - 1 that holds the largest value of a set; above them that itself.
+
+    >>> common_white(3907.0)
+    4095.0
+    """
+    return float(next((level for level in _WHITE_LEVELS if level >= peak), peak))
 
 
 def resize(image: FloatArray, height: int, width: int) -> FloatArray:
@@ -309,7 +325,7 @@ def _float_scale(path: Path, values: npt.NDArray[Any], white: float | None) -> f
     # resampling may ring a little below zero; more than that is another kind of data
     if low < -0.01 * max(abs(high), 1e-30):
         raise InputError(f"{shown(path)}: holds negative values (down to {low:g}); shift them to start at 0")
-    if white is None and high > 1.0:
+    if white is None and high > _UNIT_OVERSHOOT:
         raise InputError(
             f"{shown(path)}: floating-point values up to {high:g}; scale them to [0, 1] or give the white level"
         )

@@ -66,7 +66,10 @@ class ImageSource:
         self.white = im.white_level(good, infos=self.infos) if good else None
 
     def _open_arrays(self, arrays: Sequence[npt.NDArray[np.generic]]) -> None:
-        self._arrays = [_as_rgb(np.asarray(one), index) for index, one in enumerate(arrays)]
+        values = [np.asarray(one) for one in arrays]
+        peaks = [float(one.max()) for one in values if one.size and one.dtype.kind in "ui" and one.dtype.itemsize > 1]
+        white = im.common_white(max(peaks)) if peaks else None
+        self._arrays = [_as_rgb(one, index, white) for index, one in enumerate(values)]
         self.infos = [im.ImageInfo(one.shape[0], one.shape[1], 8, 3) for one in self._arrays]
         self.names = [f"array-{index:05d}" for index in range(1, len(self._arrays) + 1)]
 
@@ -157,15 +160,16 @@ def _header(path: Path) -> im.ImageInfo | str:
         return str(error)
 
 
-def _as_rgb(values: npt.NDArray[np.generic], index: int) -> FloatArray:
+def _as_rgb(values: npt.NDArray[np.generic], index: int, white: float | None) -> FloatArray:
+    """H x W x 3 in [0, 1]; ``white`` is that of integers deeper than 8 bits, shared by the set as for files."""
     if values.ndim == 2:
         values = np.repeat(values[:, :, None], 3, axis=2)
     if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or min(values.shape[:2]) < 1:
         raise InputError(f"array {index} has shape {values.shape}: give H x W, or H x W x 1, 3 or 4")
     values = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[:, :, :3]
     if values.dtype.kind in "ui":
-        white = float(2 ** (8 * values.dtype.itemsize) - 1)
-        scaled = (values.astype(np.float64) / white).astype(np.float32)
+        top = 255.0 if values.dtype.itemsize == 1 or white is None else white
+        scaled = (values.astype(np.float64) / top).astype(np.float32)
     else:
         scaled = values.astype(np.float32)
     if not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1:

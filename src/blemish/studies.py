@@ -7,7 +7,7 @@ here changes a default: a study describes. Settings that a study does not vary a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -68,7 +68,9 @@ def run_study(
     """
     study = find_study(name)
     settings, wanted = checked(data, config, seeds)
-    return study.conduct(Bench(data, settings, clusters, wanted, backbone, progress))
+    bench = Bench(data, settings, clusters, wanted, backbone, progress)
+    found = study.conduct(bench)
+    return replace(found, skipped=bench.skipped())
 
 
 def ablation(bench: Bench) -> Findings:
