@@ -44,8 +44,10 @@ class RunOptions:
 
     def sets(self, key: str) -> bool:
         """Whether ``--set`` or the environment gives that setting, by a name without a section."""
+        from blemish._config_sources import PREFIX
+
         names = [text.partition("=")[0].strip() for text in self.given["assignments"] or []]
-        return key in names or bool(os.environ.get(f"BLEMISH_{key.upper()}", "").strip())
+        return key in names or bool(os.environ.get(f"{PREFIX}{key.upper()}", "").strip())
 
     def settings(self, **flags: Any) -> Config:
         """The settings that they, and further flags of the command, amount to."""

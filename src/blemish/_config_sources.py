@@ -77,7 +77,6 @@ def from_environment(environ: Mapping[str, str]) -> list[Source]:
         ConfigError: a name that is nearly, but not, that of a setting.
     """
     sources = []
-    names = [*SHORT_NAMES, *(key.replace(".", "__") for key in known_keys() if "." in key)]
     for name in sorted(set(environ) - {f"{PREFIX}CONFIG"}):
         if not name.startswith(PREFIX) or not environ[name].strip():
             continue
@@ -85,8 +84,10 @@ def from_environment(environ: Mapping[str, str]) -> list[Source]:
         key = SHORT_NAMES.get(short) or (short.replace("__", ".") if "__" in short else None)
         if key is not None:
             sources.append(Source(name, {key: parse_value(environ[name])}))
-        elif near := difflib.get_close_matches(short, names, n=1, cutoff=NEAR_ENOUGH):
-            raise ConfigError(f"{name}: no such setting; did you mean '{PREFIX}{near[0].upper()}'?")
+        else:
+            names = [*SHORT_NAMES, *(known.replace(".", "__") for known in known_keys() if "." in known)]
+            for near in difflib.get_close_matches(short, names, n=1, cutoff=NEAR_ENOUGH):
+                raise ConfigError(f"{name}: no such setting; did you mean '{PREFIX}{near.upper()}'?")
     return sources
 
 

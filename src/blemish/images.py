@@ -195,9 +195,7 @@ def white_level(
             "the set mixes 16-bit and floating-point images, which share no scale; convert them to one kind"
         )
     peak = max(top.values())
-    if top[True] == -math.inf:
-        return common_white(peak)
-    if peak <= 255:
+    if top[True] > -math.inf and peak <= 255:
         return 255.0 if peak > 255 / 4 else peak
     return common_white(peak)
 
