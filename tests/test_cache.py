@@ -96,7 +96,7 @@ def entries(cache: Path, kind: str = "*") -> list[Path]:
 METHODS: list[dict[str, Any]] = [
     {},
     {"contrast.enabled": True, "contrast.heads": 2},
-    {"localize.method": "bal", "normality.model": "vae"},
+    {"localize.method": "bal", "normality.model": "vae", "features.scaling": "image"},
     {"localize.method": "l1", "normality.model": "pca"},
     {"localize.method": "fca"},
     {"preset": "paper", "image.size": 64},

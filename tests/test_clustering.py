@@ -104,3 +104,8 @@ def test_lengths_and_distances() -> None:
     np.testing.assert_allclose(normalised(rows), [[0.6, 0.8], [0, 0]])
     points = np.array([[0.0, 0.0], [2.0, 0.0], [9.0, 9.0]], np.float32)
     np.testing.assert_allclose(centre_distances(points, np.array([0, 0, 1])), [1, 1, 0])
+
+
+@pytest.mark.parametrize(("images", "groups"), [(1, 1), (2, 1)])
+def test_one_or_two_rows_are_one_group(images: int, groups: int) -> None:
+    assert estimate_clusters(np.eye(4, dtype=np.float32)[:images]) == groups

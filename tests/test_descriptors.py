@@ -261,3 +261,15 @@ def test_geometry_with_hardly_an_anomalous_image_is_finite(count: int) -> None:
     out = with_geometry(np.eye(2, dtype=np.float32), shapes, 0.3, np.arange(2) < count)
     assert np.isfinite(out).all()
     np.testing.assert_array_equal(out[:, 2:4], 0)  # what never varies says nothing
+
+
+@pytest.mark.parametrize("apart", [1e-5, 1e-2, 0.1])
+def test_anomalous_images_that_are_alike_do_not_blow_up_the_shapes_of_the_others(apart: float) -> None:
+    rng = np.random.default_rng(0)
+    descriptors = rng.normal(size=(20, 8)).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    shapes = rng.normal([2, 0.5, 0.3], [0.3, 0.2, 0.2], (20, 3)).astype(np.float32)
+    shapes[0] = [3, 0.8, 0.5]
+    shapes[1] = shapes[0] + apart
+    out = with_geometry(descriptors, shapes, 0.3, np.arange(20) < 2)
+    assert np.median(np.linalg.norm(out[2:, 8:], axis=1)) < 2.0

@@ -73,3 +73,18 @@ def test_a_large_set_is_seen_through_samples(monkeypatch: pytest.MonkeyPatch) ->
     assert found.number() == 3
     np.testing.assert_array_equal(found.gap, ward_gaps(rows, 8, seed=1).gap)
     assert not np.array_equal(found.gap, ward_gaps(rows, 8, seed=2).gap)
+
+
+@pytest.mark.filterwarnings("error")
+def test_draws_of_equal_rows_alone_say_one_group_and_no_more() -> None:
+    rows = np.zeros((1000, 4))
+    rows[:3] = np.eye(4)[:3]
+    gaps = ward_gaps(rows, 4)
+    assert np.isfinite(gaps.gap).all()
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-3, 1e5])
+def test_scale_does_not_change_the_number(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = 4 * np.eye(3)[np.repeat(np.arange(3), 20)] + rng.normal(0, 0.2, (60, 3))
+    assert ward_gaps(rows * scale, 6).number() == ward_gaps(rows, 6).number() == 3

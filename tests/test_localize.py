@@ -162,3 +162,12 @@ def test_a_border_that_is_not_higher_is_left_alone() -> None:
 def test_border_of_small_and_constant_maps(shape: tuple[int, int]) -> None:
     constant = np.full(shape, 0.5, np.float32)
     np.testing.assert_allclose(fit_border([constant, constant]).apply(constant), constant)
+
+
+def test_distances_follow_the_scale_of_features_however_small() -> None:
+    rng = np.random.default_rng(0)
+    bank = torch.from_numpy(rng.normal(size=(3, 5, 6)).astype(np.float32))
+    features = torch.from_numpy(rng.normal(size=(6, 4, 4)).astype(np.float32))
+    plain = NeighbourModel(bank, (0, 1, 2), 0.0).distance(features)
+    small = NeighbourModel(bank * 1e-4, (0, 1, 2), 0.0).distance(features * 1e-4)
+    torch.testing.assert_close(small * 1e4, plain, rtol=1e-3, atol=1e-4)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from blemish.config import Config
+from blemish.errors import ConfigError
 from blemish.normality import fit_maps, usual_cells, variation_within, whitener
 
 
@@ -139,3 +140,23 @@ def test_an_image_that_is_anomalous_all_over_leaves_the_bank_but_the_last_two_st
     pair, _ = fit_maps([sample[0], sample[3]], [5], config)
     assert pair.neighbours is not None
     assert pair.neighbours.owners == (0, 3)
+
+
+def test_a_given_threshold_leaves_the_descriptors_level_as_it_is() -> None:
+    rng = np.random.default_rng(0)
+    sample = [(i, torch.from_numpy(rng.random((6, 8, 8), np.float32))) for i in range(4)]
+    levels = set()
+    for threshold in ("auto", 0.125):
+        fitted, maps = fit_maps(sample, [6], Config.from_values({"localize.threshold": threshold}))
+        levels.add(fitted.tempered(maps).level)
+    assert len(levels) == 1
+    assert levels.pop() > 0
+
+
+def test_a_vae_refuses_features_it_cannot_reproduce() -> None:
+    settings = {"localize.method": "bal", "normality.model": "vae"}
+    sample = [(0, torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0)))]
+    with pytest.raises(ConfigError, match=r"features\.scaling image"):
+        fit_maps(sample, [4], Config.from_values(settings))
+    few = settings | {"features.scaling": "image", "normality.vae_steps": 2}
+    assert fit_maps(sample, [4], Config.from_values(few))[1][0].shape == (8, 8)

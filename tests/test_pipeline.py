@@ -58,7 +58,11 @@ def test_twice_the_same_bits(folder: Path, head: bool) -> None:
 @pytest.mark.parametrize("model", ["vae", "pca"])
 def test_every_way_to_a_map_runs(folder: Path, method: str, model: str) -> None:
     images = sorted((folder / "images").iterdir())[:6]
-    result = run(images, config(localize__method=method, normality__model=model, contrast__enabled=False))
+    scaling = "image" if model == "vae" else "set"
+    settings = config(
+        localize__method=method, normality__model=model, features__scaling=scaling, contrast__enabled=False
+    )
+    result = run(images, settings)
     assert all(np.isfinite(one).all() for one in result.maps)
     assert result.scores.max() > 0
 
@@ -177,3 +181,16 @@ def test_nothing_fades_where_no_image_is_anomalous(kinds: int, clusters: int | s
         assert len({*zip(labels.tolist(), kind.tolist(), strict=True)}) == 3
     elif clusters == "auto":
         assert set(labels.tolist()) == {0}
+
+
+def test_copies_of_an_image_do_not_make_the_others_anomalous() -> None:
+    rng = np.random.default_rng(0)
+    sound = [(0.5 + 0.1 * rng.standard_normal((96, 96))).clip(0, 1).astype(np.float32) for _ in range(20)]
+    blank = np.full((96, 96), 0.5, np.float32)
+    settings = Config.from_values({"image.size": 96, "cache.enabled": False})
+    for added, anomalous in (([sound[0]] * 4, []), ([blank] * 4, [20, 21, 22, 23])):
+        result = run(sound + added, settings)
+        known = run(sound + added[:1], settings)
+        # one blank frame among them was always told; so are four of them
+        assert set(anomalous) <= set(np.flatnonzero(result.is_anomalous))
+        assert result.is_anomalous[:20].sum() <= max(3, known.is_anomalous[:20].sum())

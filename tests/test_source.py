@@ -145,3 +145,15 @@ def test_threads_reach_every_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["1", "1", "1"], done.stderr
+
+
+def test_copies_are_known_by_their_content(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 255, (8, 9, 3), np.uint8) for _ in range(3)]
+    for name, which in (("a", 0), ("b", 1), ("c", 0), ("d", 2), ("e", 1)):
+        Image.fromarray(arrays[which]).save(tmp_path / f"{name}.bmp")  # all of one size
+    source = ImageSource(tmp_path, Config().image)
+    assert source.originals() == [0, 1, 0, 3, 1]
+    source.fingerprint(0)
+    assert source.originals() == [0, 1, 0, 3, 1]
+    assert ImageSource([arrays[0], arrays[1], arrays[0]], Config().image).originals() == [0, 1, 0]

@@ -62,7 +62,16 @@ def test_ablation_has_every_cell_and_agrees_with_single_runs(data: LabelledSet) 
     assert len(cells) == len(set(cells)) == 5 * 2 * 5
     for row, changes in (
         (("neighbours", False, "kmeans"), {"cluster__method": "kmeans"}),
-        (("BAL", True, "ward"), {"localize__method": "bal", "normality__model": "vae", "contrast__enabled": True}),
+        (
+            ("BAL", True, "ward"),
+            {
+                "localize__method": "bal",
+                "normality__model": "vae",
+                "features__scaling": "image",
+                "cluster__method": "ward",
+                "contrast__enabled": True,
+            },
+        ),
     ):
         alone = run_and_score(data, settings(**changes).updated(clusters=len(data.classes)))[1]
         assert {name: found.rows[cells.index(row)][name] for name in SCORES} == pytest.approx(alone.scores)

@@ -195,3 +195,17 @@ def test_maps_whose_level_is_not_known_and_small_sets_are_split_by_their_scores(
     maps, _ = bin_of(90 if settings else ORDINARY_FROM - 1, 0)
     scores = image_scores(maps, (settings or Localize()).score_quantile)
     assert find_threshold(maps, scores, settings or Localize()) == split_scores(scores)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_order_of_the_images_is_no_matter_even_where_peaks_overlap(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(10, 80))
+    logs = np.concatenate([rng.normal(0, 0.1, count), rng.normal(0.5, 0.4, count // 2)])
+    scores = np.exp(logs).astype(np.float32)
+    assert len({split_scores(rng.permutation(scores)) for _ in range(6)}) == 1
+
+
+def test_sound_material_at_zero_leaves_the_scores_to_decide() -> None:
+    scores = np.concatenate([np.full(30, 1.0), np.full(10, 5.0)]).astype(np.float32)
+    assert split_scores(scores, 0.0) == split_scores(scores) > 1

@@ -105,7 +105,9 @@ class Bench:
 def localisations(config: Config) -> dict[str, dict[str, Any]]:
     """The ways to a map that the paper compares, and ours; residuals are those of the model in use, else of a VAE."""
     model = config.normality.model if config.normality.model in ("vae", "pca") else "vae"
-    residual = {"normality.model": model}
+    residual: dict[str, Any] = {"normality.model": model}
+    if model == "vae" and config.features.scaling == "set":
+        residual["features.scaling"] = "image"  # as published: its decoder gives nothing below 0
     return {
         "FCA on features": {"localize.method": "fca"},
         "residual L1": {"localize.method": "l1", **residual},

@@ -114,6 +114,8 @@ def estimate_clusters(descriptors: FloatArray, *, max_clusters: int = 12, seed: 
     Source: not in Ardelean & Weyrich, who know the number.
     """
     distinct = len(np.unique(descriptors, axis=0))
+    if len(descriptors) < 3:
+        return 1  # two rows always differ: that makes no two types
     if distinct < 3:
         return min(distinct, max_clusters)
     # one more than may come back: the last one has to be compared with a further one

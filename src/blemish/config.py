@@ -159,7 +159,7 @@ class Descriptor(Section):
         default=0.75,
         ge=0,
         le=1,
-        description="That level: 0 = the typical map value, 1 = the threshold (`excess`).",
+        description="That level: 0 = the typical map value, 1 = the threshold as `auto` finds it (`excess`).",
     )
     tau: Annotated[float, Field(gt=0)] | None = Field(
         default=None,

@@ -240,14 +240,15 @@ def with_geometry(
     Args:
         descriptors: N x D.
         shapes: N x 3. They are standardised over the anomalous images (over all, where fewer than two are) and scaled
-            so that their mean length is about ``weight`` times that of the descriptors.
+            so that the mean length of these is about ``weight`` times that of the descriptors. Anomalous images that are
+            much alike are no measure: half the deviation over all images is the least.
         weight: >= 0; with 0 the descriptors come back as they are.
         anomalous: N.
     """
     if weight == 0:
         return descriptors
     seen = shapes[anomalous] if anomalous.sum() > 1 else shapes
-    deviation = seen.std(0)
+    deviation = np.maximum(seen.std(0), 0.5 * shapes.std(0))
     standard = (shapes - seen.mean(0)) / np.where(deviation > 1e-6, deviation, np.inf)
     scale = weight * float(np.linalg.norm(descriptors, axis=1).mean()) / math.sqrt(shapes.shape[1])
     return np.concatenate([descriptors, scale * standard], 1).astype(np.float32)

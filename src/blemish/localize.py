@@ -32,7 +32,7 @@ class NeighbourModel:
 
     Attributes:
         vectors: M images x S vectors x C, float32.
-        owners: M, index of the image that each row came from, so that no image is compared with itself.
+        owners: M, index of the image that each row came from, so that no image is compared with itself; copies have one.
         quantile: which of the M distances, in ascending order, counts; above 0 a few images that share a defect do not
             make it normal.
         gains: M x S, what a distance to each vector is multiplied by, see :meth:`evened`; None: 1.
@@ -78,7 +78,7 @@ class NeighbourModel:
         squares = cells.square().sum(1)
         chosen = torch.cat([part for part, _ in parts]) + squares
         # the expansion |a|^2 - 2ab + |b|^2 leaves rounding of about 1e-6 |a|^2: equal vectors must come out as equal
-        found = torch.where(chosen > 4e-6 * (1 + squares), chosen.clamp_min(0).sqrt(), 0.0)
+        found = torch.where(chosen > 4e-6 * squares, chosen.clamp_min(0).sqrt(), 0.0)
         if self.gains is not None:
             found = found * self.gains.T.flatten()[torch.cat([which for _, which in parts])]
         return found.unflatten(0, (height, width))

@@ -56,7 +56,8 @@ class Normality:
 
     def tempered(self, maps: Sequence[FloatArray]) -> Normality:
         """The same with what descriptors need beyond features and map, as the settings ask, for a sample of the set's maps:
-        temperature, level and whitening. The level rests on the sample's scores, as those of the set are not known yet.
+        temperature, level and whitening. The level rests on the sample's scores, as those of the set are not known yet, and
+        never on a given threshold: trying one costs no pass of the network.
         """
         d = self.config.descriptor
         matrix = whitener(self.variation, d.whiten) if self.variation is not None and d.whiten is not None else None
@@ -74,7 +75,7 @@ class Normality:
         return scaled(raw, self.scale, self.config.features.scaling)
 
     def anomaly_map(self, features: Tensor, owner: int | None = None) -> FloatArray:
-        """Anomaly map h x w >= 0 of scaled features; ``owner`` is the image's index in the set it was fitted on."""
+        """Anomaly map h x w >= 0 of scaled features; ``owner`` is its number in the sample it was fitted on."""
         local = self.config.localize
         features = _chosen(features, self.map_channels)
         if local.method == "neighbours":
@@ -186,7 +187,7 @@ def fit_maps(
     """All that maps depend on, and the maps of the sample.
 
     Args:
-        sample: (index in the set, C x h x w raw features) of at least one image.
+        sample: (number, C x h x w raw features) of at least one image; copies of an image have one number.
         channels: channels per stride, for the scaling.
         config: all settings; the seed decides which vectors are kept.
         map_channels: the channels that maps are made of, ascending; None: all. Descriptors have all in any case.
@@ -235,6 +236,11 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
     # a density estimate needs more vectors than a bank that every cell is compared with
     vectors = torch.cat([sample_vectors(pooled(one, pool), 8 * n.sample_vectors, generator) for _, one in features])
     if n.model == "vae":
+        if config.features.scaling == "set":
+            raise ConfigError(
+                "normality.model vae needs features of 0 and more, which its decoder ends in: "
+                "add features.scaling image (or none)"
+            )
         vae = train_vae(
             vectors,
             steps=n.vae_steps,

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import uuid
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -130,6 +130,25 @@ class ImageSource:
                 self._contents = list(pool.map(_content_digest, self._arrays or self._files))
         return digest(self._contents[index], self.planned[index], self.white)
 
+    def originals(self) -> list[int]:
+        """For each image the first one of the same content: itself, but for copies.
+
+        Reads only files that have another's size.
+        """
+        alike: dict[Hashable, list[int]] = {}
+        first = list(range(len(self.planned)))
+        for index in first:
+            alike.setdefault(_extent(self._image(index)), []).append(index)
+        for indices in alike.values():
+            seen: dict[str, int] = {}
+            for index in indices if len(indices) > 1 else ():
+                content = self._contents[index] if self._contents else _content_digest(self._image(index))
+                first[index] = seen.setdefault(content, index)
+        return first
+
+    def _image(self, index: int) -> Path | FloatArray:
+        return self._files[index] if self._arrays is None else self._arrays[index]
+
     def keep(self, indices: Sequence[int]) -> None:
         """Forget every image but these; they are numbered anew."""
         self.infos = [self.infos[index] for index in indices]
@@ -141,6 +160,16 @@ class ImageSource:
             self._files = [self._files[index] for index in indices]
         if self._contents is not None:
             self._contents = [self._contents[index] for index in indices]
+
+
+def _extent(image: Path | FloatArray) -> Hashable:
+    """What copies have in common at the least, without reading the file."""
+    if not isinstance(image, Path):
+        return image.shape
+    try:
+        return image.stat().st_size
+    except OSError:
+        return image
 
 
 def _content_digest(image: Path | FloatArray) -> str:

@@ -137,6 +137,11 @@ class Stages:
         return np.stack([rows[index] for index in found.indices])
 
     @functools.cached_property
+    def _owners(self) -> list[int]:
+        """Whose vectors an image is not compared with: its own and its copies', which would make anything look normal."""
+        return self.source.originals()
+
+    @functools.cached_property
     def _normality_key(self) -> str:
         names = (name for name in Config.model_fields if name not in AFTER_MAPS)
         settings = self.config.stage_digest(*names, without=AFTER_MAPS_LOCALIZE)
@@ -158,7 +163,8 @@ class Stages:
             self._note_skipped()
         sample.sort(key=lambda member: member[0])
         channels, mapped = self.extractor.channels(), self.extractor.map_channels()
-        model, maps = fit_maps(sample, channels, self.config, mapped)
+        owned = [(self._owners[index], raw) for index, raw in sample]
+        model, maps = fit_maps(owned, channels, self.config, mapped)
         return settled((model, maps, [index for index, _ in sample]), self.config)
 
     def _key(self, kind: str, batch: Batch, normality: Normality) -> str:
@@ -198,7 +204,7 @@ class Stages:
             features = normality.features(raw)
             if "maps" in fresh:
                 known = self._sampled_maps.pop(index, None)
-                part["maps"].append(normality.anomaly_map(features, index) if known is None else known)
+                part["maps"].append(normality.anomaly_map(features, self._owners[index]) if known is None else known)
             values = part["maps"][place]
             if "descriptors" in fresh:
                 part["descriptors"].append(normality.descriptor(features, values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,9 @@ STARTS = (
     ((0.05, 0.15, 0.6), (0.05, 0.3, 0.8), (0.1, 0.3, 0.7), (0.1, 0.5, 0.9), (0.2, 0.6, 0.9), (0.3, 0.7, 0.95)),
 )
 """Quantiles of the log scores at which the means of two and of three peaks start; the likeliest end of all these counts."""
+
+START_SPREADS = (1.0, 0.3)
+"""Deviation that every peak starts with, in units of that of all log scores: each of these with each of the starts above."""
 
 THREE_PEAKS_FROM = 30
 """Scores from which three peaks are thought of: ten for each."""
@@ -111,7 +115,8 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
         return top
-    if ordinary is not None and np.median(lower) > ORDINARY_REACH * ordinary:
+    # where sound material has maps of 0 nothing can be said in multiples of it
+    if ordinary and np.median(lower) > ORDINARY_REACH * ordinary:
         return ORDINARY_LIMIT * ordinary
     return threshold
 
@@ -135,17 +140,25 @@ def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    column, likeliest = logs[:, None], []
+    # sums depend on the order of what is added, and the threshold must not depend on that of the images
+    column, likeliest = np.sort(logs)[:, None], []
     with warnings.catch_warnings():
         # too few steps for the last digit of the likelihood still give a usable cut; repeated scores leave a peak empty
         warnings.simplefilter("ignore", ConvergenceWarning)
         for starts in STARTS if len(logs) >= THREE_PEAKS_FROM else STARTS[:1]:
             best = None
-            for start in starts:
-                means = np.quantile(column, start)[:, None]
-                # variances: at least (1 %)^2 of the score, or a few equal scores would become a peak of their own
+            for start, spread in itertools.product(starts, START_SPREADS):
+                peaks = len(start)
+                # variances: at least (1 %)^2 of the score, or a few equal scores would become a peak of their own.
+                # Shares and variances are given too: k-means, which sets them otherwise, numbers its peaks as it likes
                 mixture = GaussianMixture(
-                    len(start), means_init=means, reg_covar=1e-4, random_state=0, max_iter=500
+                    peaks,
+                    means_init=np.quantile(column, start)[:, None],
+                    weights_init=np.full(peaks, 1 / peaks),
+                    precisions_init=np.full((peaks, 1, 1), 1 / (spread**2 * max(float(column.var()), 1e-4))),
+                    reg_covar=1e-4,
+                    random_state=0,
+                    max_iter=500,
                 ).fit(column)
                 if best is None or mixture.lower_bound_ > best.lower_bound_ + 1e-9:
                     best = mixture
