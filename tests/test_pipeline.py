@@ -165,6 +165,8 @@ def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None
     assert together.tolist() != kinds.tolist()
     apart, _, _ = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="split"))
     assert apart.tolist() == kinds.tolist()
+    one = config(clusters="auto", cluster__normal="split", cluster__max_clusters=1)
+    assert not group(rows, shapes, scores, 1.1, one)[0].any()
 
 
 @pytest.mark.parametrize("kinds", [1, 3])

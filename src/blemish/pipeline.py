@@ -175,7 +175,8 @@ def group(
         k = estimate_clusters(rows, max_clusters=max(1, config.cluster.max_clusters - split), seed=config.seed)
     else:
         k = min(max(1, config.clusters - split), len(rows))
-    if split and config.clusters == 1:
+    most = config.cluster.max_clusters if config.clusters == "auto" else config.clusters
+    if split and most == 1:
         return labels, 0, seen
     found = cluster(rows, k, method=config.cluster.method, seed=config.seed)
     if split:
