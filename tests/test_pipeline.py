@@ -196,3 +196,10 @@ def test_copies_of_an_image_do_not_make_the_others_anomalous() -> None:
         # one blank frame among them was always told; so are four of them
         assert set(anomalous) <= set(np.flatnonzero(result.is_anomalous))
         assert result.is_anomalous[:20].sum() <= max(3, known.is_anomalous[:20].sum())
+
+
+@pytest.mark.parametrize(("scores", "groups"), [([1.0, 1.0], 1), ([1.0, 9.0], 2), ([9.0, 9.0], 1)])
+def test_two_images_are_two_groups_only_if_one_is_anomalous(scores: list[float], groups: int) -> None:
+    rows, shapes = np.eye(2, 8, dtype=np.float32), np.zeros((2, 3), np.float32)
+    labels, _, _ = group(rows, shapes, np.array(scores, np.float32), 2.0, config(clusters="auto"))
+    assert labels.max() + 1 == groups

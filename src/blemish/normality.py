@@ -75,7 +75,7 @@ class Normality:
         return scaled(raw, self.scale, self.config.features.scaling)
 
     def anomaly_map(self, features: Tensor, owner: int | None = None) -> FloatArray:
-        """Anomaly map h x w >= 0 of scaled features; ``owner`` is its number in the sample it was fitted on."""
+        """Anomaly map h x w >= 0 of scaled features; vectors of the sample that have the number ``owner`` are left out."""
         local = self.config.localize
         features = _chosen(features, self.map_channels)
         if local.method == "neighbours":

@@ -173,6 +173,8 @@ def group(
     rows = seen[part]
     if config.clusters == "auto":
         k = estimate_clusters(rows, max_clusters=max(1, config.cluster.max_clusters - split), seed=config.seed)
+        if len(rows) == 2 and anomalous[part].sum() == 1:
+            k = min(2, config.cluster.max_clusters)  # rows say nothing about two images, but the scores do
     else:
         k = min(max(1, config.clusters - split), len(rows))
     most = config.cluster.max_clusters if config.clusters == "auto" else config.clusters
