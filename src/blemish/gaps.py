@@ -74,7 +74,7 @@ def ward_gaps(rows: npt.NDArray[np.floating], most: int, *, seed: int = 0) -> Ga
     variances = np.linalg.eigvalsh(centred.T @ centred)
     # far more columns than rows: the others are rounding
     variances = np.sort(variances)[::-1][: len(rows) - 1] / max(1, len(rows) - 1)
-    variances = variances[variances > 1e-9 * max(0.0, float(variances.max(initial=0.0)))]
+    variances = variances[variances > 1e-9 * variances.max(initial=0.0)]
     most = min(most, n - 1)
     if most < 2 or not len(variances):
         return Gaps(np.zeros(1), np.zeros(1))

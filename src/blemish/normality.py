@@ -233,14 +233,14 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
         return {"neighbours": _neighbours(features, config)}
     if method == "fca":
         return {}
+    if n.model == "vae" and config.features.scaling == "set":
+        raise ConfigError(
+            "normality.model vae needs features of 0 and more, which its decoder ends in: "
+            "add features.scaling image (or none)"
+        )
     # a density estimate needs more vectors than a bank that every cell is compared with
     vectors = torch.cat([sample_vectors(pooled(one, pool), 8 * n.sample_vectors, generator) for _, one in features])
     if n.model == "vae":
-        if config.features.scaling == "set":
-            raise ConfigError(
-                "normality.model vae needs features of 0 and more, which its decoder ends in: "
-                "add features.scaling image (or none)"
-            )
         vae = train_vae(
             vectors,
             steps=n.vae_steps,

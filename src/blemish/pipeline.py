@@ -170,16 +170,14 @@ def group(
     part = anomalous if split else np.ones(len(seen), bool)
     if not part.any():
         return labels, 0, seen
-    rows = seen[part]
-    if config.clusters == "auto":
-        k = estimate_clusters(rows, max_clusters=max(1, config.cluster.max_clusters - split), seed=config.seed)
-        if len(rows) == 2 and anomalous[part].sum() == 1:
-            k = min(2, config.cluster.max_clusters)  # rows say nothing about two images, but the scores do
-    else:
-        k = min(max(1, config.clusters - split), len(rows))
     most = config.cluster.max_clusters if config.clusters == "auto" else config.clusters
     if split and most == 1:
         return labels, 0, seen
+    rows = seen[part]
+    k = min(most - split, len(rows))
+    # rows say nothing about two images of which one is anomalous, but the scores do
+    if config.clusters == "auto" and not (len(rows) == 2 and anomalous[part].sum() == 1):
+        k = estimate_clusters(rows, max_clusters=most - split, seed=config.seed)
     found = cluster(rows, k, method=config.cluster.method, seed=config.seed)
     if split:
         labels[part] = found + 1

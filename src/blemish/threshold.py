@@ -142,6 +142,7 @@ def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
 
     # sums depend on the order of what is added, and the threshold must not depend on that of the images
     column, likeliest = np.sort(logs)[:, None], []
+    variance = max(float(column.var()), 1e-4)
     with warnings.catch_warnings():
         # too few steps for the last digit of the likelihood still give a usable cut; repeated scores leave a peak empty
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -155,7 +156,7 @@ def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
                     peaks,
                     means_init=np.quantile(column, start)[:, None],
                     weights_init=np.full(peaks, 1 / peaks),
-                    precisions_init=np.full((peaks, 1, 1), 1 / (spread**2 * max(float(column.var()), 1e-4))),
+                    precisions_init=np.full((peaks, 1, 1), 1 / (spread**2 * variance)),
                     reg_covar=1e-4,
                     random_state=0,
                     max_iter=500,
