@@ -208,6 +208,7 @@ def test_a_study_says_which_files_it_could_not_read(data: LabelledSet, tmp_path:
     found = run_study("contours", spoiled, settings())
     assert [Path(one.path).name for one in found.skipped] == ["cut.png"]
     assert len(found.rows) == len(data) - 1
+    assert study_markdown(found).endswith("1 file could not be read and is in no row.\n")
 
 
 def test_maps_and_contours_show_images_at_their_shape(data: LabelledSet) -> None:

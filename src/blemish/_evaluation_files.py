@@ -186,8 +186,12 @@ def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
             notes.append(f"{one.name}: {one.undrawn} images of types without masks are in no pixel score.")
         skipped = {file.path for run in one.runs for file in run.skipped}
         if skipped:
-            notes.append(f"{one.name}: {len(skipped)} files could not be read and are in no score.")
+            notes.append(f"{one.name}: {_unread(len(skipped))} in no score.")
     return notes
+
+
+def _unread(count: int) -> str:
+    return "1 file could not be read and is" if count == 1 else f"{count} files could not be read and are"
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -250,7 +254,10 @@ def study_markdown(found: Findings) -> str:
     else:
         head = list(found.rows[0])
         body = [[_plain_cell(value) for value in row.values()] for row in found.rows]
-    return "\n\n".join([f"Study: {found.study}, set: {found.data}", table(head, body), *found.notes]) + "\n"
+    notes = [*found.notes]
+    if found.skipped:
+        notes.append(f"{found.data}: {_unread(len(found.skipped))} in no row.")
+    return "\n\n".join([f"Study: {found.study}, set: {found.data}", table(head, body), *notes]) + "\n"
 
 
 def _plain_cell(value: Any) -> str:
