@@ -118,7 +118,7 @@ def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
 
 
 def test_the_average_forgets_slowly_and_early_steps_faster() -> None:
-    mean, now = distill.Student(), distill.Student()
+    mean, now = distill.Student({4: 8, 8: 8, 16: 8}), distill.Student({4: 8, 8: 8, 16: 8})
     before = {name: value.clone() for name, value in mean.state_dict().items()}
     distill.averaged(mean, now, step=0)
     name = "trunk.stem.conv.weight"
@@ -159,7 +159,7 @@ def test_a_short_training_ends_in_weights_that_the_package_can_load(
     distill.main([*command, "--steps", "3"])
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 3
-    assert {"mse_4", "cos_8", "rel_16", "r2_4", "r2_8", "r2_16"} <= set(lines[-1])
+    assert {"mse_4", "cos_8", "rel_16", "r2_4_resnet50", "r2_8_resnet18", "r2_16_resnet50"} <= set(lines[-1])
     distill.main([*command, "--steps", "5"])  # goes on from the checkpoint
     assert json.loads((out / "log.jsonl").read_text().splitlines()[-1])["step"] == 5
 
@@ -207,3 +207,18 @@ def test_muon_steps_as_defined_and_resumes_exactly() -> None:
         want = want * (1 - 0.1 * 0.5) - 0.1 * 0.2 * 6 * muon.orthogonal(ahead).reshape(start.shape)
     torch.testing.assert_close(whole.detach(), want, rtol=1e-2, atol=5e-3)
     assert torch.equal(whole, resumed)
+
+
+def test_a_training_can_begin_with_the_weights_of_the_package() -> None:
+    torch.manual_seed(0)
+    folded, student = Trunk(norm=False).eval(), Trunk(norm=True)
+    for value in folded.parameters():
+        value.data += 0.05 * torch.randn_like(value)
+    crops = torch.rand(4, 3, 64, 64)
+    distill.begin_from(student, folded.state_dict(), crops)
+    with torch.no_grad():
+        wanted, found, trained = folded(crops), student.eval()(crops), student.train()(crops)
+    for stride, maps in wanted.items():
+        assert torch.allclose(found[stride], maps, rtol=1e-3, atol=1e-3)
+        assert torch.allclose(trained[stride], maps, rtol=1e-2, atol=1e-2)  # batch statistics are those of these crops
+    assert student.training

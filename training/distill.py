@@ -1,13 +1,14 @@
 """Train the embedded backbone from scratch: `python -m training.distill`.
 
-The student (`blemish.backbones.network`) learns from the three stages of a ResNet-50 that sees the same crops. Per
-stage: values    a 1 x 1 head and a rectifier on the student's map must give the teacher's channels, each divided by its
-deviation: squared error plus one minus cosine. The heads are thrown away.
+The student (`blemish.backbones.network`) learns from the three stages of a ResNet-50 and a ResNet-18 that see the same
+crops. Per stage: values    a 1 x 1 head and a rectifier on the student's map must give the teachers' channels side by side,
+each divided by its deviation, all teachers with the same say: squared error plus one minus cosine. The heads are thrown away.
 relations the cosines between 768 positions (24 of each of 32 crops) must agree, once for the vectors as they are and
 once with the mean of their crop taken off (what the descriptors downstream compare). This ties the student's own
           geometry to the teacher's, not only what a head can read from it.
 Cells next to the crop's border are left out: there the teacher's zero padding speaks. Convolutions of the trunk step
-by Muon, everything else by AdamW. Checkpoints resume exactly.
+by Muon, everything else by AdamW. Checkpoints resume exactly. With `--start FILE` the trunk begins as the one in that file
+(weights as the package has them) in place of random weights; the heads are new.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,8 +35,8 @@ from training import augment, procedural
 from training.muon import Muon
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = {4: ("layer1", 256, 2, 5120), 8: ("layer2", 512, 1, 3584), 16: ("layer3", 1024, 1, 1152)}
-"""Stride -> teacher's stage, its channels, border cells left out, positions per step for the value loss."""
+STAGES = {4: ("layer1", 2, 5120), 8: ("layer2", 1, 3584), 16: ("layer3", 1, 1152)}
+"""Stride -> teachers' stage, border cells left out, positions per step for the value loss."""
 HELD_OUT = {"photographs": 40, "textures": 20, "procedural": 40}
 DEVIATION_BATCHES, CHECK_BATCHES = 24, 6
 """Batches of 32 crops over which the teacher's deviations are taken, and held-out ones over which the fit is."""
@@ -42,23 +45,76 @@ DECAY = 0.02
 """Weight decay of kernels and matrices; norms and biases have none."""
 
 
-def load_teacher(folder: Path, name: str = "resnet50") -> nn.Module:
-    """One of the networks of teachers.py, channels last, no gradients."""
-    spec = importlib.util.spec_from_file_location("blemish_teachers", folder / "teachers.py")
-    if spec is None or spec.loader is None or not (folder / "teachers.py").is_file():
-        sys.exit(f"no teachers.py in {folder}: give the folder of the teachers with --teachers")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.load(name).to(memory_format=torch.channels_last).requires_grad_(False)
+class Teachers(nn.Module):
+    """Networks of teachers.py side by side, channels last, no gradients.
+
+    Attributes:
+        names: what they are called.
+        widths: stride -> channels of each, in this order.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        super().__init__()
+        spec = importlib.util.spec_from_file_location("blemish_teachers", folder / "teachers.py")
+        if spec is None or spec.loader is None or not (folder / "teachers.py").is_file():
+            sys.exit(f"no teachers.py in {folder}: give the folder of the teachers with --teachers")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.names = tuple(names)
+        nets = [module.load(name).to(memory_format=torch.channels_last).requires_grad_(False) for name in names]
+        self.nets = nn.ModuleList(nets)
+        seen = [net(torch.zeros(1, 3, 64, 64)) for net in nets]
+        self.widths = {s: [maps[stage].shape[1] for maps in seen] for s, (stage, *_) in STAGES.items()}
+
+    def forward(self, rgb: Tensor) -> dict[int, Tensor]:
+        """RGB in [0, 1], B x 3 x H x W, to {stride: B x channels of all x h x w}."""
+        seen = [net(rgb) for net in self.nets]
+        return {s: torch.cat([maps[stage] for maps in seen], 1) for s, (stage, *_) in STAGES.items()}
 
 
 class Student(nn.Module):
-    """Trunk and the heads that read the teacher's stages from it."""
+    """Trunk and the heads that read the teachers' stages from it.
 
-    def __init__(self) -> None:
+    Args:
+        widths: stride -> channels of the teachers together.
+    """
+
+    def __init__(self, widths: Mapping[int, int]) -> None:
         super().__init__()
         self.trunk = Trunk(norm=True)
-        self.heads = nn.ModuleDict({str(s): nn.Linear(WIDTHS[s], STAGES[s][1]) for s in STAGES})
+        self.heads = nn.ModuleDict({str(s): nn.Linear(WIDTHS[s], width) for s, width in widths.items()})
+
+
+@torch.no_grad()
+def begin_from(trunk: Trunk, weights: Mapping[str, Tensor], crops: Tensor) -> None:
+    """Make the trunk the function that folded weights are, its norms set to what their convolutions give on ``crops``.
+
+    Args:
+        trunk: with norms; changed in place. weights: state of ``Trunk(norm=False)``. crops: B x 3 x H x W in [0, 1], large
+            enough for a mean and a deviation of each channel.
+    """
+
+    def settle(unit: ConvUnit, bias: Tensor) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(_: nn.Module, __: Any, out: Tensor) -> None:
+            mean, variance = out.mean((0, 2, 3)), out.var((0, 2, 3), unbiased=False)
+            norm = unit.norm
+            assert norm is not None
+            norm.running_mean, norm.running_var = mean.clone(), variance.clone()
+            norm.weight.copy_((variance + norm.eps).sqrt())
+            norm.bias.copy_(bias + mean)
+
+        return hook
+
+    hooks = []
+    for name, unit in trunk.named_modules():
+        if isinstance(unit, ConvUnit):
+            unit.conv.weight.copy_(weights[f"{name}.conv.weight"].float())
+            hooks.append(unit.conv.register_forward_hook(settle(unit, weights[f"{name}.conv.bias"].float())))
+    training = trunk.training
+    trunk.eval()(crops)
+    trunk.train(training)
+    for hook in hooks:
+        hook.remove()
 
 
 def rows(maps: Tensor, border: int) -> Tensor:
@@ -99,48 +155,58 @@ def stage_loss(
     return F.mse_loss(values, target), (1 - F.cosine_similarity(values, target, dim=1)).mean(), relation
 
 
-def deviations(teacher: nn.Module, crops: augment.Crops, batches: int) -> dict[int, Tensor]:
-    """Deviation of every teacher channel over augmented crops, at least a tenth of the stage's median."""
+def deviations(teachers: Teachers, crops: augment.Crops, batches: int) -> dict[int, Tensor]:
+    """What each channel of the teachers is divided by: its deviation over augmented crops, at least a tenth of the median
+    of its network's stage, times a factor by which every network has the same sum of squares.
+    """
     first: dict[int, Tensor] = {}
     second: dict[int, Tensor] = {}
     for k in range(batches):
-        maps = teach(teacher, crops.batch(10_000_000 + k, 32))
-        for stride, (name, _, border, _) in STAGES.items():
-            x = rows(maps[name], border).double()
+        maps = teach(teachers, crops.batch(10_000_000 + k, 32))
+        for stride, (_, border, _) in STAGES.items():
+            x = rows(maps[stride], border).double()
             first[stride] = first.get(stride, 0) + x.mean((0, 1)) / batches
             second[stride] = second.get(stride, 0) + x.pow(2).mean((0, 1)) / batches
     out = {}
-    for stride in STAGES:
-        std = (second[stride] - first[stride] ** 2).clamp(min=0).sqrt()
-        out[stride] = std.clamp(min=0.1 * float(std.median())).float()
+    for stride, widths in teachers.widths.items():
+        parts = (second[stride] - first[stride] ** 2).clamp(min=0).sqrt().split(widths)
+        least = [std.clamp(min=0.1 * float(std.median())) for std in parts]
+        say = [math.sqrt(width * len(widths) / sum(widths)) for width in widths]
+        out[stride] = torch.cat([std * one for std, one in zip(least, say, strict=True)]).float()
     return out
 
 
 @torch.no_grad()
-def teach(teacher: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+def teach(teachers: Teachers, batch: Tensor) -> dict[int, Tensor]:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        return teacher(batch.to(memory_format=torch.channels_last).float() / 255)
+        return teachers(batch.to(memory_format=torch.channels_last).float() / 255)
 
 
 @torch.no_grad()
 def held_out_fit(
-    student: Student, teacher: nn.Module, std: dict[int, Tensor], batches: list[Tensor]
+    student: Student, teachers: Teachers, std: dict[int, Tensor], batches: list[Tensor]
 ) -> dict[str, float]:
-    """R2 of the heads and mean cosine per stage, on pictures that training never saw; student in eval mode."""
+    """R2 of the heads per stage and teacher, and mean cosine per stage, on pictures that training never saw; student in
+    eval mode.
+    """
     student.eval()
-    error = dict.fromkeys(STAGES, 0.0)
-    total, cosine = dict(error), dict(error)
+    error = {s: torch.zeros(sum(widths)) for s, widths in teachers.widths.items()}
+    total = {s: torch.zeros(sum(widths)) for s, widths in teachers.widths.items()}
+    cosine = dict.fromkeys(STAGES, 0.0)
     for batch in batches:
-        truth = teach(teacher, batch)
+        truth = teach(teachers, batch)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             maps = student.trunk(batch.to(memory_format=torch.channels_last).float() / 255)
-        for stride, (name, _, border, _) in STAGES.items():
-            t = rows(truth[name], border).flatten(0, 1).float() / std[stride]
+        for stride, (_, border, _) in STAGES.items():
+            t = rows(truth[stride], border).flatten(0, 1).float() / std[stride]
             v = torch.relu(student.heads[str(stride)](rows(maps[stride], border).flatten(0, 1).float()))
-            error[stride] += float((t - v).pow(2).mean())
-            total[stride] += float(t.var(0, unbiased=False).mean())
+            error[stride] += (t - v).pow(2).mean(0)
+            total[stride] += t.var(0, unbiased=False)
             cosine[stride] += float(F.cosine_similarity(t, v, dim=1).mean()) / len(batches)
-    fit = {f"r2_{s}": round(1 - error[s] / total[s], 4) for s in STAGES}
+    fit = {}
+    for s, widths in teachers.widths.items():
+        for name, lost, all_of in zip(teachers.names, error[s].split(widths), total[s].split(widths), strict=True):
+            fit[f"r2_{s}_{name}"] = round(1 - float(lost.sum() / all_of.sum()), 4)
     return fit | {f"held_cos_{s}": round(cosine[s], 4) for s in STAGES}
 
 
@@ -210,6 +276,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--teachers", type=Path, default=shared / "weights", help="folder with teachers.py and its weights"
     )
+    parser.add_argument("--names", nargs="+", default=["resnet50", "resnet18"], help="which of the teachers")
+    parser.add_argument("--start", type=Path, default=None, help="weights to begin with, .safetensors; none: random")
     parser.add_argument("--photos", type=Path, default=shared / "data/photos")
     parser.add_argument("--textures", type=Path, default=shared / "data/textures")
     parser.add_argument(
@@ -235,10 +303,15 @@ def main(argv: list[str] | None = None) -> None:
     batches = augment.stream(crops, state.get("step", 0), args.steps, args.batch)
     first = next(batches)  # forks the worker before this process starts its threads
     torch.manual_seed(args.seed)
-    teacher, student = load_teacher(args.teachers), Student().to(memory_format=torch.channels_last)
+    teachers = Teachers(args.teachers, args.names)
+    student = Student({s: sum(widths) for s, widths in teachers.widths.items()}).to(memory_format=torch.channels_last)
+    if args.start and not state:
+        begin_from(
+            student.trunk, load_file(args.start), torch.cat([crops.batch(20_000_000 + k, 32) for k in range(8)]) / 255
+        )
     average = copy.deepcopy(student)
     optimisers = make_optimisers(student)
-    std = state["std"] if state else deviations(teacher, crops, DEVIATION_BATCHES)
+    std = state["std"] if state else deviations(teachers, crops, DEVIATION_BATCHES)
     if state:
         student.load_state_dict(state["student"])
         average.load_state_dict(state["average"])
@@ -256,13 +329,13 @@ def main(argv: list[str] | None = None) -> None:
         rng.manual_seed(args.seed * 1_000_003 + step)
         for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = rate(step, steps, args.lr)
-        truth = teach(teacher, batch)
+        truth = teach(teachers, batch)
         student.train()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             maps = student.trunk(batch.to(memory_format=torch.channels_last).float() / 255)
             parts = {
-                s: stage_loss(student.heads[str(s)], maps[s], truth[name], std[s], border, count, rng)
-                for s, (name, _, border, count) in STAGES.items()
+                s: stage_loss(student.heads[str(s)], maps[s], truth[s], std[s], border, count, rng)
+                for s, (_, border, count) in STAGES.items()
             }
         loss = sum(mse + cos + 4 * relation for mse, cos, relation in parts.values())
         student.zero_grad(set_to_none=True)
@@ -283,7 +356,7 @@ def main(argv: list[str] | None = None) -> None:
                 steps = min(args.steps, max(step + 100, step + int((args.deadline - time.time()) / seconds)))
                 line["steps"] = steps
             if step % 500 == 0 or step == steps:
-                line |= held_out_fit(average, teacher, std, checks)
+                line |= held_out_fit(average, teachers, std, checks)
                 save(
                     checkpoint,
                     {

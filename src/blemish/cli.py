@@ -78,17 +78,26 @@ def write_results(
 
 def _summary(result: Result, out: Path) -> None:
     n, bad = len(result.paths), int(result.is_anomalous.sum())
-    print(f"{n} images, {bad} anomalous ({100 * bad / n:.1f} %), {result.n_clusters} groups")
+    print(f"{_some(n, 'image')}, {bad} anomalous ({100 * bad / n:.1f} %), {_some(result.n_clusters, 'group')}")
     for label in range(result.n_clusters):
-        print(f"  {result.cluster_name(label)}: {int((result.labels == label).sum())} images")
+        print(f"  {result.cluster_name(label)}: {_some(int((result.labels == label).sum()), 'image')}")
     for one in result.skipped:
         print(f"skipped: {one.path}: {one.reason}", file=sys.stderr)
     if result.skipped:
-        print(f"  {len(result.skipped)} files could not be read and were skipped")
+        print(f"  {_some(len(result.skipped), 'file')} could not be read: left out")
     if any(found for found, _ in result.info["cache"].values()):
         print(f"  from the cache: {_from_cache(result.info['cache'])}")
     report = out / "report.html"
     print(f"Results: {out}" + (f"; open {report}" if report.exists() else ""))
+
+
+def _some(count: int, noun: str) -> str:
+    """Count and noun, in characters that every terminal has.
+
+    >>> _some(1, "image"), _some(0, "file")
+    ('1 image', '0 files')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _from_cache(report: dict[str, list[int]]) -> str:

@@ -1,3 +1,3 @@
 """SHA-256 of the embedded weights; written by training/export.py."""
 
-SHA256 = "4f813d66fd6292eebfce3b5855557cc56c7bf3a1af1822870fdc7958c0fadc56"
+SHA256 = "3c465befb3f5dbc8bc96dda57ff0b15b974d53697e9b446fdc6de620cef8c976"
