@@ -33,15 +33,15 @@ ROWS = (
     "normality.evening=0",
     "features.pool=1",
     "localize.calibrate_border=false",
-    "localize.strides=4;8",
+    "backbone.strides=4;8",
     "localize.score_quantile=1",
     "descriptor.weighting=softmax",
     "descriptor.geometry=0",
     "descriptor.whiten=none",
     "cluster.normal=together",
     "cluster.method=ward",
+    "cluster.gate_floor=0",
     "image.mode=squash",
-    "backbone.strides=8",
 )
 PARTS = 8
 COLUMNS = ("nmi", "ari", "f1", "parts nmi", "parts f1", "pixel_auroc", "aupro", "image_auroc")

@@ -17,11 +17,12 @@ def extractor(**settings: object) -> Extractor:
     )
 
 
-def test_maps_are_made_of_stride_8_and_descriptors_of_4_and_8() -> None:
+def test_stride_8_is_the_default_for_descriptors_and_maps() -> None:
     default = extractor()
-    assert default.strides == (4, 8)
-    assert default.channels() == [64, 160]
-    assert default.map_channels() == tuple(range(64, 224))
+    assert default.strides == (8,)
+    assert default.channels() == [160]
+    assert default.map_channels() == tuple(range(160))
+    assert extractor(backbone__strides=(4, 8)).map_channels() == tuple(range(64, 224))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_the_networks_own_margin_counts_as_padding(asked: int, seen: int, monkey
     trunk = chosen.backbone.trunk  # type: ignore[attr-defined]
     inner = trunk.forward
     monkeypatch.setattr(trunk, "forward", lambda x, last: sides.append(tuple(x.shape[2:])) or inner(x, last))
-    assert chosen.raw(torch.rand(1, 3, 64, 80)).shape == (1, 224, 8, 10)
+    assert chosen.raw(torch.rand(1, 3, 64, 80)).shape == (1, 160, 8, 10)
     assert sides == [(64 + 2 * seen, 80 + 2 * seen)]
 
 

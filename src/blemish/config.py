@@ -56,7 +56,7 @@ class Backbone(Section):
         min_length=1,
         description="`embedded` (in the package), `timm:MODEL` with the extra `timm`, or `random:SEED`.",
     )
-    strides: Strides = Field(default=None, description="Strides of the feature maps that are used; `none` = 4 and 8.")
+    strides: Strides = Field(default=None, description="Strides of the feature maps that are used; `none` = 8.")
     batch_size: int = Field(default=8, ge=1, le=1024, description="Images per pass of the network.")
     border_padding: int = Field(
         default=32,

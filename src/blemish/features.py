@@ -14,11 +14,11 @@ from blemish.config import Config
 from blemish.errors import ConfigError
 from blemish.filters import pad_reflect, unit_range
 
-DEFAULT_STRIDES = (4, 8)
-"""Used where the settings name none: fine texture and parts of it; coarser maps smear small defects."""
+DEFAULT_STRIDES = (8,)
+"""Used where the settings name none, if the network has them: coarser maps smear small defects, finer ones add noise."""
 
 DEFAULT_MAP_STRIDES = (8,)
-"""Of those, what the anomaly maps are made of where the settings name none: finer maps add noise to an image's score."""
+"""Of the strides in use, what the anomaly maps are made of where the settings name none."""
 
 
 @dataclass(frozen=True)
