@@ -1,14 +1,17 @@
-"""Train the embedded backbone from scratch: `python -m training.distill`.
+"""Train the embedded backbone: `python -m training.distill`.
 
-The student (`blemish.backbones.network`) learns from the three stages of a ResNet-50 and a ResNet-18 that see the same
-crops. Per stage: values    a 1 x 1 head and a rectifier on the student's map must give the teachers' channels side by side,
-each divided by its deviation, all teachers with the same say: squared error plus one minus cosine. The heads are thrown away.
-relations the cosines between 768 positions (24 of each of 32 crops) must agree, once for the vectors as they are and
-once with the mean of their crop taken off (what the descriptors downstream compare). This ties the student's own
-          geometry to the teacher's, not only what a head can read from it.
-Cells next to the crop's border are left out: there the teacher's zero padding speaks. Convolutions of the trunk step
-by Muon, everything else by AdamW. Checkpoints resume exactly. With `--start FILE` the trunk begins as the one in that file
-(weights as the package has them) in place of random weights; the heads are new.
+The student (`blemish.backbones.network`) learns from the three stages of a ResNet-50 and a ResNet-18 that see the same crops.
+Per stage there are two losses:
+
+- values: a 1 x 1 head and a rectifier on the student's map must give the teachers' channels side by side, each divided by its
+  deviation, all teachers with the same say: squared error plus one minus cosine. The heads are thrown away.
+- relations: the cosines between 768 positions (24 of each of 32 crops) must agree, once for the vectors as they are and once
+  with the mean of their crop taken off (what the descriptors downstream compare). This ties the student's own geometry to the
+  teachers', not only what a head can read from it.
+
+Cells next to the crop's border are left out: there the teachers' zero padding speaks. Convolutions of the trunk step by Muon,
+everything else by AdamW. Checkpoints resume exactly. With `--start FILE` the trunk begins as the one in that file (weights as
+the package has them) in place of random weights; the heads are new.
 """
 
 from __future__ import annotations
