@@ -34,6 +34,7 @@ ROWS = (
     "features.pool=1",
     "localize.calibrate_border=false",
     "backbone.strides=4;8",
+    "backbone.strides=4;8,localize.strides=4;8",
     "localize.score_quantile=1",
     "descriptor.weighting=softmax",
     "descriptor.geometry=0",

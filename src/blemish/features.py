@@ -15,10 +15,7 @@ from blemish.errors import ConfigError
 from blemish.filters import pad_reflect, unit_range
 
 DEFAULT_STRIDES = (8,)
-"""Used where the settings name none, if the network has them: coarser maps smear small defects, finer ones add noise."""
-
-DEFAULT_MAP_STRIDES = (8,)
-"""Of the strides in use, what the anomaly maps are made of where the settings name none."""
+"""Used where the settings name none, of what there is: coarser maps smear small defects, finer ones add noise."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Extractor:
                 f"localize.strides names {missing[0]}, which is not among the strides in use, {self.strides}: "
                 "add it to backbone.strides"
             )
-        wanted = wanted or tuple(s for s in DEFAULT_MAP_STRIDES if s in self.strides) or self.strides
+        wanted = wanted or tuple(s for s in DEFAULT_STRIDES if s in self.strides) or self.strides
         owners = [stride for stride, count in zip(self.strides, self.channels(), strict=True) for _ in range(count)]
         return tuple(channel for channel, stride in enumerate(owners) if stride in wanted)
 
