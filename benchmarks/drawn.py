@@ -1,21 +1,24 @@
 """Every drawn material with every drawn defect: groups with their number given, and with it estimated.
 
-    python benchmarks/drawn.py [DATASET...] [--images 100] [--seeds 2] [--set section.key=value ...]
+    python benchmarks/drawn.py [DATASET...] [--photographs FILE...] [--types NAME...] [--images 100] [--seeds 2] [--set section.key=value]
 
 Drawn materials are not photographs: they show whether a setting that helps one set of photographs hurts elsewhere. A seed is that of the
-drawing and of the run. Labelled sets, if given, are measured the same way, with the seed of the run alone.
+drawing and of the run. Labelled sets, if given, are measured the same way, with the seed of the run alone. With photographs of textures
+the defects are drawn on random crops of these instead, each photograph a set: real surfaces, though an image's parts occur in others.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from blemish._config_sources import gather
+from blemish._drawing import MATERIALS
 from blemish.datasets import LabelledSet, load_dataset
 from blemish.evaluation import run_and_score
 from blemish.synth import defects, make_demo, materials
@@ -23,22 +26,49 @@ from blemish.synth import defects, make_demo, materials
 HEAD = ("set", "groups", "NMI", "F1", "estimated", "NMI", "F1")
 
 
-def sets(paths: list[Path], folder: Path, images: int, seed: int) -> Iterator[tuple[str, LabelledSet]]:
+CROP = 176
+"""Side of a crop of a photograph, in pixels."""
+
+
+def crops(path: Path) -> Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]:
+    """A material for :func:`blemish.synth.make_demo`: parts of one photograph, a little larger or smaller, half of them mirrored."""
+    with Image.open(path) as file:
+        photograph = file.convert("RGB")
+
+    def material(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+        side = min(size * rng.uniform(0.9, 1.1), *photograph.size)
+        x, y = (rng.uniform(0, length - side) for length in photograph.size)
+        part = photograph.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
+        pixels = np.asarray(part, np.float64) / 255
+        return pixels[:, :: rng.choice([-1, 1])].copy(), np.zeros((size, size))
+
+    return material
+
+
+def sets(
+    paths: list[Path], folder: Path, images: int, seed: int, types: Sequence[str], photographs: Sequence[str]
+) -> Iterator[tuple[str, LabelledSet]]:
     """Labelled sets under their names; drawn ones are made in the folder."""
     for path in paths:
         yield (data := load_dataset(path)).name, data
-    for material in materials():
-        demo = make_demo(folder / f"{material}-{seed}", seed=seed, n_images=images, material=material, types=defects())
+    size = CROP if photographs else 256
+    for material in photographs or materials():
+        place = folder / f"{material}-{seed}"
+        demo = make_demo(place, seed=seed, n_images=images, material=material, types=types, size=size)
         yield f"drawn {material}", load_dataset(demo.truth)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("datasets", type=Path, nargs="*")
+    parser.add_argument("--photographs", type=Path, nargs="+", default=[])
+    parser.add_argument("--types", nargs="+", default=list(defects()))
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     args = parser.parse_args()
+    MATERIALS.update({path.stem: crops(path) for path in args.photographs})
+    photographs = [path.stem for path in args.photographs]
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD), flush=True)
     rows: dict[str, list[tuple[float, ...]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -46,7 +76,7 @@ def main() -> None:
         # the second run of a set, with the number of groups estimated, takes its maps from here
         config = gather({"cache_dir": str(folder / "cache")}, args.settings, None, {})
         for seed in range(args.seeds):
-            for name, data in sets(args.datasets, folder, args.images, seed):
+            for name, data in sets(args.datasets, folder, args.images, seed, args.types, photographs):
                 row: list[float] = []
                 for clusters in (len(data.classes), "auto"):
                     result, scored = run_and_score(data, config.model_copy(update={"seed": seed, "clusters": clusters}))

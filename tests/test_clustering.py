@@ -85,7 +85,7 @@ def test_the_estimate_hears_of_one_number_of_groups_more_than_it_may_give(monkey
 
     def counted(rows: np.ndarray, most: int, *, seed: int) -> Gaps:
         asked.append(most)
-        return Gaps(np.linspace(0.0, 9.0, most), np.full(most, 0.1))
+        return Gaps(np.full(most - 1, 9.0), np.full(most - 1, 0.1))
 
     monkeypatch.setattr("blemish.clustering.ward_gaps", counted)
     assert estimate_clusters(blobs()[0], max_clusters=5) == 5

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from blemish.contrast import Head, label_free_threshold, margin_loss, order_by_distance, train_head
+from blemish.refine import KEPT_BYTES, KEPT_LEAST, pixels_per_image, sample_pixels
 from helpers.reference_method import head_loop, margin_loss_loop, nearest_loop, threshold_loop
 
 
@@ -99,3 +100,38 @@ def test_few_images_and_images_without_anomalous_pixels(images: int) -> None:
     for threshold in (0.5, 2.0, -1.0):
         head = train_head(features, maps, rows, threshold, hidden=4, dim=2, epochs=1)
         assert all(torch.isfinite(p).all() for p in head.parameters())
+
+
+def test_the_head_is_trained_on_every_pixel_of_a_small_set() -> None:
+    count = pixels_per_image(422, 512)  # leaves on ResNet-50, 64 x 64 cells each
+    assert count * 422 * 512 * 2 <= KEPT_BYTES < (count + 1) * 422 * 512 * 2
+    assert pixels_per_image(10**6, 512) == KEPT_LEAST
+    assert pixels_per_image(100, 512) > 64 * 64
+    features = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    values = np.random.default_rng(1).random((5, 7), np.float32)
+    kept, known = sample_pixels(features, values, 4, 0, 35)
+    assert kept.dtype == torch.float16
+    assert kept.shape == (3, 1, 35)
+    assert known.shape == (1, 35)
+    cells = {float(values[y, x]): features[:, y, x] for y in range(5) for x in range(7)}
+    assert sorted(known[0].tolist()) == sorted(cells)
+    for place, value in enumerate(known[0].tolist()):
+        torch.testing.assert_close(kept[:, 0, place].float(), cells[value], rtol=1e-3, atol=1e-6)
+
+
+def test_of_a_large_set_half_the_pixels_are_the_most_anomalous_ones() -> None:
+    features, values = torch.arange(40.0)[None].reshape(1, 5, 8), np.arange(40, dtype=np.float32).reshape(5, 8) % 37
+    kept, known = sample_pixels(features, values, 2, 0, 11)
+    assert known[0, :5].tolist() == [36, 35, 34, 33, 32]
+    assert kept[0, 0, :5].tolist() == [36, 35, 34, 33, 32]
+    assert len(set(kept[0, 0].tolist())) == 11
+    assert known[0, 5:].max() < 32
+    assert (kept[0, 0] % 37).tolist() == known[0].tolist()
+    again, other = sample_pixels(features, values, 2, 0, 11), sample_pixels(features, values, 3, 0, 11)
+    assert again[1].tolist() == known.tolist() != other[1].tolist()
+
+
+def test_features_beyond_half_precision_stay_finite() -> None:
+    kept, _ = sample_pixels(torch.tensor([[[1e6, -1e6]]]), np.ones((1, 2), np.float32), 0, 0, 2)
+    assert kept.isfinite().all()
+    assert kept[0, 0].tolist() == [65504, -65504]

@@ -31,24 +31,43 @@ def test_gaps_by_their_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(7)
     clouds = np.log([slow_shares(rng.standard_normal((13, 3)) * deviations, 6) for _ in range(5)])
     found = ward_gaps(rows, 6, seed=7)
-    np.testing.assert_allclose(found.gap, clouds.mean(0) - np.log(slow_shares(rows, 6)), atol=1e-8)
-    np.testing.assert_allclose(found.deviation, clouds.std(0, ddof=1), atol=1e-8)
-    assert found.gap[0] == found.deviation[0] == 0
+    falls = clouds[:, :-1] - clouds[:, 1:]
+    own = np.log(slow_shares(rows, 6))
+    np.testing.assert_allclose(found.step, own[:-1] - own[1:] - falls.mean(0), atol=1e-8)
+    np.testing.assert_allclose(found.deviation, falls.std(0, ddof=1), atol=1e-8)
 
 
-def test_the_number_stops_where_one_more_is_like_one_more_of_a_cloud() -> None:
-    deviation = np.array([0.0, 0.1, 0.1, 0.1, 0.1])
-    assert Gaps(np.array([0.0, 0.3, 0.35, 0.2, 0.1]), deviation).number() == 1
-    assert Gaps(np.array([0.0, 0.1, 0.5, 0.6, 0.9]), deviation).number() == 3
-    assert Gaps(np.array([0.0, 0.5, 0.6, 0.9, 1.3]), deviation).number() == 2
-    assert Gaps(np.array([0.0, 0.3, 0.6, 0.9, 1.2]), deviation).number() == 5
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ([0.03, 0.03, 0.03, 0.03], 1),  # nothing stands out
+        ([0.0, 0.5, 0.19, 0.01, 0.5], 4),  # two at least; one more must stand out of chance
+        ([0.5, 0.2, 0.16, 0.3], 3),  # and be worth a third of the best before
+        (
+            [-0.1, 0.05, 0.05, 0.9],
+            5,
+        ),  # of those before: groups that are far apart and tight leave all to the last split
+        ([0.3, 0.3, 0.3, 0.3], 5),
+    ],
+)
+def test_the_number_stops_where_one_more_tells_little(step: list[float], number: int) -> None:
+    assert Gaps(np.array(step), np.full(len(step), 0.01)).number() == number
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5, 8])
+def test_groups_however_tight_are_counted(groups: int) -> None:
+    rng = np.random.default_rng(groups)
+    rows = rng.normal(size=(groups, 12))[np.arange(90) % groups]
+    assert ward_gaps(rows, 12).number() == groups  # copies of as many points
+    assert ward_gaps(rows + rng.normal(0, 1e-3, rows.shape), 12).number() == groups
+    assert ward_gaps(rows + rng.normal(0, 0.2, rows.shape), 12).number() == groups
 
 
 def test_gaps_do_not_depend_on_place_direction_or_scale() -> None:
     rng = np.random.default_rng(5)
     rows = rng.normal(size=(40, 4)) + 6.0 * (np.arange(40) < 15)[:, None]
     turned = 1e-2 * rows @ np.linalg.qr(rng.normal(size=(4, 4)))[0] + 0.5
-    np.testing.assert_allclose(ward_gaps(turned, 5).gap, ward_gaps(rows, 5).gap, atol=1e-6)
+    np.testing.assert_allclose(ward_gaps(turned, 5).step, ward_gaps(rows, 5).step, atol=1e-6)
     assert ward_gaps(rows, 5).number() == 2
 
 
@@ -60,8 +79,8 @@ def test_rows_that_show_nothing_are_one_group(rows: np.ndarray) -> None:
 def test_few_rows_of_many_columns() -> None:
     rows = np.random.default_rng(0).normal(size=(7, 300))
     found = ward_gaps(rows, 12)
-    assert len(found.gap) == 6
-    assert np.isfinite(found.gap).all()
+    assert len(found.step) == 5
+    assert np.isfinite(found.step).all()
     assert found.number() == 1
 
 
@@ -71,8 +90,8 @@ def test_a_large_set_is_seen_through_samples(monkeypatch: pytest.MonkeyPatch) ->
     rows = 8 * np.eye(3, 6)[truth] + rng.normal(size=(1500, 6))
     found = ward_gaps(rows, 8, seed=1)
     assert found.number() == 3
-    np.testing.assert_array_equal(found.gap, ward_gaps(rows, 8, seed=1).gap)
-    assert not np.array_equal(found.gap, ward_gaps(rows, 8, seed=2).gap)
+    np.testing.assert_array_equal(found.step, ward_gaps(rows, 8, seed=1).step)
+    assert not np.array_equal(found.step, ward_gaps(rows, 8, seed=2).step)
 
 
 @pytest.mark.filterwarnings("error")
@@ -80,7 +99,7 @@ def test_draws_of_equal_rows_alone_say_one_group_and_no_more() -> None:
     rows = np.zeros((1000, 4))
     rows[:3] = np.eye(4)[:3]
     gaps = ward_gaps(rows, 4)
-    assert np.isfinite(gaps.gap).all()
+    assert np.isfinite(gaps.step).all()
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-3, 1e5])

@@ -130,7 +130,7 @@ def train_head(
     """Train a head on pixels of the set.
 
     Args:
-        features: N maps C x h x w (any h x w; a sample of pixels as C x 1 x P will do).
+        features: N maps C x h x w, float16 or float32 (any h x w; a sample of pixels as C x 1 x P will do).
         maps: N anomaly maps of the same h x w. Pixels above ``threshold`` are anomalous, the others normal.
         descriptors: N x D, which images are near and far. threshold: see :func:`label_free_threshold`.
         progress: called with 1 after each image of each epoch.
@@ -167,7 +167,9 @@ def train_head(
                 draw(near, low, n_close),
                 draw(far.tolist(), high, n_counter),
             ]
-            same_pos, same_neg, close_pos, close_neg, counter = head(torch.cat(parts)).split([len(p) for p in parts])
+            same_pos, same_neg, close_pos, close_neg, counter = head(torch.cat(parts).float()).split(
+                [len(p) for p in parts]
+            )
             loss = margin_loss(same_pos, same_neg, close_pos, close_neg, counter, margin)
             if loss.requires_grad:
                 optimiser.zero_grad()

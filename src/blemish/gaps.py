@@ -18,32 +18,41 @@ SAMPLES = 10
 CLOUDS = 60
 """Drawn sets without groups: the error of their mean is then an eighth of their deviation."""
 
-GROUPED = 4.0
-"""Deviations by which k groups, for any k, must exceed those of a cloud, or the set is one group."""
+GROUPED = 3.0
+"""Deviations by which some split must do better than a cloud's, or the set is one group."""
 
 FURTHER = 2.0
 """Deviations by which one group more must do better than one more of a cloud, or there are enough."""
 
+TELLING = 1 / 3
+"""Of the best advantage of the splits before, what the next one must have at least: splits within a type have less."""
+
 
 @dataclass(frozen=True)
 class Gaps:
-    """For k = 1, 2, ...: the mean over clouds of log(share within k groups) minus that of the set, and its deviation."""
+    """What one group more is worth, for k = 1, 2, ... groups.
 
-    gap: Array
+    Attributes:
+        step: how much further the log of the share within groups falls from k to k + 1 groups than it does in clouds.
+        deviation: of such a fall, over the clouds.
+    """
+
+    step: Array
     deviation: Array
 
     def number(self) -> int:
-        """The least number of groups, from 2, after which one more is no better than one more of a cloud; 1 for a cloud.
+        """The least number of groups, from 2, after which one more tells little or could be chance; 1 for a cloud.
 
-        >>> flat, steep = np.full(4, 0.01), np.array([0.0, 0.2, 0.4, 0.41])
-        >>> Gaps(flat, flat).number(), Gaps(steep, flat).number()
-        (1, 3)
+        >>> Gaps(np.array([0.1, 0.2, 0.05]), np.full(3, 0.01)).number()
+        3
+        >>> Gaps(np.array([0.02, 0.01, -0.1]), np.full(3, 0.01)).number()
+        1
         """
-        if not (self.gap > GROUPED * self.deviation).any():
+        if not (self.step > GROUPED * self.deviation).any():
             return 1
-        better = np.diff(self.gap) > FURTHER * self.deviation[1:]
-        better[:1] = True
-        return len(self.gap) if better.all() else int(np.argmin(better)) + 1
+        worth = (self.step > FURTHER * self.deviation) & (self.step > TELLING * np.maximum.accumulate(self.step))
+        worth[0] = True  # there are two groups at least
+        return len(worth) + 1 if worth.all() else int(np.argmin(worth)) + 1
 
 
 def ward_gaps(rows: npt.NDArray[np.floating], most: int, *, seed: int = 0) -> Gaps:
@@ -59,14 +68,15 @@ def ward_gaps(rows: npt.NDArray[np.floating], most: int, *, seed: int = 0) -> Ga
         seed: of the draws.
 
     Returns:
-        Natural logarithms, one for each number of groups from 1 (where the gap is 0). Moving, turning and scaling the rows
-        changes them by rounding only.
+        Natural logarithms, one for each number of groups from 1, none where there is nothing to split. Moving, turning and
+        scaling the rows changes them by rounding only.
 
     Cost: `CLOUDS` trees of at most `MOST_ROWS` rows, 0.3 s, and the covariance of the rows, O(N D^2).
 
     Source: the gap statistic (Tibshirani, Walther & Hastie 2001). Deviations: the reference is a normal distribution, as in
     SigClust (Liu et al. 2008), instead of a uniform one, which any long cloud differs from; shares instead of sums of
-    squares; two deviations instead of one.
+    squares; the deviation of one step, not of the whole gap, which is several times as large, and two of them instead of one;
+    `TELLING`: no type is a normal distribution, so that splits within types, too, do better than a cloud's.
     """
     rng = np.random.default_rng(seed)
     n = min(len(rows), MOST_ROWS)
@@ -77,13 +87,14 @@ def ward_gaps(rows: npt.NDArray[np.floating], most: int, *, seed: int = 0) -> Ga
     variances = variances[variances > 1e-9 * variances.max(initial=0.0)]
     most = min(most, n - 1)
     if most < 2 or not len(variances):
-        return Gaps(np.zeros(1), np.zeros(1))
+        return Gaps(np.zeros(0), np.zeros(0))
     parts = [centred] if n == len(rows) else [centred[rng.choice(len(rows), n, replace=False)] for _ in range(SAMPLES)]
     seen = np.mean([_log_shares(part, most) for part in parts], axis=0)
     clouds = np.array(
         [_log_shares(rng.standard_normal((n, len(variances))) * variances**0.5, most) for _ in range(CLOUDS)]
     )
-    return Gaps(clouds.mean(0) - seen, clouds.std(0, ddof=1))
+    falls = -np.diff(clouds)
+    return Gaps(-np.diff(seen) - falls.mean(0), falls.std(0, ddof=1))
 
 
 def _log_shares(rows: Array, most: int) -> Array:

@@ -22,6 +22,8 @@ from blemish.source import Images, ImageSource
 from blemish.threshold import anomaly_weights, find_threshold, image_scores
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from blemish.backbones import Backbone
 
 
@@ -175,9 +177,8 @@ def group(
         return labels, 0, seen
     rows = seen[part]
     k = min(most - split, len(rows))
-    # rows say nothing about two images of which one is anomalous, but the scores do
-    if config.clusters == "auto" and not (len(rows) == 2 and anomalous[part].sum() == 1):
-        k = estimate_clusters(rows, max_clusters=most - split, seed=config.seed)
+    if config.clusters == "auto":
+        k = min(k, _number(rows, anomalous[part], k, config))
     found = cluster(rows, k, method=config.cluster.method, seed=config.seed)
     if split:
         labels[part] = found + 1
@@ -188,6 +189,17 @@ def group(
         return found, None, seen
     order = [lowest, *(label for label in range(len(means)) if label != lowest)]
     return np.argsort(order)[found].astype(np.int64), 0, seen
+
+
+def _number(rows: FloatArray, anomalous: npt.NDArray[np.bool_], most: int, config: Config) -> int:
+    """Estimated number of groups: one for normal images, if any, and the types of the others.
+
+    Where the scores have no say in the groups (``cluster.normal = together``), nor have they in their number.
+    """
+    if config.cluster.normal == "together" or not anomalous.any():
+        return estimate_clusters(rows, max_clusters=most, seed=config.seed)
+    normal = int(not anomalous.all())
+    return normal + estimate_clusters(rows[anomalous], max_clusters=max(most - normal, 1), seed=config.seed)
 
 
 def _shapes(maps: Sequence[FloatArray], threshold: float, config: Config) -> FloatArray:

@@ -13,29 +13,45 @@ from blemish.contrast import Head, label_free_threshold, train_head
 from blemish.normality import Normality
 from blemish.results import FloatArray
 
-TOP, REST = 64, 64
-"""Pixels of each image that are kept for training: the most anomalous ones, and a random draw of the others."""
+KEPT_BYTES = 2**30
+"""Memory of the pixels kept for training, over the whole set: few images keep every pixel, many some of each."""
+
+KEPT_LEAST = 128
+"""Pixels that every image keeps, or all it has, whatever the number of images."""
 
 DEFAULT_GROUPS = 6
 """Groups of the k-means that finds the head's threshold where the number of groups is not given."""
 
 
 Pixels = tuple[Tensor, FloatArray]
-"""Of one image: C x 1 x P features and 1 x P map values."""
+"""Of one image: C x 1 x P features as float16 and 1 x P map values."""
 
 
-def sample_pixels(features: Tensor, values: FloatArray, index: int, seed: int) -> Pixels:
-    """The most anomalous pixels of image ``index`` and some of the others, for the training of the head.
+def pixels_per_image(images: int, channels: int) -> int:
+    """How many pixels of each image are kept for training, so that all of them take ``KEPT_BYTES`` at most.
 
-    A deviation: the paper draws from whole maps that it holds in memory; here memory does not follow the size of the
-    images. The draw depends on the image, its place in the set and the seed, not on the images before it.
+    >>> pixels_per_image(100, 512), pixels_per_image(10_000, 512), pixels_per_image(10**6, 512)
+    (10485, 128, 128)
+    """
+    return max(KEPT_LEAST, KEPT_BYTES // (max(images, 1) * channels * 2))
+
+
+def sample_pixels(features: Tensor, values: FloatArray, index: int, seed: int, count: int) -> Pixels:
+    """The ``count`` pixels of image ``index`` that the head may be trained on: all of them, where it has no more.
+
+    Otherwise half are the most anomalous ones and half a random draw of the others. That is a deviation: the paper draws
+    from whole maps that it holds in memory. The draw depends on the image, its place in the set and the seed, not on the
+    images before it.
     """
     flat = values.ravel()
     ranked = np.argsort(-flat, kind="stable")
-    rest = ranked[TOP:]
-    drawn = np.random.default_rng((seed, index)).choice(rest, min(REST, len(rest)), replace=False)
-    keep = np.concatenate([ranked[:TOP], drawn])
-    return features.flatten(1)[:, torch.from_numpy(keep)][:, None], flat[keep][None]
+    if count < len(flat):
+        top, rest = ranked[: count // 2], ranked[count // 2 :]
+        drawn = np.random.default_rng((seed, index)).choice(rest, count - len(top), replace=False)
+        ranked = np.concatenate([top, drawn])
+    kept = features.flatten(1)[:, torch.from_numpy(ranked)][:, None]
+    most = torch.finfo(torch.float16).max
+    return kept.clamp(-most, most).half(), flat[ranked][None]
 
 
 def head_threshold(maps: Sequence[FloatArray], descriptors: FloatArray, config: Config) -> float:

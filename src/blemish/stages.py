@@ -26,7 +26,7 @@ from blemish.config import Config
 from blemish.errors import InputError
 from blemish.features import Extractor
 from blemish.normality import Normality, fit_maps
-from blemish.refine import Pixels, head_threshold, refined_descriptor, sample_pixels, train_heads
+from blemish.refine import Pixels, head_threshold, pixels_per_image, refined_descriptor, sample_pixels, train_heads
 from blemish.results import FloatArray, Skipped
 from blemish.source import ImageSource
 
@@ -174,7 +174,13 @@ class Stages:
                 self.config.stage_digest("descriptor", without=("descriptor.normalise",)),
                 repr((normality.tau, normality.level)),
             ]
+        if kind == "pixels":
+            stem.append(repr(self._pixels_each))
         return digest(kind, stem)
+
+    @property
+    def _pixels_each(self) -> int:
+        return pixels_per_image(len(self.source), sum(self.extractor.channels()))
 
     def _recall(self, batch: Batch, normality: Normality) -> dict[str, Any]:
         """Kind -> one value per readable image, or None where there is no entry."""
@@ -209,7 +215,8 @@ class Stages:
             if "descriptors" in fresh:
                 part["descriptors"].append(normality.descriptor(features, values))
             if "pixels" in fresh:
-                part["pixels"].append(sample_pixels(features, values, index, self.config.seed))
+                count = self._pixels_each
+                part["pixels"].append(sample_pixels(features, values, index, self.config.seed, count))
             done(1)
         done(len(batch) - len(members))
         unreadable = [place for place, index in enumerate(batch) if index in self.features.unreadable]
