@@ -203,3 +203,22 @@ def test_two_images_are_two_groups_only_if_one_is_anomalous(scores: list[float],
     rows, shapes = np.eye(2, 8, dtype=np.float32), np.zeros((2, 3), np.float32)
     labels, _, _ = group(rows, shapes, np.array(scores, np.float32), 2.0, config(clusters="auto"))
     assert labels.max() + 1 == groups
+
+
+@pytest.mark.parametrize("mode", ["gate", "split"])
+@pytest.mark.parametrize(
+    ("sizes", "groups"), [((0, 14, 11, 9), 3), ((60, 1), 2), ((60, 3), 2), ((57, 20), 2), ((40, 12, 10, 9), 4)]
+)
+def test_the_number_of_groups_is_that_of_the_types_and_one_for_the_normal_images(
+    sizes: tuple[int, ...], groups: int, mode: str
+) -> None:
+    rng = np.random.default_rng(len(sizes))
+    kinds = np.repeat(np.arange(len(sizes)), sizes)
+    # no two normal images are alike: whatever they differ by is no type
+    means = np.vstack([np.zeros(24), 4 * np.eye(24)[: len(sizes) - 1]])[kinds]
+    rows = (means + rng.standard_normal((len(kinds), 24)) * np.where(kinds > 0, 0.5, 2.0)[:, None]).astype(np.float32)
+    scores = np.where(kinds > 0, 3.0, 1.0).astype(np.float32)
+    settings = config(clusters="auto", cluster__normal=mode)
+    labels, normal, _ = group(rows, np.zeros((len(rows), 3), np.float32), scores, 2.0, settings)
+    assert labels.max() + 1 == groups == len(set(zip(labels.tolist(), kinds.tolist(), strict=True)))
+    assert normal == (0 if sizes[0] else None)
