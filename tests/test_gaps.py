@@ -40,7 +40,9 @@ def test_gaps_by_their_definition(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("step", "number"),
     [
-        ([0.03, 0.03, 0.03, 0.03], 1),  # nothing stands out
+        ([0.024, 0.029, 0.029, 0.029], 1),  # nothing stands out
+        ([0.026, 0.0, 0.0, 0.0], 2),  # of the first split less is asked than of the best of many
+        ([0.0, 0.029, 0.031, 0.0], 4),
         ([0.0, 0.5, 0.19, 0.01, 0.5], 4),  # two at least; one more must stand out of chance
         ([0.5, 0.2, 0.16, 0.3], 3),  # and be worth a third of the best before
         (

@@ -13,6 +13,7 @@ from blemish.threshold import (
     ORDINARY_FROM,
     ORDINARY_LIMIT,
     ORDINARY_REACH,
+    OUTLYING,
     anomaly_weights,
     find_threshold,
     image_scores,
@@ -209,3 +210,50 @@ def test_the_order_of_the_images_is_no_matter_even_where_peaks_overlap(seed: int
 def test_sound_material_at_zero_leaves_the_scores_to_decide() -> None:
     scores = np.concatenate([np.full(30, 1.0), np.full(10, 5.0)]).astype(np.float32)
     assert split_scores(scores, 0.0) == split_scores(scores) > 1
+
+
+def clean(count: int, seed: int, spread: float = 0.08) -> FloatArray:
+    """Scores of one kind, their median a fifth above what sound material reaches in the maps, which is 1."""
+    scores = np.exp(np.random.default_rng(seed).normal(np.log(1.2), spread, count))
+    return scores.astype(np.float32)
+
+
+@pytest.mark.parametrize(("count", "at_most"), [(30, 0.1), (80, 0.01), (400, 0.01)])
+def test_a_clean_batch_is_not_halved(count: int, at_most: float) -> None:
+    called, halved = [], []
+    for seed in range(12):
+        scores = clean(count, seed)
+        called.append((scores > split_scores(scores, ordinary=1.0)).mean())
+        halved.append((scores > split_scores(scores)).mean())
+    assert np.mean(called) <= at_most
+    assert np.mean(halved) > 0.3  # what scores alone make of it
+
+
+def test_of_one_peak_what_lies_far_above_its_mean_is_anomalous() -> None:
+    scores = np.concatenate([clean(150, 5), [np.float32(1.6)]])
+    logs = np.log(scores.astype(np.float64))
+    expected = np.exp(logs.mean() + OUTLYING * np.sqrt(logs.var() + 1e-4))
+    assert split_scores(scores, ordinary=1.0) == pytest.approx(expected, rel=1e-6)
+    assert np.flatnonzero(scores > expected).tolist() == [150]
+
+
+@pytest.mark.parametrize("defects", [1, 3])
+def test_few_defects_in_a_clean_batch_are_found_and_nothing_else(defects: int) -> None:
+    scores = np.concatenate(
+        [clean(60, 1), np.full(defects, 2.2, np.float32) + np.arange(defects, dtype=np.float32) / 9]
+    )
+    assert np.flatnonzero(scores > split_scores(scores, ordinary=1.0)).tolist() == list(range(60, 60 + defects))
+
+
+def test_one_peak_is_a_clean_batch_only_where_it_looks_like_sound_material() -> None:
+    scores = clean(80, 2)
+    assert (scores > split_scores(scores)).any()  # by themselves, scores are always split
+    # the same peak far above sound material: a bin of rejects with one kind of defect
+    assert (scores > split_scores(scores, ordinary=1.0 / ORDINARY_REACH)).mean() > 0.9
+
+
+def test_two_clear_peaks_are_split_as_before_however_near_to_sound_material() -> None:
+    scores = np.concatenate([clean(60, 3, 0.04), 1.6 * clean(20, 4, 0.04)])
+    threshold = split_scores(scores, ordinary=1.0)
+    assert threshold == split_scores(scores)
+    assert (scores > threshold).sum() == 20

@@ -18,8 +18,9 @@ SAMPLES = 10
 CLOUDS = 60
 """Drawn sets without groups: the error of their mean is then an eighth of their deviation."""
 
-GROUPED = 3.0
-"""Deviations by which some split must do better than a cloud's, or the set is one group."""
+GROUPED = 2.5, 3.0
+"""Deviations by which the first split, or any later one, must do better than a cloud's, or the set is one group. Of many later
+ones the best is looked for, which chance may lift higher."""
 
 FURTHER = 2.0
 """Deviations by which one group more must do better than one more of a cloud, or there are enough."""
@@ -48,7 +49,8 @@ class Gaps:
         >>> Gaps(np.array([0.02, 0.01, -0.1]), np.full(3, 0.01)).number()
         1
         """
-        if not (self.step > GROUPED * self.deviation).any():
+        first, later = GROUPED
+        if not (self.step[:1] > first * self.deviation[:1]).any() and not (self.step > later * self.deviation).any():
             return 1
         worth = (self.step > FURTHER * self.deviation) & (self.step > TELLING * np.maximum.accumulate(self.step))
         worth[0] = True  # there are two groups at least

@@ -27,6 +27,12 @@ START_SPREADS = (1.0, 0.3)
 THREE_PEAKS_FROM = 30
 """Scores from which three peaks are thought of: ten for each."""
 
+ONE_KIND_BY = 2.0
+"""By how much one peak must have the lower criterion, for all images to count as normal: what is called positive evidence."""
+
+OUTLYING = 3.0
+"""Deviations of the log scores above their mean, beyond which an image is anomalous where there is but one peak."""
+
 EFFECTIVE_SCORES = 150
 """For how many scores a third peak must pay at most. Scores of normal images are no exact Gaussian: the more of them there are,
 the likelier the plain criterion gives them two peaks, with the threshold between. How many scores there are is no reason."""
@@ -37,8 +43,8 @@ ORDINARY_CELLS = 0.9
 ORDINARY_IMAGES = 0.1
 """Quantile of that over the images: low, since large defects raise it in theirs."""
 
-ORDINARY_REACH = 1.35
-"""How far the median score of normal images lies above that value at most: 1.0 to 1.31 times on all materials looked at."""
+ORDINARY_REACH = 1.4
+"""How far the median score of normal images lies above that value at most: 1.0 to 1.39 times on all materials looked at."""
 
 ORDINARY_LIMIT = 1.15
 """Where, in units of that value, images cease to look normal, if no peak of normal images shows it."""
@@ -77,13 +83,17 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     others together are as likely. Nothing is anomalous if the two sides are hardly apart (``MIN_SEPARATION``): then the
     answer is the largest score.
 
+    Two peaks always split somewhere, and would halve a clean batch. So all images count as normal, but for what lies
+    ``OUTLYING`` deviations above the mean, if one peak has the lower criterion and the median score looks like sound material.
+
     Scores alone cannot tell faint defects from normal images: where (nearly) every image has a defect, a bin of rejects,
     the lowest peak is one of defects. So the lower side must look like sound material, which its images' scores then hardly
     exceed: if their median lies above ``ORDINARY_REACH`` times that level, the threshold is ``ORDINARY_LIMIT`` times it.
 
     Args:
         scores: N, >= 0.
-        ordinary: map value that sound material reaches, from :func:`find_threshold`; None: the scores decide alone.
+        ordinary: map value that sound material reaches, from :func:`find_threshold`; None: the scores decide alone, and there
+            are always two peaks at least.
 
     Returns:
         Threshold; scores above it are anomalous. Scaling all scores scales it.
@@ -110,7 +120,7 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     if len(np.unique(logs)) < 3:
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
-        cut = _mixture_cut(logs)
+        cut = _mixture_cut(logs, bool(np.median(values) <= ORDINARY_REACH * (ordinary or 0.0)))
     threshold = float(np.exp(cut)) * top
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
@@ -133,8 +143,8 @@ def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
 
 
-def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
-    """Where the lowest peak gives way to the others; ``inf`` if it never does."""
+def _mixture_cut(logs: npt.NDArray[np.float64], maybe_one_kind: bool) -> float:
+    """Where the lowest peak gives way to the others, ``inf`` if it never does; of one peak, where outliers begin."""
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -166,11 +176,16 @@ def _mixture_cut(logs: npt.NDArray[np.float64]) -> float:
             assert best is not None
             likeliest.append(best)
     effective = min(len(logs), EFFECTIVE_SCORES)
-    # two numbers for each peak and the shares but one, against the likelihood of as many scores as count
-    criteria = [
-        (3 * mixture.n_components - 1) * np.log(effective) - 2 * effective * mixture.score(column)
-        for mixture in likeliest
-    ]
+
+    def criterion(mixture: GaussianMixture) -> float:
+        # two numbers for each peak and the shares but one, against the likelihood of as many scores as count
+        numbers = 3 * mixture.n_components - 1
+        return float(numbers * np.log(effective) - 2 * effective * mixture.score(column))
+
+    criteria = [criterion(mixture) for mixture in likeliest]
+    single = GaussianMixture(1, reg_covar=1e-4).fit(column)
+    if maybe_one_kind and criterion(single) + ONE_KIND_BY < min(criteria):
+        return float(single.means_[0, 0] + OUTLYING * single.covariances_[0, 0, 0] ** 0.5)
     chosen = likeliest[int(np.argmin(criteria))]
     low = int(np.argmin(chosen.means_[:, 0]))
     between = np.linspace(chosen.means_[low, 0], logs.max(), 4096)
