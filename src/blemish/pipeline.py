@@ -192,12 +192,14 @@ def group(
 
 
 def _number(rows: FloatArray, anomalous: npt.NDArray[np.bool_], most: int, config: Config) -> int:
-    """Estimated number of groups: one for normal images, if any, and the types of the others.
+    """Estimated number of groups: one for the normal images, if there are any, and the types of the others.
 
     Where the scores have no say in the groups (``cluster.normal = together``), nor have they in their number.
     """
-    if config.cluster.normal == "together" or not anomalous.any():
+    if config.cluster.normal == "together":
         return estimate_clusters(rows, max_clusters=most, seed=config.seed)
+    if not anomalous.any():
+        return 1  # whatever normal images differ by is no type of defect
     normal = int(not anomalous.all())
     return normal + estimate_clusters(rows[anomalous], max_clusters=max(most - normal, 1), seed=config.seed)
 
