@@ -16,9 +16,9 @@ SAMPLES = 10
 """Draws of so many rows from a larger set, whose results are averaged."""
 
 CLOUDS = 60
-"""Drawn sets without groups: the error of their mean is then an eighth of their deviation."""
+"""Drawn sets without groups: the error of the mean of their steps is then an eighth of a step's deviation."""
 
-GROUPED = 2.5, 3.0
+GROUPED = 3.0, 4.0
 """Deviations by which the first split, or any later one, must do better than a cloud's, or the set is one group. Of many later
 ones the best is looked for, which chance may lift higher."""
 
@@ -58,45 +58,57 @@ class Gaps:
 
 
 def ward_gaps(rows: npt.NDArray[np.floating], most: int, *, seed: int = 0) -> Gaps:
-    """Ward's groups of the rows, against Ward's groups of clouds: normal distributions with the rows' own covariance.
+    """Ward's groups of the rows, against Ward's groups of clouds: as many rows without groups, with the very same covariance.
 
     Everything that Ward splits is explained better by more groups, a long cloud above all. What counts is how much faster
-    the share of the sum of squares that is left within the groups falls than it does in clouds that are as long and as
-    wide in every direction.
+    the share of the sum of squares that is left within the groups falls than it does in clouds that are exactly as long and
+    as wide in every direction. Such a cloud is the rows turned at random in the space of the images: a random orthonormal
+    basis in place of the rows' left singular vectors. If the rows are normally distributed they are one cloud among others.
 
     Args:
         rows: N x D, finite. Of more than `MOST_ROWS` that many are drawn, `SAMPLES` times.
-        most: groups considered, at least 1; fewer come back of fewer rows, or where they span less.
+        most: groups considered, at least 1; fewer come back of fewer rows (one more than half of them), or where they span less.
         seed: of the draws.
 
     Returns:
         Natural logarithms, one for each number of groups from 1, none where there is nothing to split. Moving, turning and
         scaling the rows changes them by rounding only.
 
-    Cost: `CLOUDS` trees of at most `MOST_ROWS` rows, 0.3 s, and the covariance of the rows, O(N D^2).
+    Cost: `CLOUDS` trees and QR decompositions of at most `MOST_ROWS` rows, 0.5 s, and the covariance of the rows, O(N D^2).
 
     Source: the gap statistic (Tibshirani, Walther & Hastie 2001). Deviations: the reference is a normal distribution, as in
-    SigClust (Liu et al. 2008), instead of a uniform one, which any long cloud differs from; shares instead of sums of
-    squares; the deviation of one step, not of the whole gap, which is several times as large, and two of them instead of one;
-    `TELLING`: no type is a normal distribution, so that splits within types, too, do better than a cloud's.
+    SigClust (Liu et al. 2008), instead of a uniform one, which any long cloud differs from, and given the covariance, as in
+    rotation tests (Langsrud 2005), since that of few rows is far from that of the next few; shares instead of sums of
+    squares; the deviation of one step, not of the whole gap, and two of them instead of one; `TELLING`: no type is a normal
+    distribution, so that splits within types, too, do better than a cloud's.
     """
     rng = np.random.default_rng(seed)
     n = min(len(rows), MOST_ROWS)
-    centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)
-    variances = np.linalg.eigvalsh(centred.T @ centred)
-    # far more columns than rows: the others are rounding
-    variances = np.sort(variances)[::-1][: len(rows) - 1] / max(1, len(rows) - 1)
-    variances = variances[variances > 1e-9 * variances.max(initial=0.0)]
-    most = min(most, n - 1)
-    if most < 2 or not len(variances):
+    values = rows.astype(np.float64)
+    parts = [values] if n == len(rows) else [values[rng.choice(len(rows), n, replace=False)] for _ in range(SAMPLES)]
+    parts = [part - part.mean(0) for part in parts]
+    lengths = [_squares(part) for part in parts]
+    most = min(most, n - 1, n // 2 + 1)
+    if most < 2 or not max(map(len, lengths)):
         return Gaps(np.zeros(0), np.zeros(0))
-    parts = [centred] if n == len(rows) else [centred[rng.choice(len(rows), n, replace=False)] for _ in range(SAMPLES)]
-    seen = np.mean([_log_shares(part, most) for part in parts], axis=0)
-    clouds = np.array(
-        [_log_shares(rng.standard_normal((n, len(variances))) * variances**0.5, most) for _ in range(CLOUDS)]
-    )
-    falls = -np.diff(clouds)
-    return Gaps(-np.diff(seen) - falls.mean(0), falls.std(0, ddof=1))
+    falls = -np.diff([_log_shares(part, most) for part in parts])
+    # each part has its own covariance, and so have its clouds
+    clouds = [_log_shares(_cloud(n, squares, rng), most) for squares in lengths for _ in range(CLOUDS // len(parts))]
+    free = -np.diff(clouds)
+    return Gaps(falls.mean(0) - free.mean(0), free.std(0, ddof=1))
+
+
+def _squares(centred: Array) -> Array:
+    """Sums of squares of the rows along the axes of their covariance, falling, but for those that are rounding."""
+    squares = np.sort(np.linalg.eigvalsh(centred.T @ centred))[::-1][: len(centred) - 1]
+    return np.asarray(squares[squares > 1e-9 * squares.max(initial=0.0)])
+
+
+def _cloud(n: int, squares: Array, rng: np.random.Generator) -> Array:
+    """So many rows of mean 0 whose sums of squares along the axes are these; every way to turn them is as likely."""
+    draw = rng.standard_normal((n, len(squares)))
+    basis: Array = np.linalg.qr(draw - draw.mean(0))[0]
+    return basis * squares**0.5
 
 
 def _log_shares(rows: Array, most: int) -> Array:
@@ -105,7 +117,7 @@ def _log_shares(rows: Array, most: int) -> Array:
 
     # a merge's height squared is twice what it adds to the sum of squares within
     within = np.cumsum(linkage(rows, "ward")[:, 2] ** 2 / 2)
-    if not within[-1] > 0:  # a draw of equal rows from a set that has others: one group says all
+    if not len(within) or not within[-1] > 0:  # a draw of equal rows from a set that has others: one group says all
         return np.zeros(most)
     shares = within[::-1][:most] / within[-1]
     return np.log(np.maximum(shares, 1e-12))
