@@ -74,7 +74,7 @@ def ward_gaps(rows: npt.NDArray[np.floating], most: int, *, seed: int = 0) -> Ga
         Natural logarithms, one for each number of groups from 1, none where there is nothing to split. Moving, turning and
         scaling the rows changes them by rounding only.
 
-    Cost: `CLOUDS` trees and QR decompositions of at most `MOST_ROWS` rows, 0.5 s, and the covariance of the rows, O(N D^2).
+    Cost: `CLOUDS` trees and QR decompositions of at most `MOST_ROWS` rows, 0.4 s, or 1 s for a set of which samples are drawn.
 
     Source: the gap statistic (Tibshirani, Walther & Hastie 2001). Deviations: the reference is a normal distribution, as in
     SigClust (Liu et al. 2008), instead of a uniform one, which any long cloud differs from, and given the covariance, as in
