@@ -248,6 +248,9 @@ def test_few_defects_in_a_clean_batch_are_found_and_nothing_else(defects: int) -
 def test_one_peak_is_a_clean_batch_only_where_it_looks_like_sound_material() -> None:
     scores = clean(80, 2)
     assert (scores > split_scores(scores)).any()  # by themselves, scores are always split
+    # a broad peak may hold faint defects
+    broad = clean(80, 2, 0.2)
+    assert split_scores(broad, ordinary=1.0) == split_scores(broad)
     # the same peak far above sound material: a bin of rejects with one kind of defect
     assert (scores > split_scores(scores, ordinary=1.0 / ORDINARY_REACH)).mean() > 0.9
 

@@ -30,6 +30,10 @@ THREE_PEAKS_FROM = 30
 ONE_KIND_BY = 2.0
 """By how much one peak must have the lower criterion, for all images to count as normal: what is called positive evidence."""
 
+ONE_KIND_SPREAD = 0.1
+"""Deviation of the log scores of such images at most: 0.03 to 0.08 in clean batches of leather, leaves and drawn materials, but 0.15
+and more where half of the tiles have defects so faint that they make no peak of their own."""
+
 OUTLYING = 3.0
 """Deviations of the log scores above their mean, beyond which an image is anomalous where there is but one peak."""
 
@@ -84,7 +88,8 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     answer is the largest score.
 
     Two peaks always split somewhere, and would halve a clean batch. So all images count as normal, but for what lies
-    ``OUTLYING`` deviations above the mean, if one peak has the lower criterion and the median score looks like sound material.
+    ``OUTLYING`` deviations above the mean, if one peak has the lower criterion, it is narrow (``ONE_KIND_SPREAD``), and the
+    median score looks like sound material.
 
     Scores alone cannot tell faint defects from normal images: where (nearly) every image has a defect, a bin of rejects,
     the lowest peak is one of defects. So the lower side must look like sound material, which its images' scores then hardly
@@ -184,8 +189,9 @@ def _mixture_cut(logs: npt.NDArray[np.float64], maybe_one_kind: bool) -> float:
 
     criteria = [criterion(mixture) for mixture in likeliest]
     single = GaussianMixture(1, reg_covar=1e-4).fit(column)
-    if maybe_one_kind and criterion(single) + ONE_KIND_BY < min(criteria):
-        return float(single.means_[0, 0] + OUTLYING * single.covariances_[0, 0, 0] ** 0.5)
+    spread = float(single.covariances_[0, 0, 0] ** 0.5)
+    if maybe_one_kind and spread < ONE_KIND_SPREAD and criterion(single) + ONE_KIND_BY < min(criteria):
+        return float(single.means_[0, 0]) + OUTLYING * spread
     chosen = likeliest[int(np.argmin(criteria))]
     low = int(np.argmin(chosen.means_[:, 0]))
     between = np.linspace(chosen.means_[low, 0], logs.max(), 4096)
