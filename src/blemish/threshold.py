@@ -182,16 +182,17 @@ def _mixture_cut(logs: npt.NDArray[np.float64], maybe_one_kind: bool) -> float:
             likeliest.append(best)
     effective = min(len(logs), EFFECTIVE_SCORES)
 
-    def criterion(mixture: GaussianMixture) -> float:
+    def criterion(peaks: int, likelihood: float) -> float:
         # two numbers for each peak and the shares but one, against the likelihood of as many scores as count
-        numbers = 3 * mixture.n_components - 1
-        return float(numbers * np.log(effective) - 2 * effective * mixture.score(column))
+        return float((3 * peaks - 1) * np.log(effective) - 2 * effective * likelihood)
 
-    criteria = [criterion(mixture) for mixture in likeliest]
-    single = GaussianMixture(1, reg_covar=1e-4).fit(column)
-    spread = float(single.covariances_[0, 0, 0] ** 0.5)
-    if maybe_one_kind and spread < ONE_KIND_SPREAD and criterion(single) + ONE_KIND_BY < min(criteria):
-        return float(single.means_[0, 0]) + OUTLYING * spread
+    criteria = [criterion(mixture.n_components, mixture.score(column)) for mixture in likeliest]
+    # one peak, with the same least variance as those above
+    mean, square = float(column.mean()), float(column.var())
+    spread = (square + 1e-4) ** 0.5
+    one = criterion(1, -np.log(spread * np.sqrt(2 * np.pi)) - square / (2 * spread**2))
+    if maybe_one_kind and spread < ONE_KIND_SPREAD and one + ONE_KIND_BY < min(criteria):
+        return mean + OUTLYING * spread
     chosen = likeliest[int(np.argmin(criteria))]
     low = int(np.argmin(chosen.means_[:, 0]))
     between = np.linspace(chosen.means_[low, 0], logs.max(), 4096)
