@@ -10,27 +10,18 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from blemish._config_sources import gather
-from blemish.datasets import LabelledSet, is_normal, load_dataset
+from blemish.datasets import is_normal
 from blemish.pipeline import run
-from blemish.synth import defects, make_demo, materials
+from blemish.synth import defects
+from drawn import sets
 
 PARTS = ((None, 0), (None, 3), (None, 12), (30, 30), (4, None), (0, None))
 """Normal and defective images of each part; None: as many as there are, up to --most."""
-
-
-def sets(paths: list[Path], folder: Path, seed: int) -> Iterator[tuple[str, LabelledSet]]:
-    """Labelled sets under their names, then the drawn ones."""
-    for path in paths:
-        yield (data := load_dataset(path)).name, data
-    for material in materials():
-        demo = make_demo(folder / material, seed=seed, n_images=150, material=material, types=defects())
-        yield f"drawn {material}", load_dataset(demo.truth)
 
 
 def main() -> None:
@@ -49,7 +40,7 @@ def main() -> None:
             + "---|" * 6,
             flush=True,
         )
-        for name, data in sets(args.datasets, folder, args.seed):
+        for name, data in sets(args.datasets, folder, 150, args.seed, defects(), ()):
             rng = np.random.default_rng(args.seed)
             order = rng.permutation(len(data))
             normal = [data.paths[i] for i in order if is_normal(data.labels[i])][: args.most]

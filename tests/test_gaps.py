@@ -54,10 +54,8 @@ def test_gaps_by_their_definition(monkeypatch: pytest.MonkeyPatch) -> None:
         ([0.0, 0.039, 0.041, 0.0], 4),
         ([0.0, 0.5, 0.19, 0.01, 0.5], 4),  # two at least; one more must stand out of chance
         ([0.5, 0.2, 0.16, 0.3], 3),  # and be worth a third of the best before
-        (
-            [-0.1, 0.05, 0.05, 0.9],
-            5,
-        ),  # of those before: groups that are far apart and tight leave all to the last split
+        # of those before: groups that are far apart and tight leave all to the last split
+        ([-0.1, 0.05, 0.05, 0.9], 5),
         ([0.3, 0.3, 0.3, 0.3], 5),
     ],
 )

@@ -117,7 +117,7 @@ def _log_shares(rows: Array, most: int) -> Array:
 
     # a merge's height squared is twice what it adds to the sum of squares within
     within = np.cumsum(linkage(rows, "ward")[:, 2] ** 2 / 2)
-    if not len(within) or not within[-1] > 0:  # a draw of equal rows from a set that has others: one group says all
+    if not within[-1] > 0:  # a draw of equal rows from a set that has others: one group says all
         return np.zeros(most)
     shares = within[::-1][:most] / within[-1]
     return np.log(np.maximum(shares, 1e-12))
