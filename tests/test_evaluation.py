@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from blemish import evaluation as blemish_evaluation
 from blemish import pipeline
 from blemish._cli_options import RunOptions
 from blemish._evaluate_cli import blind_groups
@@ -288,6 +289,27 @@ def test_the_table_is_shown_if_its_files_cannot_be_written(
         assert done.exit_code == 2
         assert "the disk is full" in done.stderr
         assert "image AUROC" in done.stdout
+
+
+def test_runs_that_are_done_survive_an_interruption(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = blemish_evaluation.run_and_score, iter(range(5))
+
+    def stopped(*args: object, **others: object) -> object:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return real(*args, **others)
+
+    monkeypatch.setattr(blemish_evaluation, "run_and_score", stopped)
+    options = ["--size", "64", "--set", "normality.sample_images=8", "--limit", "8", "--quiet", "--seeds", "3"]
+    sets = [str(demo / "truth/labels.csv"), str(demo)]
+    done = CliRunner().invoke(app, ["evaluate", *sets, *options, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 130
+    stored = json.loads((tmp_path / "out/evaluation.json").read_text())["sets"]
+    assert [[run["seed"] for run in one["runs"]] for one in stored] == [[0, 1, 2], [0, 1]]
+    assert (tmp_path / "out/evaluation.md").read_text() in done.stdout
+    assert len((tmp_path / "out/evaluation.csv").read_text().splitlines()) == 6
 
 
 def test_only_the_command_line_and_the_environment_ask_for_the_blind_number_of_groups(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -83,12 +84,17 @@ def _evaluate_all(
         claim_folder(out, "evaluation", places)
     network = open_backbone(settings, load)
     found: list[Evaluation] = []
+    numbers = range(settings.seed, settings.seed + seeds)
+
+    def keep(place: int, so_far: Evaluation) -> None:  # after every run: what is done survives an interruption
+        found[place:] = [so_far]
+        if out is not None:
+            write_files(out, "evaluation", document(found), rows(found), markdown(found))
+
     try:
-        for data in sets:
-            numbers = range(settings.seed, settings.seed + seeds)
-            found.append(evaluate(data, settings, clusters=groups, seeds=numbers, backbone=network, progress=bars))
-            if out is not None:  # after every set: what is done survives an interruption
-                write_files(out, "evaluation", document(found), rows(found), markdown(found))
+        for place, data in enumerate(sets):
+            kept = functools.partial(keep, place)
+            evaluate(data, settings, clusters=groups, seeds=numbers, backbone=network, progress=bars, after_run=kept)
     finally:
         if found:
             print(markdown(found), end="", flush=True)

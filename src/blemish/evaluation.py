@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -155,6 +155,7 @@ def evaluate(
     seeds: Sequence[int] | None = None,
     backbone: Backbone | None = None,
     progress: Progress | None = None,
+    after_run: Callable[[Evaluation], None] | None = None,
 ) -> Evaluation:
     """Run the pipeline on the images of a labelled set, once per seed, and score what it found.
 
@@ -166,6 +167,7 @@ def evaluate(
         seeds: default: the one in ``config``.
         backbone: a network of the caller's in place of ``backbone.name``.
         progress: told of every stage of every run.
+        after_run: given the evaluation as far as it is, after every run.
 
     Returns:
         Scores of every run.
@@ -177,16 +179,19 @@ def evaluate(
     """
     settings, wanted = checked(data, config, seeds)
     k = groups_for(data, settings, clusters)
-    runs = []
+    counts = Counter(data.labels)
+    undrawn = int((~data.is_drawn).sum()) if data.has_masks else 0
+    from_labels = clusters is None and settings.clusters == "auto"
+    found = Evaluation(data.name, {c: counts[c] for c in data.classes}, k, from_labels, undrawn, [])
     for number, seed in enumerate(wanted):
         show = Prefixed(progress, f"{data.name} {number + 1}/{len(wanted)}: ") if progress else None
         # without the cache: the seconds are part of the answer
         asked = settings.updated(clusters=k, seed=seed, **{"cache.enabled": False})
-        runs.append(run_and_score(data, asked, backbone=backbone, progress=show)[1])
-    counts = Counter(data.labels)
-    undrawn = int((~data.is_drawn).sum()) if data.has_masks else 0
-    from_labels = clusters is None and settings.clusters == "auto"
-    return Evaluation(data.name, {c: counts[c] for c in data.classes}, k, from_labels, undrawn, runs)
+        scored = run_and_score(data, asked, backbone=backbone, progress=show)[1]
+        found = replace(found, runs=[*found.runs, scored])
+        if after_run is not None:
+            after_run(found)
+    return found
 
 
 def checked(data: LabelledSet, config: Config | None, seeds: Sequence[int] | None) -> tuple[Config, list[int]]:
