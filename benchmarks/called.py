@@ -1,9 +1,9 @@
 """Which images are called anomalous, in clean batches, in bins of rejects and between: shares of the defective and of the normal ones.
 
-    python benchmarks/called.py [DATASET...] [--most 80] [--seed 0] [--set section.key=value ...]
+    python benchmarks/called.py [DATASET...] [--most 80] [--few] [--draws 1] [--seed 0] [--set section.key=value ...]
 
 For each labelled set, and for each drawn material, parts are drawn: normal images alone, these and three others, half and half, and so
-on. Labels choose the parts and score them; no run sees one.
+on; with --few, parts of 8, 12 and 20 images. Shares are means over the draws. Labels choose the parts and score them; no run sees one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ from drawn import sets
 PARTS = ((None, 0), (None, 3), (None, 12), (30, 30), (4, None), (0, None))
 """Normal and defective images of each part; None: as many as there are, up to --most."""
 
+FEW = tuple((count - bad, bad) for count in (8, 12, 20) for bad in (0, 1, 3, count // 2))
+"""The same for small sets."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("datasets", type=Path, nargs="*")
     parser.add_argument("--most", type=int, default=80)
+    parser.add_argument("--few", action="store_true")
+    parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     args = parser.parse_args()
@@ -41,19 +46,21 @@ def main() -> None:
             flush=True,
         )
         for name, data in sets(args.datasets, folder, 150, args.seed, defects(), ()):
-            rng = np.random.default_rng(args.seed)
-            order = rng.permutation(len(data))
-            normal = [data.paths[i] for i in order if is_normal(data.labels[i])][: args.most]
-            defective = [data.paths[i] for i in order if not is_normal(data.labels[i])][: args.most]
-            for sound, other in PARTS:
-                first, second = normal[:sound], defective[:other]
-                result = run([*first, *second], config)
-                called = result.is_anomalous
-                shares = (
-                    f"{part.mean():.2f}" if len(part) else "-" for part in (called[: len(first)], called[len(first) :])
-                )
+            bad = np.array([not is_normal(label) for label in data.labels])
+            orders = [np.random.default_rng(args.seed + draw).permutation(len(data)) for draw in range(args.draws)]
+            for sound, other in FEW if args.few else PARTS:
+                shares, groups = [], []
+                for order in orders:
+                    parts = [order[~bad[order]][: args.most][:sound], order[bad[order]][: args.most][:other]]
+                    counts = [len(part) for part in parts]
+                    result = run([data.paths[i] for part in parts for i in part], config)
+                    shares.append(
+                        [part.mean() if len(part) else np.nan for part in np.split(result.is_anomalous, counts[:1])]
+                    )
+                    groups.append(str(result.labels.max() + 1))
+                shown = ("-" if np.isnan(one) else f"{one:.2f}" for one in np.mean(shares, 0))
                 print(
-                    f"| {name} | {len(first)} | {len(second)} | {' | '.join(shares)} | {result.labels.max() + 1} |",
+                    f"| {name} | {' | '.join(map(str, counts))} | {' | '.join(shown)} | {', '.join(groups)} |",
                     flush=True,
                 )
 

@@ -10,6 +10,7 @@ from blemish.errors import InputError
 from blemish.results import FloatArray
 from blemish.threshold import (
     EFFECTIVE_SCORES,
+    ONE_KIND_FROM,
     ORDINARY_FROM,
     ORDINARY_LIMIT,
     ORDINARY_REACH,
@@ -193,7 +194,7 @@ def test_nothing_becomes_anomalous_by_what_sound_material_reaches_where_scores_h
     "settings", [Localize(method="fca"), Localize(score_quantile=1.0), Config(preset="paper").localize, None]
 )
 def test_maps_whose_level_is_not_known_and_small_sets_are_split_by_their_scores(settings: Localize | None) -> None:
-    maps, _ = bin_of(90 if settings else ORDINARY_FROM - 1, 0)
+    maps, _ = bin_of(90 if settings else ONE_KIND_FROM - 1, 0)
     scores = image_scores(maps, (settings or Localize()).score_quantile)
     assert find_threshold(maps, scores, settings or Localize()) == split_scores(scores)
 
@@ -227,6 +228,38 @@ def test_a_clean_batch_is_not_halved(count: int, at_most: float) -> None:
         halved.append((scores > split_scores(scores)).mean())
     assert np.mean(called) <= at_most
     assert np.mean(halved) > 0.3  # what scores alone make of it
+
+
+@pytest.mark.parametrize("count", [ONE_KIND_FROM, 12, 20, ORDINARY_FROM - 1])
+def test_nor_is_a_small_one_and_its_only_defect_is_found(count: int) -> None:
+    called, halved = [], []
+    for seed in range(20):
+        scores = clean(count, seed, 0.06)
+        called.append((scores > split_scores(scores, 1.0, roughly=True)).mean())
+        halved.append((scores > split_scores(scores)).mean())
+        scores[3] = 2.4
+        assert scores[3] > split_scores(scores, 1.0, roughly=True)
+    assert np.mean(called) < 0.12
+    assert np.mean(halved) > 2 * np.mean(called)
+
+
+def test_in_a_small_set_any_difference_of_the_criterion_decides_and_none_is_called_a_bin_of_rejects() -> None:
+    kept = [(seed, clean(12, seed)) for seed in range(40)]
+    strict = {seed for seed, one in kept if split_scores(one, 1.0) != split_scores(one)}
+    rough = {seed for seed, one in kept if split_scores(one, 1.0, roughly=True) != split_scores(one)}
+    assert strict < rough < set(range(40))
+    scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1, 3.2, 3.3], np.float32)
+    assert split_scores(scores, 0.1, roughly=True) == split_scores(scores) != split_scores(scores, 0.1)
+
+
+@pytest.mark.parametrize("count", [ONE_KIND_FROM - 1, ONE_KIND_FROM, ORDINARY_FROM - 1, ORDINARY_FROM])
+def test_how_much_is_known_of_sound_material_depends_on_the_number_of_images(count: int) -> None:
+    rng = np.random.default_rng(7)
+    maps = [spotted(1.0 + 0.02 * k, rng, 60) for k in range(count)]
+    scores = image_scores(maps, 0.99)
+    ordinary = float(np.quantile([np.quantile(one, 0.9) for one in maps], 0.1))
+    known = {} if count < ONE_KIND_FROM else {"ordinary": ordinary, "roughly": count < ORDINARY_FROM}
+    assert find_threshold(maps, scores, Localize()) == split_scores(scores, **known)
 
 
 def test_of_one_peak_what_lies_far_above_its_mean_is_anomalous() -> None:

@@ -28,7 +28,8 @@ THREE_PEAKS_FROM = 30
 """Scores from which three peaks are thought of: ten for each."""
 
 ONE_KIND_BY = 2.0
-"""By how much one peak must have the lower criterion, for all images to count as normal: what is called positive evidence."""
+"""By how much one peak must have the lower criterion, for all images to count as normal: what is called positive evidence.
+Few scores cannot give it, even those of a single peak: there a lower criterion is enough."""
 
 ONE_KIND_SPREAD = 0.1
 """Deviation of the log scores of such images at most: 0.03 to 0.08 in clean batches of leather, leaves and drawn materials, but 0.15
@@ -54,7 +55,10 @@ ORDINARY_LIMIT = 1.15
 """Where, in units of that value, images cease to look normal, if no peak of normal images shows it."""
 
 ORDINARY_FROM = 30
-"""Images from which a set shows what sound material reaches: in fewer, much of it has nothing like it elsewhere."""
+"""Images from which a set shows well what sound material reaches: in fewer, much of it has nothing like it elsewhere."""
+
+ONE_KIND_FROM = 8
+"""Images from which that value is any use at all, see :func:`split_scores`."""
 
 
 def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Localize) -> float:
@@ -70,13 +74,13 @@ def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Loc
 
     Cost: N quantiles and that of :func:`split_scores`.
     """
-    known = settings.method == "neighbours" and settings.score_quantile <= 0.99 and len(maps) >= ORDINARY_FROM
-    return split_scores(
-        scores, float(np.quantile(image_scores(maps, ORDINARY_CELLS), ORDINARY_IMAGES)) if known else None
-    )
+    if settings.method != "neighbours" or settings.score_quantile > 0.99 or len(maps) < ONE_KIND_FROM:
+        return split_scores(scores)
+    ordinary = float(np.quantile(image_scores(maps, ORDINARY_CELLS), ORDINARY_IMAGES))
+    return split_scores(scores, ordinary, roughly=len(maps) < ORDINARY_FROM)
 
 
-def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
+def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: bool = False) -> float:
     """Threshold on image scores between normal and anomalous, without labels.
 
     A mixture of Gaussians over the logarithms, each with a spread of its own: normal images resemble each other and make
@@ -99,6 +103,8 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
         scores: N, >= 0.
         ordinary: map value that sound material reaches, from :func:`find_threshold`; None: the scores decide alone, and there
             are always two peaks at least.
+        roughly: whether that value is a rough one, of a small set. Then nothing is concluded from a lower side above it, and one
+            peak is preferred by any difference of the criterion, in place of ``ONE_KIND_BY``.
 
     Returns:
         Threshold; scores above it are anomalous. Scaling all scores scales it.
@@ -125,13 +131,14 @@ def split_scores(scores: FloatArray, ordinary: float | None = None) -> float:
     if len(np.unique(logs)) < 3:
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
-        cut = _mixture_cut(logs, bool(np.median(values) <= ORDINARY_REACH * (ordinary or 0.0)))
+        maybe_one_kind = bool(np.median(values) <= ORDINARY_REACH * (ordinary or 0.0))
+        cut = _mixture_cut(logs, (0.0 if roughly else ONE_KIND_BY) if maybe_one_kind else None)
     threshold = float(np.exp(cut)) * top
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
         return top
     # where sound material has maps of 0 nothing can be said in multiples of it
-    if ordinary and np.median(lower) > ORDINARY_REACH * ordinary:
+    if ordinary and not roughly and np.median(lower) > ORDINARY_REACH * ordinary:
         return ORDINARY_LIMIT * ordinary
     return threshold
 
@@ -148,8 +155,11 @@ def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
 
 
-def _mixture_cut(logs: npt.NDArray[np.float64], maybe_one_kind: bool) -> float:
-    """Where the lowest peak gives way to the others, ``inf`` if it never does; of one peak, where outliers begin."""
+def _mixture_cut(logs: npt.NDArray[np.float64], one_kind_by: float | None) -> float:
+    """Where the lowest peak gives way to the others, ``inf`` if it never does; of one peak, where outliers begin.
+
+    There is one peak if its criterion is lower than the others' by more than ``one_kind_by``; None: there is never one.
+    """
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -191,7 +201,7 @@ def _mixture_cut(logs: npt.NDArray[np.float64], maybe_one_kind: bool) -> float:
     mean, square = float(column.mean()), float(column.var())
     spread = (square + 1e-4) ** 0.5
     one = criterion(1, -np.log(spread * np.sqrt(2 * np.pi)) - square / (2 * spread**2))
-    if maybe_one_kind and spread < ONE_KIND_SPREAD and one + ONE_KIND_BY < min(criteria):
+    if one_kind_by is not None and spread < ONE_KIND_SPREAD and one + one_kind_by < min(criteria):
         return mean + OUTLYING * spread
     chosen = likeliest[int(np.argmin(criteria))]
     low = int(np.argmin(chosen.means_[:, 0]))
