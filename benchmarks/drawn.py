@@ -1,4 +1,4 @@
-"""Every drawn material with every drawn defect: groups with their number given, and with it estimated.
+"""Every drawn material with every drawn defect: maps, groups with their number given, and with it estimated.
 
     python benchmarks/drawn.py [DATASET...] [--photographs FILE...] [--types NAME...] [--images 100] [--seeds 2] [--set section.key=value]
 
@@ -23,7 +23,7 @@ from blemish.datasets import LabelledSet, load_dataset
 from blemish.evaluation import run_and_score
 from blemish.synth import defects, make_demo, materials
 
-HEAD = ("set", "groups", "NMI", "F1", "estimated", "NMI", "F1")
+HEAD = ("set", "groups", "NMI", "F1", "estimated", "NMI", "F1", "pixel AUROC", "AUPRO")
 
 
 CROP = 176
@@ -81,11 +81,12 @@ def main() -> None:
                 for clusters in (len(data.classes), "auto"):
                     result, scored = run_and_score(data, config.model_copy(update={"seed": seed, "clusters": clusters}))
                     row += [result.labels.max() + 1, scored.scores["nmi"], scored.scores["f1"]]
+                row += [scored.scores["pixel_auroc"], scored.scores["aupro"]]
                 rows.setdefault(name, []).append(tuple(row))
     for name, found in rows.items():
         each, mean = np.array(found), np.mean(found, axis=0)
         estimates = ", ".join(f"{int(one)}" for one in each[:, 3])
-        cells = [f"{mean[0]:.0f}", f"{mean[1]:.3f}", f"{mean[2]:.3f}", estimates, f"{mean[4]:.3f}", f"{mean[5]:.3f}"]
+        cells = [f"{mean[0]:.0f}", f"{mean[1]:.3f}", f"{mean[2]:.3f}", estimates, *(f"{one:.3f}" for one in mean[4:])]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 

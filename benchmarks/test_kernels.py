@@ -18,6 +18,7 @@ from blemish.backbones import load_backbone
 from blemish.config import Config
 from blemish.descriptors import excess_descriptor, region_geometry
 from blemish.fca import fca_map
+from blemish.filling import filled
 from blemish.gaps import ward_gaps
 from blemish.linkage import cut, ward_tree
 from blemish.localize import NeighbourModel, fit_border
@@ -72,6 +73,10 @@ def test_region_geometry(benchmark: Bench, rng: np.random.Generator) -> None:
 
 def test_border(benchmark: Bench, rng: np.random.Generator) -> None:
     assert len(benchmark(fit_border, [rng.random((48, 48), np.float32) for _ in range(144)]).median) == 5
+
+
+def test_filling(benchmark: Bench, rng: np.random.Generator) -> None:
+    assert benchmark(filled, rng.random((48, 48), np.float32), (7, 13, 25)).shape == (48, 48)
 
 
 def test_variation_within(benchmark: Bench, rng: np.random.Generator) -> None:

@@ -21,7 +21,7 @@ def _kinds(annotation: Any) -> set[Any]:
 
 
 def _listed(value: Any) -> Any:
-    """Strides as a list, from one number or text with commas or blanks."""
+    """Numbers as a list, from one number or text with commas or blanks."""
     if isinstance(value, str) and value != "none":
         return [part for part in value.replace(",", " ").split() if part]
     return (value,) if isinstance(value, int) else value
@@ -33,8 +33,15 @@ def _known_strides(value: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return None if value is None else tuple(sorted(set(value)))
 
 
+def _odd_sides(value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if value is not None and (not value or any(side < 3 or side > 255 or side % 2 == 0 for side in value)):
+        raise ValueError("give one or more odd numbers from 3 to 255")
+    return value
+
+
 Odd = Annotated[int, AfterValidator(_odd)]
 Strides = Annotated[tuple[int, ...] | None, BeforeValidator(_listed), AfterValidator(_known_strides)]
+Windows = Annotated[tuple[int, ...] | None, BeforeValidator(_listed), AfterValidator(_odd_sides)]
 
 
 class Section(BaseModel):

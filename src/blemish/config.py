@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from blemish._section import Odd, Section, Strides
+from blemish._section import Odd, Section, Strides, Windows
 
 PresetName = Literal["default", "paper"]
 
@@ -23,7 +23,7 @@ PAPER: dict[str, dict[str, Any]] = {
     "backbone": {"strides": (8,), "border_padding": 0},
     "features": {"scaling": "image", "pool": 1},
     "normality": {"model": "vae"},
-    "localize": {"method": "bal", "border": 5, "calibrate_border": False, "score_quantile": 1.0},
+    "localize": {"method": "bal", "border": 5, "calibrate_border": False, "fill": None, "score_quantile": 1.0},
     "descriptor": {"weighting": "softmax", "tau": 0.002, "whiten": None, "geometry": 0.0, "normalise": False},
     "contrast": {"enabled": True},
     "cluster": {"method": "ward", "normal": "together"},
@@ -138,6 +138,11 @@ class Localize(Section):
     border: int = Field(default=0, ge=0, le=64, description="Cells along the border of the map that are set to zero.")
     calibrate_border: bool = Field(
         default=True, description="Correct for values that are higher near the border throughout the set."
+    )
+    fill: Windows = Field(
+        default=(7, 13, 25),
+        description="Sides, in cells, of windows around a cell of the finished map, whose median it has at least, one "
+        "after the other; odd, `none` = no filling.",
     )
     score_quantile: float = Field(
         default=0.99, gt=0, le=1, description="Quantile of its map that is an image's score; 1 = maximum."

@@ -17,6 +17,7 @@ from blemish.clustering import centre_distances, cluster, estimate_clusters, nor
 from blemish.config import Config
 from blemish.descriptors import region_geometry, with_geometry
 from blemish.errors import ConfigError
+from blemish.filling import filled_maps
 from blemish.results import FloatArray, IntArray, Result
 from blemish.source import Images, ImageSource
 from blemish.threshold import anomaly_weights, find_threshold, image_scores
@@ -130,12 +131,14 @@ def run_source(
         )
         bar.advance()
 
+    with _timed(timings, "filling"):
+        maps = filled_maps(found.maps, config.localize.fill)
     source.keep(found.indices)
     return Result(
         paths=list(source.names),
         sizes=np.array([(info.height, info.width) for info in source.infos], np.int64),
         scores=scores,
-        maps=found.maps,
+        maps=maps,
         threshold=threshold,
         image_threshold=threshold,
         is_anomalous=anomalous,

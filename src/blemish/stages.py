@@ -35,7 +35,7 @@ Done = Callable[[int], None]
 
 AFTER_MAPS = ("preset", "device", "clusters", "descriptor", "contrast", "cluster", "output", "cache")
 """Settings that no map depends on (the device counts by the name of what was found), and within ``localize``:"""
-AFTER_MAPS_LOCALIZE = ("localize.threshold", "localize.score_quantile")
+AFTER_MAPS_LOCALIZE = ("localize.threshold", "localize.score_quantile", "localize.fill")
 
 HAND_BACK_EVERY = 16
 """Images after which freed memory goes back to the system."""
