@@ -29,21 +29,32 @@ from blemish.results import Result
 
 ROWS = (
     "",
-    "normality.trim=0",
-    "normality.evening=0",
-    "features.pool=1",
-    "localize.calibrate_border=false",
+    "image.size=512",
+    "image.enlarge=true",
+    "image.mode=squash",
+    "backbone.border_padding=0",
     "backbone.strides=4;8",
     "backbone.strides=4;8,localize.strides=4;8",
+    "features.scaling=image",
+    "features.pool=1",
+    "normality.trim=0",
+    "normality.evening=0",
+    "localize.method=bal,normality.model=vae,features.scaling=image",
+    "localize.calibrate_border=false",
+    "localize.calibrate_border=false,localize.border=5",
+    "localize.fill=none",
     "localize.score_quantile=1",
     "descriptor.weighting=softmax",
     "descriptor.geometry=0",
     "descriptor.whiten=none",
+    "descriptor.normalise=false",
+    "contrast.enabled=true",
     "cluster.normal=together",
     "cluster.method=ward",
     "cluster.gate_floor=0",
-    "image.mode=squash",
 )
+"""Every default that the preset does not have, back at the preset's value, and some that it has no say in."""
+
 PARTS = 8
 COLUMNS = ("nmi", "ari", "f1", "parts nmi", "parts f1", "pixel_auroc", "aupro", "image_auroc")
 
