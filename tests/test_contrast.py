@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blemish.contrast import Head, label_free_threshold, margin_loss, order_by_distance, train_head
-from blemish.refine import KEPT_BYTES, KEPT_LEAST, pixels_per_image, sample_pixels
+from blemish.refine import KEPT_BYTES, KEPT_LEAST, joined, pixels_per_image, sample_pixels
 from helpers.reference_method import head_loop, margin_loss_loop, nearest_loop, threshold_loop
 
 
@@ -135,3 +135,27 @@ def test_features_beyond_half_precision_stay_finite() -> None:
     kept, _ = sample_pixels(torch.tensor([[[1e6, -1e6]]]), np.ones((1, 2), np.float32), 0, 0, 2)
     assert kept.isfinite().all()
     assert kept[0, 0].tolist() == [65504, -65504]
+
+
+@pytest.mark.parametrize(("heads", "weight"), [(1, 1.0), (3, 0.5), (4, 2.0)])
+def test_beside_the_descriptors_the_heads_weigh_what_they_should(heads: int, weight: float) -> None:
+    rng = np.random.default_rng(0)
+    plain, parts = rng.normal(size=(5, 7)), [rng.normal(size=(5, 6)) * 10**k for k in range(heads)]
+    found = joined(plain.astype(np.float32), np.hstack(parts).astype(np.float32), heads, weight).astype(np.float64)
+    assert found.shape == (5, 7 + 6 * heads)
+
+    def apart(rows: np.ndarray, i: int, j: int) -> float:
+        first, second = (rows[k] / np.sqrt(sum(v * v for v in rows[k])) for k in (i, j))
+        return float(sum((a - b) ** 2 for a, b in zip(first, second, strict=True)))
+
+    for i, j in np.ndindex(5, 5):
+        expected = apart(plain, i, j) + weight**2 * sum(apart(part, i, j) for part in parts) / heads
+        assert ((found[i] - found[j]) ** 2).sum() == pytest.approx(expected, rel=1e-5, abs=1e-10)
+
+
+def test_what_has_no_descriptor_has_none_beside_it_either() -> None:
+    sharpened = np.zeros((2, 6), np.float32)
+    sharpened[1, :3] = 2
+    found = joined(np.zeros((2, 4), np.float32), sharpened, 2, 1.0)
+    np.testing.assert_array_equal(found[0], 0)
+    np.testing.assert_allclose(found[1], [0] * 4 + [6**-0.5] * 3 + [0] * 3, rtol=1e-6)

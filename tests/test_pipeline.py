@@ -12,6 +12,7 @@ from blemish import BlindAnomalyClustering, Config, run
 from blemish.datasets import load_dataset
 from blemish.errors import ConfigError, InputError
 from blemish.pipeline import group
+from blemish.refine import joined
 from blemish.synth import make_demo
 
 FAST = {
@@ -52,6 +53,22 @@ def test_twice_the_same_bits(folder: Path, head: bool) -> None:
     assert first.descriptors.tobytes() == second.descriptors.tobytes()
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first.maps, second.maps, strict=True))
     np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_heads_stand_in_place_of_the_descriptors_or_beside_them(folder: Path) -> None:
+    as_they_are = {
+        "clusters": 4,
+        "descriptor__normalise": False,
+        "descriptor__geometry": 0,
+        "cluster__normal": "together",
+    }
+    heads = {"contrast__enabled": True, "contrast__heads": 2}
+    images = folder / "images"
+    plain, alone, both = (
+        run(images, config(**as_they_are | more)) for more in ({}, heads, heads | {"contrast__beside": 0.5})
+    )
+    assert alone.descriptors.shape == (18, 64)
+    np.testing.assert_array_equal(both.descriptors, joined(plain.descriptors, alone.descriptors, 2, 0.5))
 
 
 @pytest.mark.parametrize("method", ["bal", "fca", "l1", "l2"])

@@ -213,6 +213,10 @@ class Contrast(Section):
     heads: int = Field(
         default=1, ge=1, le=32, description="Heads trained from different seeds; their outputs stand side by side."
     )
+    beside: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Weight of the heads' descriptors beside those without a head; `none` = in their place.",
+    )
 
 
 class Cluster(Section):

@@ -94,6 +94,7 @@ def run_source(
     """As :func:`run`, with a way to open the images, so that a caller can keep the source."""
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
+    from blemish.refine import joined
     from blemish.stages import Stages, groups_key
 
     show, timings = progress or Silent(), dict[str, float]()
@@ -122,6 +123,8 @@ def run_source(
         steps = n * (config.contrast.epochs * config.contrast.heads + 1)
         with _timed(timings, "contrast"), show.stage("Sharpening the types", steps) as bar:
             table = stages.sharpen(found, normality, bar.advance)
+        if config.contrast.beside is not None:
+            table = joined(found.descriptors, table, config.contrast.heads, config.contrast.beside)
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
         shapes = _shapes(found.maps, threshold, config)
         labels, normal_label, seen = cache.once(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blemish.clustering import normalised
 from blemish.config import Config
 from blemish.contrast import Head, label_free_threshold, train_head
 from blemish.normality import Normality
@@ -94,3 +95,22 @@ def train_heads(
 def refined_descriptor(features: Tensor, values: FloatArray, normality: Normality, heads: Sequence[Head]) -> FloatArray:
     """One image's descriptor from what the heads make of its every pixel, heads * dim."""
     return np.concatenate([normality.pooled_vector(head(features[None])[0], values) for head in heads])
+
+
+def joined(plain: FloatArray, sharpened: FloatArray, heads: int, weight: float) -> FloatArray:
+    """Descriptors without a head and, beside them, those of the heads, which together have ``weight`` times their length.
+
+    A head sharpens some differences and loses others, each head others of them: types that either side tells apart stay apart.
+
+    Args:
+        plain: N x C.
+        sharpened: N x heads * dim, head by head; each head's part counts at length 1.
+
+    Returns:
+        N x (C + heads * dim) float32. Not part of Ardelean & Weyrich, whose head's descriptors take the place of the others.
+
+    >>> joined(np.ones((1, 4), np.float32), np.array([[3.0, 4.0, 0.0, 2.0]], np.float32), 2, 1.0)[0].round(2)
+    array([0.5 , 0.5 , 0.5 , 0.5 , 0.42, 0.57, 0.  , 0.71], dtype=float32)
+    """
+    parts = [normalised(part) * (weight / heads**0.5) for part in np.split(sharpened, heads, axis=1)]
+    return np.hstack([normalised(plain), *parts]).astype(np.float32)
