@@ -29,8 +29,8 @@ class Result:
     Attributes:
         paths: path of each image, relative to the input folder, ``/`` as separator (or ``array-00001`` for arrays).
         sizes: N x 2 int, height and width of each image as stored (after EXIF orientation).
-        scores: N float32, >= 0; the image's anomaly score (a high quantile of its map).
-        maps: N anomaly maps, float32 h_i x w_i >= 0 at feature resolution; one scale for the whole set.
+        scores: N float32, >= 0; the image's anomaly score (a high quantile of its map before regions are filled).
+        maps: N anomaly maps, float32 h_i x w_i >= 0 at feature resolution, regions filled; one scale for the whole set.
         threshold: pixels of a map above it are called anomalous.
         image_threshold: images with a score above it are called anomalous.
         is_anomalous: N bool.
