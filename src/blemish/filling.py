@@ -59,4 +59,4 @@ def filled_maps(maps: Maps, windows: Sequence[int] | None) -> Maps:
     if not windows:
         return maps
     store = MapStore()
-    return store.view([store.keep([filled(one, windows)])[0] for one in maps])
+    return store.view(store.keep(filled(one, windows) for one in maps))
