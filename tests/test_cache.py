@@ -95,7 +95,8 @@ def entries(cache: Path, kind: str = "*") -> list[Path]:
 
 METHODS: list[dict[str, Any]] = [
     {},
-    {"contrast.enabled": True, "contrast.heads": 2},
+    {"contrast.enabled": False},
+    {"contrast.beside": None, "contrast.heads": 2},
     {"localize.method": "bal", "normality.model": "vae", "features.scaling": "image"},
     {"localize.method": "l1", "normality.model": "pca"},
     {"localize.method": "fca"},
@@ -134,10 +135,21 @@ def test_what_a_change_computes_anew(folder: Path, calls: list[int]) -> None:
 
     count, report = after(clusters=4)
     assert count == 0
-    assert report == {"normality": [1, 1], "maps": [4, 4], "descriptors": [4, 4], "groups": [0, 1]}
+    present = {"normality": [1, 1], "maps": [4, 4], "descriptors": [4, 4], "pixels": [4, 4], "heads": [1, 1]}
+    assert report == present | {"groups": [0, 1]}
+    count, report = after(contrast__heads=2)
+    assert count == 0
+    assert report == present | {"heads": [0, 1], "groups": [0, 1]}
     count, report = after(descriptor__tau=0.1)
     assert count == ALL_BATCHES
-    assert report == {"normality": [1, 1], "maps": [4, 4], "descriptors": [0, 4], "groups": [0, 1]}
+    assert report == {
+        "normality": [1, 1],
+        "maps": [4, 4],
+        "descriptors": [0, 4],
+        "pixels": [0, 4],
+        "heads": [0, 1],
+        "groups": [0, 1],
+    }
     assert after(localize__threshold=0.5)[0] == 0
     assert after(output__overlays=False)[0] == 0
     assert after(seed=1)[0] == ALL_BATCHES
@@ -227,15 +239,15 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, calls: list[int],
     assert_same(result, uncached(folder))
 
 
-def test_an_interrupted_head_goes_on_where_it_was(folder: Path, calls: list[int]) -> None:
-    head = {"contrast__enabled": True}
+def test_an_interrupted_head_starts_again_from_the_kept_pixels(folder: Path, calls: list[int]) -> None:
     with pytest.raises(Killed):
-        run(folder, settings(**head), progress=KilledAt("Sharpening the types", N + 6, fail))  # 1 epoch, 6 images
+        run(folder, settings(), progress=KilledAt("Sharpening the types", 6, fail))
     calls.clear()
-    result = run(folder, settings(**head))
-    assert len(calls) == ALL_BATCHES - 2
-    assert result.info["cache"]["heads"] == [1, 1]
-    assert_same(result, uncached(folder, **head))
+    result = run(folder, settings())
+    assert calls == []
+    assert result.info["cache"]["pixels"] == [4, 4]
+    assert result.info["cache"]["heads"] == [0, 1]
+    assert_same(result, uncached(folder))
 
 
 KILL = """
@@ -451,5 +463,5 @@ def test_closing_lines_name_what_came_from_the_cache(folder: Path, tmp_path: Pat
     assert "cache" not in cli(*cache, "--no-cache")
     assert not (tmp_path / "kept").exists()
     assert "cache" not in cli(*cache)
-    assert re.search(r"from the cache: normality, maps, descriptors, groups\n", cli(*cache))
-    assert re.search(r"from the cache: normality, maps, descriptors\n", cli(*cache, "--clusters", "4"))
+    assert re.search(r"from the cache: normality, maps, descriptors, pixels, heads, groups\n", cli(*cache))
+    assert re.search(r"from the cache: normality, maps, descriptors, pixels, heads\n", cli(*cache, "--clusters", "4"))

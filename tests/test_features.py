@@ -71,7 +71,8 @@ def test_channels_that_maps_are_not_made_of_do_not_reach_them() -> None:
     two, maps_too = fit_maps(other, [2, 4], config, mapped)
     for a, b in zip(maps, maps_too, strict=True):
         assert a.tobytes() == b.tobytes()
-    values = [fit.tempered(maps).descriptor(fit.features(sample[0][1]), maps[0]) for fit in (one, two)]
+    fits = [fit.tempered(maps) for fit in (one, two)]
+    values = [fit.descriptor(fit.features(sample[0][1]), fit.pixel_weights(maps[0])) for fit in fits]
     assert len(values[0]) == 6
     assert abs(values[0] - values[1]).max() > 0.05 * abs(values[0]).max()
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from blemish._mapstore import MapStore
+from blemish._arraystore import ArrayStore
 from blemish.config import Config
 from blemish.errors import ConfigError
 from blemish.filling import LEVELS, filled, filled_maps
@@ -96,13 +96,13 @@ def test_holes_close_and_small_defects_do_not_spread() -> None:
 def test_no_window_no_change() -> None:
     values = few((5, 6))
     np.testing.assert_array_equal(filled(values, []), values)
-    store = MapStore()
+    store = ArrayStore()
     maps = store.view(store.keep([values]))
     assert filled_maps(maps, None) is maps
 
 
 def test_a_sets_maps_are_filled_one_by_one_and_stay_as_they_are() -> None:
-    store = MapStore()
+    store = ArrayStore()
     ones = [few(shape, seed) for seed, shape in enumerate(SHAPES)]
     maps = store.view(store.keep([one.copy() for one in ones]))
     for found, one, kept in zip(filled_maps(maps, (3, 9)), ones, maps, strict=True):

@@ -71,9 +71,10 @@ def test_settings_of_descriptors_decide_after_maps_are_fitted() -> None:
     for one, other in zip(maps, maps_off, strict=True):
         assert one.tobytes() == other.tobytes()
     features = with_it.features(sample[0][1])
-    plain = without.tempered(maps_off).descriptor(features, maps[0])
+    weights = with_it.pixel_weights(maps[0])
+    plain = without.tempered(maps_off).descriptor(features, weights)
     np.testing.assert_allclose(
-        with_it.descriptor(features, maps[0]), with_it.whitener.numpy() @ plain, rtol=1e-5, atol=1e-6
+        with_it.descriptor(features, weights), with_it.whitener.numpy() @ plain, rtol=1e-5, atol=1e-6
     )
 
 

@@ -62,10 +62,11 @@ def test_heads_stand_in_place_of_the_descriptors_or_beside_them(folder: Path) ->
         "descriptor__geometry": 0,
         "cluster__normal": "together",
     }
-    heads = {"contrast__enabled": True, "contrast__heads": 2}
+    none, heads = {"contrast__enabled": False}, {"contrast__heads": 2}
     images = folder / "images"
     plain, alone, both = (
-        run(images, config(**as_they_are | more)) for more in ({}, heads, heads | {"contrast__beside": 0.5})
+        run(images, config(**as_they_are | more))
+        for more in (none, heads | {"contrast__beside": None}, heads | {"contrast__beside": 0.5})
     )
     assert alone.descriptors.shape == (18, 64)
     np.testing.assert_array_equal(both.descriptors, joined(plain.descriptors, alone.descriptors, 2, 0.5))

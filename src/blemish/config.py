@@ -25,7 +25,7 @@ PAPER: dict[str, dict[str, Any]] = {
     "normality": {"model": "vae"},
     "localize": {"method": "bal", "border": 5, "calibrate_border": False, "fill": None, "score_quantile": 1.0},
     "descriptor": {"weighting": "softmax", "tau": 0.002, "whiten": None, "geometry": 0.0, "normalise": False},
-    "contrast": {"enabled": True},
+    "contrast": {"heads": 1, "beside": None, "threshold": "kmeans", "steps": None, "memory": 1024},
     "cluster": {"method": "ward", "normal": "together"},
 }
 """Where the published method differs from our defaults (docs/method.md says why we differ)."""
@@ -196,12 +196,25 @@ class Descriptor(Section):
 class Contrast(Section):
     """The contrastive head."""
 
-    enabled: bool = Field(default=False, description="Train a head on the features before the final descriptors.")
+    enabled: bool = Field(default=True, description="Train heads on the features before the final descriptors.")
     hidden: int = Field(default=256, ge=1, description="Width of the hidden layer.")
     dim: int = Field(default=32, ge=1, description="Width of the output.")
     lr: float = Field(default=5e-4, gt=0, le=1, description="Learning rate.")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="Weight decay.")
     epochs: int = Field(default=10, ge=1, description="Passes over the images.")
+    steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=1500, description="Most training steps of a head, one image each; `none` = all passes."
+    )
+    memory: int = Field(
+        default=128,
+        ge=1,
+        le=65536,
+        description="MiB for the pixels that heads see: all of few images, some of many; beyond that a temporary file.",
+    )
+    threshold: Literal["scores", "kmeans"] = Field(
+        default="scores",
+        description="As many images reach beyond a head's threshold as have a score beyond theirs, or as k-means on descriptors says.",
+    )
     margin: float = Field(default=0.5, ge=0, description="Squared distance beyond which unlike pixels no longer repel.")
     n_same: int = Field(default=20, ge=1, description="Anomalous, and normal, pixels taken from the image itself.")
     n_close: int = Field(
@@ -211,10 +224,10 @@ class Contrast(Section):
     n_near: int = Field(default=3, ge=1, description="How many nearest images count as close.")
     n_counter_images: int = Field(default=5, ge=1, description="How many far images are drawn.")
     heads: int = Field(
-        default=1, ge=1, le=32, description="Heads trained from different seeds; their outputs stand side by side."
+        default=4, ge=1, le=32, description="Heads trained from different seeds; their outputs stand side by side."
     )
     beside: Annotated[float, Field(gt=0)] | None = Field(
-        default=None,
+        default=0.5,
         description="Weight of the heads' descriptors beside those without a head; `none` = in their place.",
     )
 

@@ -6,6 +6,7 @@ Source: Ardelean & Weyrich, arXiv 2404.12246; margin loss over pixels of the ima
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,8 @@ def margin_loss(
     """
 
     def distance(x: Tensor, y: Tensor) -> Tensor:
-        return (x[:, None] - y[None]).square().sum(2)
+        # the same as the sum of (x - y)^2, without an n x m x D array of differences
+        return x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
 
     def mean(x: Tensor) -> Tensor:
         return x.mean() if x.numel() else x.new_zeros(())
@@ -96,26 +98,23 @@ class Head(nn.Module):
         return nn.functional.normalize(self.second(torch.relu(self.first(x))), dim=1, eps=1e-8)
 
 
-def order_by_distance(descriptors: FloatArray) -> npt.NDArray[np.int64]:
-    """For each image the others from near to far, N x (N - 1); ties by index. O(N^2 D) time, row by row."""
-    n = len(descriptors)
-    out = np.empty((n, max(n - 1, 0)), np.int64)
-    for i in range(n):
-        far = np.square(descriptors - descriptors[i]).sum(1).astype(np.float64)
-        far[i] = -1.0
-        out[i] = np.argsort(far, kind="stable")[1:]
-    return out
+def order_by_distance(descriptors: FloatArray, index: int) -> npt.NDArray[np.int64]:
+    """The other images from near to far of image ``index``, N - 1; ties by index. O(N D + N log N)."""
+    far = np.square(descriptors - descriptors[index]).sum(1).astype(np.float64)
+    far[index] = -1.0
+    return np.argsort(far, kind="stable")[1:]
 
 
 def train_head(
-    features: Sequence[Tensor],
-    maps: Sequence[FloatArray],
+    features: Sequence[npt.NDArray[np.floating]],
+    values: Sequence[FloatArray],
     descriptors: FloatArray,
     threshold: float,
     *,
     hidden: int = 256,
     dim: int = 32,
     epochs: int = 10,
+    steps: int | None = None,
     lr: float = 5e-4,
     weight_decay: float = 0.01,
     margin: float = 0.5,
@@ -130,51 +129,54 @@ def train_head(
     """Train a head on pixels of the set.
 
     Args:
-        features: N maps C x h x w, float16 or float32 (any h x w; a sample of pixels as C x 1 x P will do).
-        maps: N anomaly maps of the same h x w. Pixels above ``threshold`` are anomalous, the others normal.
+        features: pixels of N images, P x C each, float16 or float32; P may differ and be 0.
+        values: their anomaly map's values, P each. Pixels above ``threshold`` are anomalous, the others normal.
         descriptors: N x D, which images are near and far. threshold: see :func:`label_free_threshold`.
-        progress: called with 1 after each image of each epoch.
+        steps: at most so many, so that the last epoch may be a part of one; None: all epochs.
+        progress: called with 1 after each step.
 
     Returns:
-        The trained head. One seed, one machine: the same bits. AdamW, one step per image.
+        The trained head. One seed, one machine: the same bits. AdamW, one step per image and epoch.
     """
     n = len(features)
-    head = Head(features[0].shape[0], hidden, dim, seed=seed)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=weight_decay)
+    head = Head(features[0].shape[1], hidden, dim, seed=seed)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
     rng = np.random.default_rng(seed)
-    order = order_by_distance(descriptors)
-    cells = [one.flatten(1).T for one in features]
-    high = [np.flatnonzero(one.ravel() > threshold) for one in maps]
-    low = [np.flatnonzero(one.ravel() <= threshold) for one in maps]
+    high = [np.flatnonzero(one > threshold) for one in values]
+    low = [np.flatnonzero(one <= threshold) for one in values]
 
-    def draw(images: Sequence[int], pool: Sequence[npt.NDArray[np.int64]], count: int) -> Tensor:
-        owner = np.concatenate([np.full(len(pool[i]), i) for i in images]) if len(images) else np.empty(0, int)
-        place = np.concatenate([pool[i] for i in images]) if len(images) else np.empty(0, int)
-        if not len(place):
-            return cells[0][:0]
-        picks = rng.choice(len(place), min(count, len(place)), replace=False)
-        return torch.stack([cells[int(owner[p])][int(place[p])] for p in picks])
+    def draw(
+        images: Sequence[int], pool: Sequence[npt.NDArray[np.int64]], count: int
+    ) -> list[npt.NDArray[np.floating]]:
+        starts = np.cumsum([0, *(len(pool[i]) for i in images)])
+        total = int(starts[-1])
+        picks = np.sort(rng.choice(total, min(count, total), replace=False))
+        edges = np.searchsorted(picks, starts)
+        return [
+            features[i][pool[i][picks[edges[place] : edges[place + 1]] - starts[place]]]
+            for place, i in enumerate(images)
+        ]
 
-    for _ in range(epochs):
-        for i in rng.permutation(n):
-            near = [int(i), *order[i][:n_near].tolist()]
-            far = order[i][len(order[i]) // 2 :]
-            far = rng.choice(far, min(n_counter_images, len(far)), replace=False)
-            parts = [
-                draw([int(i)], high, n_same),
-                draw([int(i)], low, n_same),
-                draw(near, high, n_close),
-                draw(near, low, n_close),
-                draw(far.tolist(), high, n_counter),
-            ]
-            same_pos, same_neg, close_pos, close_neg, counter = head(torch.cat(parts).float()).split(
-                [len(p) for p in parts]
-            )
-            loss = margin_loss(same_pos, same_neg, close_pos, close_neg, counter, margin)
-            if loss.requires_grad:
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-            if progress:
-                progress(1)
+    visits = (int(i) for _ in range(epochs) for i in rng.permutation(n))
+    for i in islice(visits, steps):
+        order = order_by_distance(descriptors, i)
+        near, far = [i, *order[:n_near].tolist()], order[len(order) // 2 :]
+        far = rng.choice(far, min(n_counter_images, len(far)), replace=False)
+        parts = [
+            draw([i], high, n_same),
+            draw([i], low, n_same),
+            draw(near, high, n_close),
+            draw(near, low, n_close),
+            draw(far.tolist(), high, n_counter),
+        ]
+        pixels = torch.from_numpy(np.concatenate([rows for part in parts for rows in part])).float()
+        lengths = [sum(map(len, part)) for part in parts]
+        same_pos, same_neg, close_pos, close_neg, counter = head(pixels).split(lengths)
+        loss = margin_loss(same_pos, same_neg, close_pos, close_neg, counter, margin)
+        if loss.requires_grad:
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        if progress:
+            progress(1)
     return head.eval().requires_grad_(False)

@@ -69,12 +69,17 @@ def softmax_descriptor(
     if not (math.isfinite(tau) and tau > 0):
         raise ConfigError(f"tau must be a finite number > 0, got {tau}.")
     _check(features, maps)
+    return weighted_sum(features, spread(softmax_weights(maps, tau), blur_size, sigma, centre))
+
+
+def softmax_weights(maps: Tensor, tau: float) -> Tensor:
+    """softmax(A / tau) over the pixels of each map, B x h x w float64."""
     flat = maps.detach().to(torch.float64).flatten(1)
     if len(flat):
         # The largest exponent is 0: nothing overflows, and the sum is at least 1.
         flat = ((flat - flat.amax(dim=1, keepdim=True)) / tau).exp()
         flat = flat / flat.sum(dim=1, keepdim=True)
-    return _pool(features, flat.reshape(maps.shape), blur_size, sigma, centre)
+    return flat.reshape(maps.shape)
 
 
 @torch.no_grad()
@@ -101,13 +106,18 @@ def excess_descriptor(
     if not math.isfinite(level):
         raise ConfigError(f"level must be a finite number, got {level}.")
     _check(features, maps)
+    return weighted_sum(features, spread(excess_weights(maps, level), blur_size, sigma, centre))
+
+
+def excess_weights(maps: Tensor, level: float) -> Tensor:
+    """max(A - l, 0) over its sum, for each map, with l as :func:`excess_descriptor` has it; B x h x w float64."""
     flat = maps.detach().to(torch.float64).flatten(1)
     if len(flat):
         own = flat.quantile(SURELY_ABOVE, dim=1, keepdim=True)
         excess = (flat - own.clamp_max(level)).clamp_min(0)
         total = excess.sum(1, keepdim=True)
         flat = torch.where(total > 0, excess / total.clamp_min(torch.finfo(torch.float64).tiny), 1 / flat.shape[1])
-    return _pool(features, flat.reshape(maps.shape), blur_size, sigma, centre)
+    return flat.reshape(maps.shape)
 
 
 @torch.no_grad()
@@ -119,10 +129,15 @@ def max_descriptor(
     Of equal values the first in row order counts. Arguments, result and errors are those of `softmax_descriptor`.
     """
     _check(features, maps)
+    return weighted_sum(features, spread(max_weights(maps), blur_size, sigma, centre))
+
+
+def max_weights(maps: Tensor) -> Tensor:
+    """1 at the first of each map's largest values, 0 elsewhere, B x h x w float64."""
     weights = torch.zeros(len(maps), maps[0].numel() if len(maps) else 1, dtype=torch.float64, device=maps.device)
     for row, values in zip(weights, maps, strict=True):
         row[np.argmax(values.detach().cpu().numpy())] = 1.0  # NumPy's is the first; torch does not promise it
-    return _pool(features, weights.reshape(maps.shape), blur_size, sigma, centre)
+    return weights.reshape(maps.shape)
 
 
 @torch.no_grad()
@@ -137,7 +152,12 @@ def average_descriptor(features: Tensor, *, blur_size: int = 7, sigma: float = 2
     shape = (features.shape[0], *features.shape[2:]) if features.ndim == 4 else (0, 0, 0)
     maps = torch.zeros(shape, dtype=torch.float64, device=features.device)
     _check(features, maps)
-    return _pool(features, maps + 1.0 / max(1, shape[1] * shape[2]), blur_size, sigma, centre=False)
+    return weighted_sum(features, spread(average_weights(maps), blur_size, sigma, centre=False))
+
+
+def average_weights(maps: Tensor) -> Tensor:
+    """The same everywhere, B x h x w float64."""
+    return torch.full_like(maps, 1.0 / max(1, maps[0].numel() if len(maps) else 1), dtype=torch.float64)
 
 
 def relative_tau(
@@ -254,21 +274,33 @@ def with_geometry(
     return np.concatenate([descriptors, scale * standard], 1).astype(np.float32)
 
 
-def _pool(features: Tensor, weights: Tensor, blur_size: int, sigma: float, centre: bool) -> Tensor:
-    """Sum of weights * blurred features for each image; centring moves from the features to the weights."""
+def spread(weights: Tensor, blur_size: int, sigma: float, centre: bool) -> Tensor:
+    """What each pixel's features count as they are, if the blurred features of each count by ``weights``; B x h x w float64.
+
+    Args:
+        weights: B x h x w, summing to 1 each. blur_size, sigma: of the blur. centre: the mean of the features is subtracted.
+    """
     if blur_size < 1 or blur_size % 2 == 0 or not (math.isfinite(sigma) and sigma >= 0):
         raise ConfigError(f"The blur needs an odd size >= 1 and a sigma >= 0, got {blur_size} and {sigma}.")
-    images, channels, height, width = features.shape
-    device = features.device
+    _, height, width = weights.shape
     kernel = gaussian_kernel(blur_size, sigma)
-    down = correlate_axis(torch.eye(height, dtype=torch.float64), kernel, 0).to(device)
-    across = correlate_axis(torch.eye(width, dtype=torch.float64), kernel, 0).to(device)
+    down, across = (
+        correlate_axis(torch.eye(side, dtype=torch.float64), kernel, 0).to(weights.device) for side in (height, width)
+    )
+    weights = weights.to(torch.float64)
     if centre:
         weights = weights - 1.0 / (height * width)
-    out = torch.empty((images, channels), dtype=torch.float32, device=device)
-    for index in range(images):  # one by one: a batch gives the same bits as its images alone
-        spread = down.T @ weights[index].to(device, torch.float64) @ across
-        out[index] = features[index].detach().to(torch.float64).flatten(1) @ spread.flatten()
+    # one by one: a batch gives the same bits as its images alone
+    parts = [down.T @ one @ across for one in weights]
+    return torch.stack(parts) if parts else weights
+
+
+def weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
+    """The sum over pixels of weights (B x h x w) times features (B x C x h x w), in float64; B x C float32."""
+    out = torch.empty(features.shape[:2], dtype=torch.float32, device=features.device)
+    for index in range(len(features)):
+        these = weights[index].to(features.device, torch.float64)
+        out[index] = features[index].detach().to(torch.float64).flatten(1) @ these.flatten()
     return out
 
 

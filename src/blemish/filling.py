@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from blemish._mapstore import Maps, MapStore
+from blemish._arraystore import Arrays, ArrayStore
 from blemish.results import FloatArray
 
 LEVELS = 256
@@ -54,9 +54,9 @@ def filled(values: FloatArray, windows: Iterable[int]) -> FloatArray:
     return out
 
 
-def filled_maps(maps: Maps, windows: Sequence[int] | None) -> Maps:
+def filled_maps(maps: Arrays, windows: Sequence[int] | None) -> Arrays:
     """A set's maps, filled, in a store of their own; the same ones where there is no window."""
     if not windows:
         return maps
-    store = MapStore()
+    store = ArrayStore()
     return store.view(store.keep(filled(one, windows) for one in maps))

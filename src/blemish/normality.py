@@ -12,12 +12,14 @@ from torch import Tensor
 
 from blemish.config import Config
 from blemish.descriptors import (
-    average_descriptor,
-    excess_descriptor,
-    max_descriptor,
+    average_weights,
+    excess_weights,
+    max_weights,
     region_level,
     relative_tau,
-    softmax_descriptor,
+    softmax_weights,
+    spread,
+    weighted_sum,
 )
 from blemish.errors import ConfigError
 from blemish.fca import fca_map
@@ -109,23 +111,26 @@ class Normality:
         assert self.pca is not None  # fit_normality refuses the methods that need a model and have none
         return pca_residual(pooled_features, *self.pca)
 
-    def descriptor(self, features: Tensor, values: FloatArray) -> FloatArray:
-        """One vector, C: features averaged where the map is high, minus their mean, whitened."""
-        pooled_vector = self.pooled_vector(features, values)
-        return pooled_vector if self.whitener is None else (self.whitener @ torch.from_numpy(pooled_vector)).numpy()
+    def descriptor(self, features: Tensor, weights: Tensor) -> FloatArray:
+        """One vector, C: the sum of features times :meth:`pixel_weights` of the map, whitened."""
+        vector = weighted_sum(features[None], weights[None])[0]
+        return (vector if self.whitener is None else self.whitener @ vector).numpy()
 
-    def pooled_vector(self, features: Tensor, values: FloatArray) -> FloatArray:
-        """The same of any features on the map's grid, as they are: what a head makes of them, for one."""
+    def pixel_weights(self, values: FloatArray) -> Tensor:
+        """What each pixel of a map counts in a descriptor, h x w float64; the sum is 0, as the mean is subtracted.
+
+        (That of plain averages is 1: their mean is not.)
+        """
         d, maps = self.config.descriptor, torch.from_numpy(values)[None]
         if d.weighting == "excess":
-            out = excess_descriptor(features[None], maps, level=self.level, blur_size=d.blur_size, sigma=d.blur_sigma)
+            weights = excess_weights(maps, self.level)
         elif d.weighting == "softmax":
-            out = softmax_descriptor(features[None], maps, tau=self.tau, blur_size=d.blur_size, sigma=d.blur_sigma)
+            weights = softmax_weights(maps, self.tau)
         elif d.weighting == "max":
-            out = max_descriptor(features[None], maps, blur_size=d.blur_size, sigma=d.blur_sigma)
+            weights = max_weights(maps)
         else:
-            out = average_descriptor(features[None], blur_size=d.blur_size, sigma=d.blur_sigma)
-        return out[0].numpy()
+            weights = average_weights(maps)
+        return spread(weights, d.blur_size, d.blur_sigma, centre=d.weighting != "average")[0]
 
 
 def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int], config: Config) -> Normality:

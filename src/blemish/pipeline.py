@@ -76,9 +76,9 @@ def run(
     Raises:
         InputError: nothing readable. ConfigError: settings that do not fit the images or each other.
 
-    Cost: one pass of the backbone over all images (one more with the contrastive head; the sampled ones once more where
-    their features do not fit into memory). Stages that an earlier run has left in the cache cost next to nothing. Same
-    images, settings, seed and machine: the same bits, with the cache or without.
+    Cost: one pass of the backbone over all images (the sampled ones once more where their features do not fit into
+    memory), and at most ``contrast.steps`` training steps for each head. Stages that an earlier run has left in the cache
+    cost next to nothing. Same images, settings, seed and machine: the same bits, with the cache or without.
     """
     return run_source(
         lambda cfg: ImageSource(images, cfg.image, exclude=exclude), config or Config(), progress, backbone
@@ -94,7 +94,7 @@ def run_source(
     """As :func:`run`, with a way to open the images, so that a caller can keep the source."""
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
-    from blemish.refine import joined
+    from blemish.refine import joined, training_steps
     from blemish.stages import Stages, groups_key
 
     show, timings = progress or Silent(), dict[str, float]()
@@ -118,19 +118,19 @@ def run_source(
     threshold = find_threshold(found.maps, scores, config.localize) if given == "auto" else float(given)
     anomalous = scores > threshold
 
-    table = found.descriptors
+    plain = table = found.descriptors
     if config.contrast.enabled and len(table) > 1:
-        steps = n * (config.contrast.epochs * config.contrast.heads + 1)
+        steps = config.contrast.heads * training_steps(len(table), config) + len(table)
         with _timed(timings, "contrast"), show.stage("Sharpening the types", steps) as bar:
-            table = stages.sharpen(found, normality, bar.advance)
+            table = stages.sharpen(found, normality, anomalous, bar.advance)
         if config.contrast.beside is not None:
-            table = joined(found.descriptors, table, config.contrast.heads, config.contrast.beside)
+            table = joined(plain, table, config.contrast.heads, config.contrast.beside)
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
         shapes = _shapes(found.maps, threshold, config)
         labels, normal_label, seen = cache.once(
             "groups",
-            lambda: groups_key(table, shapes, scores, threshold, config),
-            lambda: group(table, shapes, scores, threshold, config),
+            lambda: groups_key(table, plain, shapes, scores, threshold, config),
+            lambda: group(table, shapes, scores, threshold, config, counted=plain),
         )
         bar.advance()
 
@@ -157,7 +157,13 @@ def run_source(
 
 
 def group(
-    descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float, config: Config
+    descriptors: FloatArray,
+    shapes: FloatArray,
+    scores: FloatArray,
+    threshold: float,
+    config: Config,
+    *,
+    counted: FloatArray | None = None,
 ) -> tuple[IntArray, int | None, FloatArray]:
     """Labels, the normal group's label, and the descriptors the clustering saw: appearance, and shape beside it.
 
@@ -167,12 +173,12 @@ def group(
     ``split``: the images whose score is normal are one group and only the others are clustered, into K - 1 types.
     ``together``: descriptors as they are (the paper). Except with ``split``, the group with the lowest mean score is the
     normal one, unless most of its images are anomalous.
+
+    If the number of groups is estimated it is that of ``counted``, descriptors without the heads, which draw like types
+    together as well as like images: in what they make, fewer groups stand out than there are. None: of ``descriptors``.
     """
-    anomalous, scaled = scores > threshold, normalised if config.descriptor.normalise else _as_they_are
-    seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
-    if config.cluster.normal == "gate" and anomalous.any():
-        weights = anomaly_weights(scores, threshold, config.cluster.gate_width, config.cluster.gate_floor)
-        seen = seen * weights[:, None]
+    anomalous = scores > threshold
+    seen = _seen(descriptors, shapes, scores, threshold, config)
     labels = np.zeros(len(seen), np.int64)
     split = config.cluster.normal == "split" and not anomalous.all()
     part = anomalous if split else np.ones(len(seen), bool)
@@ -184,7 +190,8 @@ def group(
     rows = seen[part]
     k = min(most - split, len(rows))
     if config.clusters == "auto":
-        k = min(k, _number(rows, anomalous[part], k, config))
+        plain = seen if counted is None else _seen(counted, shapes, scores, threshold, config)
+        k = min(k, _number(plain[part], anomalous[part], k, config))
     found = cluster(rows, k, method=config.cluster.method, seed=config.seed)
     if split:
         labels[part] = found + 1
@@ -195,6 +202,17 @@ def group(
         return found, None, seen
     order = [lowest, *(label for label in range(len(means)) if label != lowest)]
     return np.argsort(order)[found].astype(np.int64), 0, seen
+
+
+def _seen(
+    descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float, config: Config
+) -> FloatArray:
+    """Descriptors with shape beside them, faded out towards the normal ones if the settings say so."""
+    anomalous, scaled = scores > threshold, normalised if config.descriptor.normalise else _as_they_are
+    seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
+    if config.cluster.normal == "gate" and anomalous.any():
+        seen = seen * anomaly_weights(scores, threshold, config.cluster.gate_width, config.cluster.gate_floor)[:, None]
+    return seen
 
 
 def _number(rows: FloatArray, anomalous: npt.NDArray[np.bool_], most: int, config: Config) -> int:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blemish._mapstore import Kept, Maps, MapStore
+from blemish._arraystore import Arrays, ArrayStore, Kept
 from blemish._memory import hand_back
 from blemish._packing import settled
 from blemish.batches import Batch, FeatureBatches
@@ -26,7 +27,15 @@ from blemish.config import Config
 from blemish.errors import InputError
 from blemish.features import Extractor
 from blemish.normality import Normality, fit_maps
-from blemish.refine import Pixels, head_threshold, pixels_per_image, refined_descriptor, sample_pixels, train_heads
+from blemish.refine import (
+    PixelStore,
+    Sample,
+    head_threshold,
+    pixels_per_image,
+    refined_descriptors,
+    sample_pixels,
+    train_heads,
+)
 from blemish.results import FloatArray, Skipped
 from blemish.source import ImageSource
 
@@ -48,9 +57,9 @@ class Found:
     """What the main pass found, one row per readable image, in the order of ``indices``."""
 
     indices: list[int]
-    maps: Maps
+    maps: Arrays
     descriptors: FloatArray
-    pixels: list[Pixels]
+    pixels: Sample | None
 
 
 class Stages:
@@ -78,23 +87,31 @@ class Stages:
 
     def look(self, normality: Normality, done: Done) -> Found:
         """Map, descriptor and, for the head, pixels of every image. Each batch is kept as soon as it is done."""
-        store, kept = MapStore(), dict[Batch, list[Kept]]()
+        store, kept = ArrayStore(), dict[Batch, list[Kept]]()
+        pixels = PixelStore(self.config.contrast.memory)
         parts, missing = dict[Batch, dict[str, Any]](), list[Batch]()
-        for batch in (*self.sampled, *self.others):
-            part = parts[batch] = self._recall(batch, normality)
-            if part["maps"] is not None:
+
+        def put_away(batch: Batch) -> None:
+            part = parts[batch]
+            if part["maps"] is not None and batch not in kept:
                 kept[batch] = store.keep(part["maps"])
                 part["maps"] = store.view(kept[batch])
-            if None in part.values():
+            if part.get("pixels"):
+                pixels.keep([i for i in batch if i not in self.features.unreadable], part["pixels"])
+                part["pixels"] = ()
+
+        for batch in (*self.sampled, *self.others):
+            parts[batch] = self._recall(batch, normality)
+            put_away(batch)
+            if None in parts[batch].values():
                 missing.append(batch)
         done(len(self.source) - sum(map(len, missing)))
         for batch, members in self.features.stream(missing):
             self._examine(batch, members, normality, parts[batch], done)
-            if batch not in kept:
-                kept[batch] = store.keep(parts[batch].pop("maps"))
+            put_away(batch)
             self._hand_back(len(batch))
         rows = {
-            index: {"maps": kept[batch][place]} | {kind: part[kind][place] for kind in part if kind != "maps"}
+            index: (kept[batch][place], part["descriptors"][place])
             for batch, part in parts.items()
             for place, index in enumerate(i for i in batch if i not in self.features.unreadable)
         }
@@ -102,39 +119,30 @@ class Stages:
         self._note_skipped()
         return Found(
             indices,
-            store.view([rows[index]["maps"] for index in indices]),
-            np.stack([rows[index]["descriptors"] for index in indices]),
-            [rows[index]["pixels"] for index in indices if "pixels" in rows[index]],
+            store.view([rows[index][0] for index in indices]),
+            np.stack([rows[index][1] for index in indices]),
+            pixels.view(indices) if self._sharpening else None,
         )
 
-    def sharpen(self, found: Found, normality: Normality, done: Done) -> FloatArray:
-        """Descriptors from the output of the contrastive heads, which are trained here."""
-        config = self.config
-        threshold = head_threshold(found.maps, found.descriptors, config)
-        batches = [*self.sampled, *self.others]
-        # a key reads every file: none is made where nothing is kept
-        inputs = [self._key("descriptors", batch, normality) if self.cache.active else "" for batch in batches]
-        stem = digest("heads", inputs, threshold, config.stage_digest("contrast", "seed"))
-        heads = self.cache.once(
-            "heads", lambda: stem, lambda: train_heads(found.pixels, found.descriptors, threshold, config, done)
-        )
-        names = {batch: digest("sharp", stem, key) for batch, key in zip(batches, inputs, strict=True)}
-        rows: dict[int, FloatArray] = {}
-        place_of = {index: place for place, index in enumerate(found.indices)}
-        known: dict[Batch, Any] = {batch: self.cache.get("sharp", names[batch]) for batch in batches}
-        for batch, members in self.features.stream([batch for batch in batches if known[batch] is None]):
-            known[batch] = []
-            lost = [index for index in batch if index in place_of and index in self.features.unreadable]
-            if lost:
-                raise InputError(self.features.unreadable[lost[0]])  # it could be read a moment ago
-            for index, raw in members:
-                values = found.maps[place_of[index]]
-                known[batch].append(refined_descriptor(normality.features(raw), values, normality, heads))
-                done(1)
-            self.cache.put("sharp", names[batch], known[batch])
-        for batch, part in known.items():
-            rows |= zip((index for index in batch if index in place_of), part, strict=True)
-        return np.stack([rows[index] for index in found.indices])
+    @property
+    def _sharpening(self) -> bool:
+        return self.config.contrast.enabled and len(self.source) > 1
+
+    def sharpen(self, found: Found, normality: Normality, anomalous: npt.NDArray[np.bool_], done: Done) -> FloatArray:
+        """Descriptors from the output of the contrastive heads, which are trained here; which images are anomalous."""
+        sample, config = found.pixels, self.config
+        assert sample is not None
+        level = head_threshold(found.maps, found.descriptors, anomalous, config)
+
+        def key() -> str:
+            inputs = [self._key("pixels", batch, normality) for batch in (*self.sampled, *self.others)]
+            return digest("heads", inputs, level, config.stage_digest("contrast", "seed"))
+
+        def compute() -> FloatArray:
+            heads = train_heads(sample, found.descriptors, level, config, done)
+            return refined_descriptors(sample, heads, done)
+
+        return self.cache.once("heads", key, compute)
 
     @functools.cached_property
     def _owners(self) -> list[int]:
@@ -168,24 +176,24 @@ class Stages:
         return settled((model, maps, [index for index, _ in sample]), self.config)
 
     def _key(self, kind: str, batch: Batch, normality: Normality) -> str:
-        stem = [self._normality_key, self.features.key(batch)]
-        if kind == "descriptors":
+        stem: list[object] = [self._normality_key, self.features.key(batch)]
+        if kind in ("descriptors", "pixels"):
             stem += [
                 self.config.stage_digest("descriptor", without=("descriptor.normalise",)),
                 repr((normality.tau, normality.level)),
             ]
         if kind == "pixels":
-            stem.append(repr(self._pixels_each))
+            stem.append(self._pixels_each)
         return digest(kind, stem)
 
     @property
     def _pixels_each(self) -> int:
-        return pixels_per_image(len(self.source), sum(self.extractor.channels()))
+        return pixels_per_image(len(self.source), sum(self.extractor.channels()), self.config.contrast.memory)
 
     def _recall(self, batch: Batch, normality: Normality) -> dict[str, Any]:
         """Kind -> one value per readable image, or None where there is no entry."""
         kinds = ["maps", "descriptors"]
-        if self.config.contrast.enabled and len(self.source) > 1:
+        if self._sharpening:
             kinds.append("pixels")
         part: dict[str, Any] = dict.fromkeys(kinds)
         for kind in kinds if self.cache.active else ():
@@ -212,11 +220,13 @@ class Stages:
                 known = self._sampled_maps.pop(index, None)
                 part["maps"].append(normality.anomaly_map(features, self._owners[index]) if known is None else known)
             values = part["maps"][place]
+            weights = normality.pixel_weights(values)
             if "descriptors" in fresh:
-                part["descriptors"].append(normality.descriptor(features, values))
+                part["descriptors"].append(normality.descriptor(features, weights))
             if "pixels" in fresh:
-                count = self._pixels_each
-                part["pixels"].append(sample_pixels(features, values, index, self.config.seed, count))
+                part["pixels"].append(
+                    sample_pixels(features, values, weights, index, self.config.seed, self._pixels_each)
+                )
             done(1)
         done(len(batch) - len(members))
         unreadable = [place for place, index in enumerate(batch) if index in self.features.unreadable]
@@ -241,9 +251,14 @@ class Stages:
 
 
 def groups_key(
-    descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float, config: Config
+    descriptors: FloatArray,
+    counted: FloatArray,
+    shapes: FloatArray,
+    scores: FloatArray,
+    threshold: float,
+    config: Config,
 ) -> str:
     """Key of the clustering: its input by bytes, and all settings but those that only say where and what is written."""
     names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
-    arrays = [array_digest(values) for values in (descriptors, shapes, scores)]
+    arrays = [array_digest(values) for values in (descriptors, counted, shapes, scores)]
     return digest("groups", environment_digest("cpu", ""), arrays, repr(threshold), config.stage_digest(*names))

@@ -74,7 +74,7 @@ def run_study(
 
 
 def ablation(bench: Bench) -> Findings:
-    """Localisation x contrast x clustering. The clusterings of one localisation share its run."""
+    """Localisation x contrast x clustering. The clusterings of one localisation share its run, and an estimated number of groups."""
     from blemish.pipeline import group
 
     rows = []
@@ -91,6 +91,8 @@ def ablation(bench: Bench) -> Findings:
                 no_shapes = np.zeros((len(truth), 3), np.float32)
                 for method in CLUSTERINGS:
                     config = bench.settings(seed, varied | regrouped | {"cluster.method": method})
+                    if config.clusters == "auto":
+                        config = config.updated(clusters=result.n_clusters)
                     labels, _, _ = group(result.descriptors, no_shapes, result.scores, result.threshold, config)
                     keys: Row = {"localisation": place, "contrast": contrast, "clustering": method, "seed": seed}
                     rows.append(keys | found.scores | clustering_scores(truth, labels))

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blemish import Config, _mapstore, run
-from blemish._mapstore import Filed, Maps, MapStore
+from blemish import Config, _arraystore, run
+from blemish._arraystore import Arrays, ArrayStore, Filed
 from blemish.results import FloatArray
 
 
@@ -23,7 +23,7 @@ def maps(count: int) -> list[FloatArray]:
 
 @pytest.mark.parametrize("held", [0, 1000, 10**9])
 def test_maps_come_back_as_they_were_in_any_order(held: int) -> None:
-    given, store = maps(40), MapStore(held_bytes=held)
+    given, store = maps(40), ArrayStore(held_bytes=held)
     kept = store.keep(given[:25]) + store.keep(given[25:])
     in_memory = sum(one.nbytes for one in kept if not isinstance(one, Filed))
     assert in_memory <= held
@@ -42,27 +42,27 @@ def test_maps_come_back_as_they_were_in_any_order(held: int) -> None:
 
 
 def test_a_map_that_was_read_can_be_written_to_and_the_kept_one_stays() -> None:
-    store = MapStore(held_bytes=0)
+    store = ArrayStore(held_bytes=0)
     view = store.view(store.keep(maps(2)))
     view[0][:] = -1
     np.testing.assert_array_equal(view[0], maps(1)[0])
 
 
 def test_what_is_not_contiguous_or_not_float32_is_kept_too() -> None:
-    store, odd = MapStore(held_bytes=0), np.arange(24.0).reshape(4, 6)[:, ::2]
+    store, odd = ArrayStore(held_bytes=0), np.arange(24.0).reshape(4, 6)[:, ::2]
     np.testing.assert_array_equal(store.view(store.keep([odd.astype(np.float32).T, odd]))[1], odd)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda view: pickle.loads(pickle.dumps(view))])
-def test_copies_and_pickles_are_lists(duplicate: Callable[[Maps], object]) -> None:
-    store = MapStore(held_bytes=100)
+def test_copies_and_pickles_are_lists(duplicate: Callable[[Arrays], object]) -> None:
+    store = ArrayStore(held_bytes=100)
     found = duplicate(store.view(store.keep(maps(5))))
     assert isinstance(found, list)
     assert [one.tobytes() for one in found] == [one.tobytes() for one in maps(5)]
 
 
 def test_threads_read_whole_maps() -> None:
-    given, store = maps(200), MapStore(held_bytes=0)
+    given, store = maps(200), ArrayStore(held_bytes=0)
     view = store.view(store.keep(given))
     places = np.random.default_rng(0).integers(0, 200, 3000).tolist()
     with ThreadPoolExecutor(8) as pool:
@@ -74,7 +74,7 @@ def test_without_a_place_for_the_file_maps_stay_in_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    store = MapStore(held_bytes=0)
+    store = ArrayStore(held_bytes=0)
     with caplog.at_level(logging.WARNING):
         view = store.view(store.keep(maps(6)))
     assert [one.tobytes() for one in view] == [one.tobytes() for one in maps(6)]
@@ -89,7 +89,7 @@ def test_without_any_temporary_folder_maps_stay_in_memory(
 
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
     monkeypatch.setattr(tempfile, "TemporaryFile", nowhere)
-    store = MapStore(held_bytes=0)
+    store = ArrayStore(held_bytes=0)
     view = store.view(store.keep(maps(3)))
     assert [one.tobytes() for one in view] == [one.tobytes() for one in maps(3)]
     assert "no usable temporary directory" in caplog.text
@@ -101,10 +101,10 @@ def test_a_run_is_the_same_with_its_maps_in_a_file(monkeypatch: pytest.MonkeyPat
     images = [rng.integers(0, 255, (64, 64 + 16 * (n % 2), 3), dtype=np.uint8) for n in range(9)]
     config = Config.from_values({"image.size": 64, "normality.sample_images": 4, "clusters": 2} | more)
     held = run(images, config)
-    monkeypatch.setattr(_mapstore, "HELD_BYTES", 0)
+    monkeypatch.setattr(_arraystore, "HELD_BYTES", 0)
     filed = run(images, config)
-    assert isinstance(held.maps, Maps)
-    assert isinstance(filed.maps, Maps)
+    assert isinstance(held.maps, Arrays)
+    assert isinstance(filed.maps, Arrays)
     assert not any(isinstance(one, Filed) for one in held.maps._kept)
     assert all(isinstance(one, Filed) for one in filed.maps._kept)
     assert [one.tobytes() for one in held.maps] == [one.tobytes() for one in filed.maps]
