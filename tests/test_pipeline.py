@@ -240,3 +240,23 @@ def test_the_number_of_groups_is_that_of_the_types_and_one_for_the_normal_images
     labels, normal, _ = group(rows, np.zeros((len(rows), 3), np.float32), scores, 2.0, settings)
     assert labels.max() + 1 == groups == len(set(zip(labels.tolist(), kinds.tolist(), strict=True)))
     assert normal == (0 if sizes[0] else None)
+
+
+def test_groups_are_made_of_the_descriptors_and_counted_in_those_without_heads() -> None:
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(np.arange(4), (20, 12, 12, 12))
+    scores, shapes = np.where(kinds > 0, 3.0, 1.0).astype(np.float32), np.zeros((56, 3), np.float32)
+
+    def around(means: np.ndarray) -> np.ndarray:
+        return (means + 0.3 * rng.standard_normal(means.shape)).astype(np.float32)
+
+    plain = around(4 * np.eye(24)[kinds])
+    merged = around(4 * np.eye(24)[np.minimum(kinds, 2)])  # the last two types are one
+    settings = config(clusters="auto")
+    assert group(plain, shapes, scores, 2.0, settings)[0].max() + 1 == 4
+    assert group(merged, shapes, scores, 2.0, settings)[0].max() + 1 == 3
+    assert group(merged, shapes, scores, 2.0, settings, counted=plain)[0].max() + 1 == 4
+    labels, _, seen = group(plain, shapes, scores, 2.0, settings, counted=merged)
+    assert labels.max() + 1 == 3
+    np.testing.assert_array_equal(seen, group(plain, shapes, scores, 2.0, config(clusters=3))[2])
+    np.testing.assert_array_equal(labels, group(plain, shapes, scores, 2.0, config(clusters=3))[0])
