@@ -129,7 +129,11 @@ class Stages:
         return self.config.contrast.enabled and len(self.source) > 1
 
     def sharpen(self, found: Found, normality: Normality, anomalous: npt.NDArray[np.bool_], done: Done) -> FloatArray:
-        """Descriptors from the output of the contrastive heads, which are trained here; which images are anomalous."""
+        """Descriptors from what contrastive heads make of the kept pixels; the heads are trained here.
+
+        Args:
+            anomalous: N bool, whose share decides which pixels the heads take for anomalous.
+        """
         sample, config = found.pixels, self.config
         assert sample is not None
         level = head_threshold(found.maps, found.descriptors, anomalous, config)
