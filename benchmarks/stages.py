@@ -119,10 +119,12 @@ def main() -> None:
     for owner, name, stage in (
         (pipeline, "group", "clustering"),
         (stages, "fit_maps", "normality model"),
-        (stages.Stages, "sharpen", "contrast"),
+        (stages.Stages, "sharpen", "heads"),
+        (stages, "sample_pixels", "pixels for the heads"),
         (ImageSource, "small", "decode (beside)"),
         (Extractor, "raw", "backbone"),
         (Normality, "anomaly_map", "maps"),
+        (Normality, "pixel_weights", "descriptors"),
         (Normality, "descriptor", "descriptors"),
     ):
         meter.watch(owner, name, stage)
