@@ -227,7 +227,7 @@ class Contrast(Section):
         default=4, ge=1, le=32, description="Heads trained from different seeds; their outputs stand side by side."
     )
     beside: Annotated[float, Field(gt=0)] | None = Field(
-        default=0.5,
+        default=0.7,
         description="Weight of the heads' descriptors beside those without a head; `none` = in their place.",
     )
 
