@@ -51,6 +51,7 @@ ROWS = (
     "contrast.enabled=false",
     "contrast.heads=1",
     "contrast.beside=none",
+    "contrast.beside=0.5",
     "contrast.heads=1,contrast.beside=none,contrast.threshold=kmeans,contrast.steps=none,contrast.memory=1024",
     "contrast.threshold=kmeans",
     "contrast.steps=none",
