@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blemish.config import Config
-from blemish.errors import ConfigError
+from blemish.errors import ConfigError, InputError
 from blemish.normality import fit_maps, usual_cells, variation_within, whitener
 
 
@@ -76,6 +76,10 @@ def test_settings_of_descriptors_decide_after_maps_are_fitted() -> None:
     np.testing.assert_allclose(
         with_it.descriptor(features, weights), with_it.whitener.numpy() @ plain, rtol=1e-5, atol=1e-6
     )
+    for value in (np.nan, np.inf):
+        features[0, 0, 0] = value
+        with pytest.raises(InputError, match="NaN"):
+            with_it.descriptor(features, weights)
 
 
 def test_usual_cells_leave_out_the_highest_of_all_maps_together() -> None:

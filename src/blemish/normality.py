@@ -21,7 +21,7 @@ from blemish.descriptors import (
     spread,
     weighted_sum,
 )
-from blemish.errors import ConfigError
+from blemish.errors import ConfigError, InputError
 from blemish.fca import fca_map
 from blemish.features import ChannelScale, fit_scale, pooled, scaled
 from blemish.filters import gaussian_blur
@@ -112,8 +112,14 @@ class Normality:
         return pca_residual(pooled_features, *self.pca)
 
     def descriptor(self, features: Tensor, weights: Tensor) -> FloatArray:
-        """One vector, C: the sum of features times :meth:`pixel_weights` of the map, whitened."""
+        """One vector, C: the sum of features times :meth:`pixel_weights` of the map, whitened.
+
+        Raises:
+            InputError: if features hold NaN or infinite values.
+        """
         vector = weighted_sum(features[None], weights[None])[0]
+        if not bool(torch.isfinite(vector).all()):
+            raise InputError("The features hold NaN or infinite values.")
         return (vector if self.whitener is None else self.whitener @ vector).numpy()
 
     def pixel_weights(self, values: FloatArray) -> Tensor:
