@@ -131,7 +131,7 @@ def train_head(
     Args:
         features: pixels of N images, P x C each, float16 or float32; P may differ and be 0.
         values: their anomaly map's values, P each. Pixels above ``threshold`` are anomalous, the others normal.
-        descriptors: N x D, which images are near and far. threshold: see :func:`label_free_threshold`.
+        descriptors: N x D, which images are near and far. threshold: see :func:`blemish.refine.head_threshold`.
         steps: at most so many, so that the last epoch may be a part of one; None: all epochs.
         progress: called with 1 after each step.
 
