@@ -22,9 +22,9 @@ from safetensors.numpy import save
 
 from blemish import Config, Result, run
 from blemish._packing import UnreadableEntry, from_bytes, to_bytes
-from blemish.backbones import embedded
 from blemish.batches import plan_batches
 from blemish.cache import Cache, array_digest, digest
+from blemish.features import Extractor
 from blemish.stages import AFTER_MAPS, AFTER_MAPS_LOCALIZE
 
 N, BATCH = 14, 4
@@ -59,15 +59,15 @@ def folder(originals: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Number of images of each call of the network."""
+    """Number of images of each batch that goes through the network."""
     seen: list[int] = []
-    real = embedded.EmbeddedBackbone.__call__
+    real = Extractor.raw
 
-    def counted(self: embedded.EmbeddedBackbone, rgb: torch.Tensor) -> dict[int, torch.Tensor]:
-        seen.append(len(rgb))
-        return real(self, rgb)
+    def counted(self: Extractor, batch: torch.Tensor) -> torch.Tensor:
+        seen.append(len(batch))
+        return real(self, batch)
 
-    monkeypatch.setattr(embedded.EmbeddedBackbone, "__call__", counted)
+    monkeypatch.setattr(Extractor, "raw", counted)
     return seen
 
 

@@ -20,7 +20,7 @@ PresetName = Literal["default", "paper"]
 
 PAPER: dict[str, dict[str, Any]] = {
     "image": {"size": 512, "mode": "squash", "enlarge": True},
-    "backbone": {"strides": (8,), "border_padding": 0},
+    "backbone": {"strides": (8,), "border_padding": 0, "flips": False},
     "features": {"scaling": "image", "pool": 1},
     "normality": {"model": "vae"},
     "localize": {"method": "bal", "border": 5, "calibrate_border": False, "fill": None, "score_quantile": 1.0},
@@ -63,6 +63,11 @@ class Backbone(Section):
         ge=0,
         le=256,
         description="Pixels of mirrored image on each side for the network, its own margin included, cropped afterwards.",
+    )
+    flips: bool = Field(
+        default=True,
+        description="Maps from the mean over the image and its mirror images, and descriptors from that mean as well; costs "
+        "the network's time four times.",
     )
 
 

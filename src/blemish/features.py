@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,9 @@ from blemish.backbones import Backbone
 from blemish.config import Config
 from blemish.errors import ConfigError
 from blemish.filters import pad_reflect, unit_range
+
+MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
+"""Axes of B x C x H x W along which a picture is mirrored: itself, left to right, upside down, both."""
 
 DEFAULT_STRIDES = (8,)
 """Used where the settings name none, of what there is: coarser maps smear small defects, finer ones add noise."""
@@ -47,19 +50,10 @@ class Extractor:
         self.grid = 8 if 8 in chosen else chosen[0]
 
     def raw(self, batch: Tensor) -> Tensor:
-        """B x 3 x H x W -> B x C x h x w, the chosen strides stacked on the grid of ``self.grid``."""
-        # what the network mirrors itself counts: 48 px instead of 32 round small images is a fifth more work
-        wanted = max(0, self.config.backbone.border_padding - getattr(self.backbone, "margin", 0))
-        pad = -(-wanted // max(self.strides)) * max(self.strides)
+        """B x 3 x H x W -> B x C x h x w, the chosen strides stacked on the grid of ``self.grid``; see :meth:`blocks`."""
         height, width = (-(-side // self.grid) for side in batch.shape[-2:])
-        padded = pad_reflect(batch, top=pad, bottom=pad, left=pad, right=pad) if pad else batch
-        maps = self.backbone(padded)
         parts = []
-        for stride in self.strides:
-            part = maps[stride].float().cpu()
-            cut = pad // stride
-            rows, columns = (-(-side // stride) for side in batch.shape[-2:])
-            part = part[:, :, cut : cut + rows, cut : cut + columns]
+        for stride, part in self._maps(batch):
             if stride < self.grid:
                 part = F.adaptive_avg_pool2d(part, (height, width))
             elif stride > self.grid:
@@ -67,12 +61,42 @@ class Extractor:
             parts.append(part)
         return torch.cat(parts, 1).contiguous()
 
+    def _maps(self, batch: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The network's maps under their strides, each, with ``backbone.flips``, followed by the mean over mirror images.
+
+        That is the mean of the map and of those of `MIRRORINGS`, mirrored back; sides are filled up to whole cells with
+        mirrored picture first, so that the picture's cells and those of its mirror image are the same.
+        """
+        flips, coarsest = self.config.backbone.flips, max(self.strides)
+        # what the network mirrors itself counts: 48 px instead of 32 round small images is a fifth more work
+        wanted = max(0, self.config.backbone.border_padding - getattr(self.backbone, "margin", 0))
+        pad = -(-wanted // coarsest) * coarsest
+        down, right = (-side % coarsest if flips else 0 for side in batch.shape[-2:])
+        padded = pad_reflect(batch, top=pad, bottom=pad + down, left=pad, right=pad + right)
+        plain = {stride: part.float().cpu() for stride, part in self.backbone(padded).items()}
+        total = {stride: part.clone() for stride, part in plain.items()} if flips else {}
+        for axes in MIRRORINGS[1:] if flips else ():
+            for stride, part in self.backbone(padded.flip(axes)).items():
+                total[stride] += part.float().cpu().flip(axes)
+        for stride in self.strides:
+            rows, columns = (slice(pad // stride, pad // stride + -(-side // stride)) for side in batch.shape[-2:])
+            yield stride, plain[stride][:, :, rows, columns]
+            if flips:
+                yield stride, total[stride][:, :, rows, columns] / len(MIRRORINGS)
+
+    def blocks(self) -> list[tuple[int, bool, int]]:
+        """Stride, whether it is the mean over mirror images, and channels of each part of the stacked features, in order."""
+        kinds = (False, True) if self.config.backbone.flips else (False,)
+        return [(stride, mean, self.backbone.channels[stride]) for stride in self.strides for mean in kinds]
+
     def channels(self) -> list[int]:
-        """Channels of each chosen stride, in order."""
-        return [self.backbone.channels[stride] for stride in self.strides]
+        """Channels of each of :meth:`blocks`."""
+        return [count for _, _, count in self.blocks()]
 
     def map_channels(self) -> tuple[int, ...]:
-        """Channels of the stacked features that anomaly maps are made of, ascending."""
+        """Channels of the stacked features that anomaly maps are made of, ascending: the means over mirror images, where
+        there are any, of the strides in question.
+        """
         wanted = self.config.localize.strides
         missing = [stride for stride in wanted or () if stride not in self.strides]
         if missing:
@@ -81,14 +105,15 @@ class Extractor:
                 "add it to backbone.strides"
             )
         wanted = wanted or tuple(s for s in DEFAULT_STRIDES if s in self.strides) or self.strides
-        owners = [stride for stride, count in zip(self.strides, self.channels(), strict=True) for _ in range(count)]
-        return tuple(channel for channel, stride in enumerate(owners) if stride in wanted)
+        owners = [(stride, mean) for stride, mean, count in self.blocks() for _ in range(count)]
+        flips = self.config.backbone.flips
+        return tuple(at for at, (stride, mean) in enumerate(owners) if stride in wanted and mean == flips)
 
 
 def fit_scale(sample: Sequence[Tensor], channels: Sequence[int], scaling: str) -> ChannelScale:
     """Per-channel mean and 1 / (deviation sqrt(channels of its stride)) over a sample of maps; identity unless ``set``.
 
-    Every stride then has the same say in distances, whatever its width. A channel that never varies gets scale 0.
+    Every block then has the same say in distances, whatever its width. A channel that never varies gets scale 0.
     """
     total = sum(channels)
     if scaling != "set":
