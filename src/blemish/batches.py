@@ -22,7 +22,7 @@ from blemish.source import ImageSource
 Batch = tuple[int, ...]
 """Indices of images of one planned size, in ascending order."""
 
-HELD_BYTES = 256 * 2**20
+HELD_BYTES = 512 * 2**20
 """Features of the sampled images are kept in memory for the main pass up to this size; beyond it, computed again."""
 
 
