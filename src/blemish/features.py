@@ -23,13 +23,13 @@ DEFAULT_STRIDES = (8,)
 
 @dataclass(frozen=True)
 class ChannelScale:
-    """Mean and scale of each channel over the set; ``scale`` includes 1 / sqrt(channels) of the map's stride."""
+    """Mean and scale of each channel over the set; ``scale`` includes 1 / sqrt(channels) of its block."""
 
     mean: Tensor
     scale: Tensor
 
     def apply(self, features: Tensor) -> Tensor:
-        """C x h x w with zero mean and, per stride, unit mean squared length over the set."""
+        """C x h x w with zero mean and, per block, unit mean squared length over the set."""
         return (features - self.mean[:, None, None]) * self.scale[:, None, None]
 
 
@@ -111,7 +111,7 @@ class Extractor:
 
 
 def fit_scale(sample: Sequence[Tensor], channels: Sequence[int], scaling: str) -> ChannelScale:
-    """Per-channel mean and 1 / (deviation sqrt(channels of its stride)) over a sample of maps; identity unless ``set``.
+    """Per-channel mean and 1 / (deviation sqrt(channels of its block)) over a sample of maps; identity unless ``set``.
 
     Every block then has the same say in distances, whatever its width. A channel that never varies gets scale 0.
     """

@@ -76,9 +76,10 @@ def run(
     Raises:
         InputError: nothing readable. ConfigError: settings that do not fit the images or each other.
 
-    Cost: one pass of the backbone over all images (the sampled ones once more where their features do not fit into
-    memory), and at most ``contrast.steps`` training steps for each head. Stages that an earlier run has left in the cache
-    cost next to nothing. Same images, settings, seed and machine: the same bits, with the cache or without.
+    Cost: one pass of the backbone over all images and, with ``backbone.flips``, over their three mirror images (the sampled
+    ones once more where their features do not fit into memory), and at most ``contrast.steps`` training steps for each
+    head. Stages that an earlier run has left in the cache cost next to nothing. Same images, settings, seed and machine:
+    the same bits, with the cache or without.
     """
     return run_source(
         lambda cfg: ImageSource(images, cfg.image, exclude=exclude), config or Config(), progress, backbone
