@@ -33,7 +33,7 @@ ROWS = (
     "image.enlarge=true",
     "image.mode=squash",
     "backbone.border_padding=0",
-    "backbone.flips=false",
+    "backbone.flips=true",
     "backbone.strides=4;8",
     "backbone.strides=4;8,localize.strides=4;8",
     "features.scaling=image",

@@ -96,6 +96,7 @@ def entries(cache: Path, kind: str = "*") -> list[Path]:
 METHODS: list[dict[str, Any]] = [
     {},
     {"contrast.enabled": False},
+    {"backbone.flips": True},
     {"contrast.beside": None, "contrast.heads": 2},
     {"localize.method": "bal", "normality.model": "vae", "features.scaling": "image"},
     {"localize.method": "l1", "normality.model": "pca"},

@@ -20,12 +20,17 @@ def extractor(**settings: object) -> Extractor:
 def test_stride_8_is_the_default_for_descriptors_and_maps() -> None:
     default = extractor()
     assert default.strides == (8,)
-    assert default.blocks() == [(8, False, 160), (8, True, 160)]
-    assert default.channels() == [160, 160]
-    assert default.map_channels() == tuple(range(160, 320))
-    assert extractor(backbone__strides=(4, 8)).map_channels() == tuple(range(288, 448))
-    assert extractor(backbone__flips=False).map_channels() == tuple(range(160))
-    assert extractor(backbone__flips=False, backbone__strides=(4, 8)).map_channels() == tuple(range(64, 224))
+    assert default.channels() == [160]
+    assert default.map_channels() == tuple(range(160))
+    assert extractor(backbone__strides=(4, 8)).map_channels() == tuple(range(64, 224))
+
+
+def test_with_mirror_images_maps_are_made_of_their_mean() -> None:
+    flipped = extractor(backbone__flips=True)
+    assert flipped.blocks() == [(8, False, 160), (8, True, 160)]
+    assert flipped.channels() == [160, 160]
+    assert flipped.map_channels() == tuple(range(160, 320))
+    assert extractor(backbone__flips=True, backbone__strides=(4, 8)).map_channels() == tuple(range(288, 448))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ def test_stride_8_is_the_default_for_descriptors_and_maps() -> None:
     [((4, 8, 16), (4, 16), (*range(64), *range(224, 416))), ((4,), None, range(64)), ((4, 16), None, range(256))],
 )
 def test_other_choices_of_strides(strides: tuple[int, ...], maps: tuple[int, ...] | None, expected: object) -> None:
-    chosen = extractor(backbone__strides=strides, localize__strides=maps or "none", backbone__flips=False)
+    chosen = extractor(backbone__strides=strides, localize__strides=maps or "none")
     assert chosen.map_channels() == tuple(expected)  # type: ignore[arg-type]
 
 
@@ -50,8 +55,8 @@ def test_stages_that_nobody_asks_for_are_skipped_and_change_nothing(monkeypatch:
     trunk = limited.backbone.trunk  # type: ignore[attr-defined]
     inner = trunk.forward
     monkeypatch.setattr(trunk, "forward", lambda x, last: asked.append(last) or inner(x, last))
-    torch.testing.assert_close(limited.raw(images), full.raw(images)[:, :448], rtol=0, atol=0)
-    assert asked == [8] * 4
+    torch.testing.assert_close(limited.raw(images), full.raw(images)[:, :224], rtol=0, atol=0)
+    assert asked == [8]
 
 
 @pytest.mark.parametrize(("asked", "seen"), [(32, 32), (40, 40), (16, 16), (0, 16)])
@@ -61,8 +66,8 @@ def test_the_networks_own_margin_counts_as_padding(asked: int, seen: int, monkey
     trunk = chosen.backbone.trunk  # type: ignore[attr-defined]
     inner = trunk.forward
     monkeypatch.setattr(trunk, "forward", lambda x, last: sides.append(tuple(x.shape[2:])) or inner(x, last))
-    assert chosen.raw(torch.rand(1, 3, 64, 80)).shape == (1, 320, 8, 10)
-    assert sides == [(64 + 2 * seen, 80 + 2 * seen)] * 4
+    assert chosen.raw(torch.rand(1, 3, 64, 80)).shape == (1, 160, 8, 10)
+    assert sides == [(64 + 2 * seen, 80 + 2 * seen)]
 
 
 @pytest.mark.parametrize("strides", [(8,), (4, 16)])

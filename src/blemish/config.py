@@ -20,7 +20,7 @@ PresetName = Literal["default", "paper"]
 
 PAPER: dict[str, dict[str, Any]] = {
     "image": {"size": 512, "mode": "squash", "enlarge": True},
-    "backbone": {"strides": (8,), "border_padding": 0, "flips": False},
+    "backbone": {"strides": (8,), "border_padding": 0},
     "features": {"scaling": "image", "pool": 1},
     "normality": {"model": "vae"},
     "localize": {"method": "bal", "border": 5, "calibrate_border": False, "fill": None, "score_quantile": 1.0},
@@ -65,7 +65,7 @@ class Backbone(Section):
         description="Pixels of mirrored image on each side for the network, its own margin included, cropped afterwards.",
     )
     flips: bool = Field(
-        default=True,
+        default=False,
         description="Maps from the mean over the image and its mirror images, and descriptors from that mean as well; costs "
         "the network's time four times.",
     )
