@@ -14,8 +14,8 @@ from blemish.config import Config
 from blemish.errors import ConfigError
 from blemish.filters import pad_reflect, unit_range
 
-MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
-"""Axes of B x C x H x W along which a picture is mirrored: itself, left to right, upside down, both."""
+MIRRORINGS: tuple[tuple[int, ...], ...] = ((3,), (2,), (2, 3))
+"""Axes of B x C x H x W along which a picture is mirrored: left to right, upside down, both."""
 
 DEFAULT_STRIDES = (8,)
 """Used where the settings name none, of what there is: coarser maps smear small defects, finer ones add noise."""
@@ -73,16 +73,17 @@ class Extractor:
         pad = -(-wanted // coarsest) * coarsest
         down, right = (-side % coarsest if flips else 0 for side in batch.shape[-2:])
         padded = pad_reflect(batch, top=pad, bottom=pad + down, left=pad, right=pad + right)
-        plain = {stride: part.float().cpu() for stride, part in self.backbone(padded).items()}
-        total = {stride: part.clone() for stride, part in plain.items()} if flips else {}
-        for axes in MIRRORINGS[1:] if flips else ():
-            for stride, part in self.backbone(padded.flip(axes)).items():
-                total[stride] += part.float().cpu().flip(axes)
+        plain = self.backbone(padded)
+        total = {stride: plain[stride].float().cpu().clone() for stride in self.strides if flips}
+        for axes in MIRRORINGS if flips else ():
+            mirrored = self.backbone(padded.flip(axes))
+            for stride, part in total.items():
+                part += mirrored[stride].float().cpu().flip(axes)
         for stride in self.strides:
             rows, columns = (slice(pad // stride, pad // stride + -(-side // stride)) for side in batch.shape[-2:])
-            yield stride, plain[stride][:, :, rows, columns]
+            yield stride, plain[stride].float().cpu()[:, :, rows, columns]
             if flips:
-                yield stride, total[stride][:, :, rows, columns] / len(MIRRORINGS)
+                yield stride, total[stride][:, :, rows, columns] / (1 + len(MIRRORINGS))
 
     def blocks(self) -> list[tuple[int, bool, int]]:
         """Stride, whether it is the mean over mirror images, and channels of each part of the stacked features, in order."""
