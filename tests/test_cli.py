@@ -71,6 +71,10 @@ def test_run_twice_gives_equal_files(tmp_path: Path) -> None:
         done = blemish("run", folder, "--out", tmp_path / out, "--clusters", 3, *FAST)
         assert done.returncode == 0, done.stderr
         assert "7 images" in done.stdout
+        caution = json.loads((tmp_path / out / "run.json").read_text())["caution"]
+        assert "too few to tell" in caution
+        assert f"  {caution}\n" in done.stdout
+        assert caution in (tmp_path / out / "report.html").read_text()
     for name in ("images.csv", "descriptors.npy", *(f"maps/{p.name}" for p in (tmp_path / "a/maps").iterdir())):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert len(list((tmp_path / "a/maps").iterdir())) == 7
@@ -118,6 +122,7 @@ def test_identical_images_are_normal(tmp_path: Path) -> None:
     done = blemish("run", images(tmp_path / "in", 4, same=True), "--out", tmp_path / "out", *FAST)
     assert done.returncode == 0, done.stderr
     assert "0 anomalous" in done.stdout
+    assert "too few" not in done.stdout
 
 
 def test_flag_wins_over_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

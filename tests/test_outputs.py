@@ -48,6 +48,7 @@ def test_writes_everything_it_lists_and_nothing_else(tmp_path: Path) -> None:
     assert [c["name"] for c in run["clusters"]] == ["normal", "type 1", "type 2"]
     assert run["skipped"][0]["path"] == "broken/cut <off>.png"
     assert run["timings"] == {"features": 1.25}
+    assert run["caution"] is None
 
 
 def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:

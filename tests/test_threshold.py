@@ -19,6 +19,7 @@ from blemish.threshold import (
     find_threshold,
     image_scores,
     split_scores,
+    too_few,
 )
 
 Peaks = list[tuple[float, float, float]]
@@ -293,3 +294,17 @@ def test_two_clear_peaks_are_split_as_before_however_near_to_sound_material() ->
     threshold = split_scores(scores, ordinary=1.0)
     assert threshold == split_scores(scores)
     assert (scores > threshold).sum() == 20
+
+
+def test_few_images_are_cautioned_against_only_where_the_rule_for_clean_batches_is_not_used() -> None:
+    auto = Localize()
+    told = {count: too_few(count, auto) for count in range(1, 2 * ONE_KIND_FROM)}
+    assert {count for count, words in told.items() if words} == set(range(2, ONE_KIND_FROM))
+    assert all(words.startswith(f"{count} images are too few") for count, words in told.items() if words)
+    assert too_few(5, Localize(threshold=0.5)) is None
+    # what it says is so: scores of one kind are all normal from there on, and split below
+    scores = np.exp(np.linspace(-0.05, 0.05, ONE_KIND_FROM) + 1).astype(np.float32)
+    maps = [np.full((8, 8), score, np.float32) for score in scores]
+    assert (scores > find_threshold(maps, scores, auto)).sum() == 0
+    apart = scores[:-1] * np.linspace(1, 1.3, ONE_KIND_FROM - 1, dtype=np.float32)
+    assert (apart > find_threshold(maps[:-1], apart, auto)).sum() > 0

@@ -81,6 +81,8 @@ def _summary(result: Result, out: Path) -> None:
     print(f"{_some(n, 'image')}, {bad} anomalous ({100 * bad / n:.1f} %), {_some(result.n_clusters, 'group')}")
     for label in range(result.n_clusters):
         print(f"  {result.cluster_name(label)}: {_some(int((result.labels == label).sum()), 'image')}")
+    if result.caution:
+        print(f"  {result.caution}")
     for one in result.skipped:
         print(f"skipped: {one.path}: {one.reason}", file=sys.stderr)
     if result.skipped:

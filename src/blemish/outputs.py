@@ -190,6 +190,7 @@ def run_document(result: Result, not_drawn: list[Skipped] | None = None) -> dict
         },
         "threshold": _plain(float(result.threshold)),
         "image_threshold": _plain(float(result.image_threshold)),
+        "caution": result.caution,
         "clusters": [_cluster(result, label) for label in range(result.n_clusters)],
         "timings": _plain(result.timings),
         "skipped": [_plain(item) for item in result.skipped],

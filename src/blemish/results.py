@@ -40,6 +40,7 @@ class Result:
         descriptors: N x D float32, what the clustering saw.
         source: the folder the paths are relative to, as given by the user; None for arrays.
         skipped: files that could not be read.
+        caution: a sentence or two for whoever reads which images are anomalous, where that stands on little; None: it does not.
         timings: seconds per stage.
         info: settings, seed, versions, weight digest: what run.json repeats.
     """
@@ -57,6 +58,7 @@ class Result:
     descriptors: FloatArray
     source: str | None = None
     skipped: list[Skipped] = field(default_factory=list)
+    caution: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 

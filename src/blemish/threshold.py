@@ -80,6 +80,24 @@ def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Loc
     return split_scores(scores, ordinary, roughly=len(maps) < ORDINARY_FROM)
 
 
+def too_few(count: int, settings: Localize) -> str | None:
+    """What to say to the reader of a threshold that :func:`find_threshold` cannot found on sound material; None: nothing.
+
+    Args:
+        count: images that the threshold was found on. One alone is never anomalous, so that nothing need be said.
+        settings: a threshold of the user's own is theirs.
+
+    >>> too_few(8, Localize()) is too_few(1, Localize()) is None
+    True
+    """
+    if settings.threshold != "auto" or not 1 < count < ONE_KIND_FROM:
+        return None
+    return (
+        f"{count} images are too few to tell a sound batch from one with defects: the threshold lies somewhere among their "
+        "scores. Go by the order of the scores, or add images."
+    )
+
+
 def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: bool = False) -> float:
     """Threshold on image scores between normal and anomalous, without labels.
 

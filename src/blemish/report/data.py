@@ -100,6 +100,7 @@ class ReportData(_Data):
     rows: list[Row]
     histogram: Histogram
     skipped: list[SkippedFile]
+    caution: str | None
     not_drawn: int
     settings: list[Section]
 
@@ -133,6 +134,7 @@ def build_report(result: Result, load_image: LoadImage | None = None, *, title: 
         rows=_rows(result),
         histogram=_histogram(result),
         skipped=[SkippedFile(path=shown(s.path), reason=shown(s.reason)) for s in result.skipped],
+        caution=shown(result.caution) if result.caution is not None else None,
         not_drawn=sum(picture.photo is None for picture in pictures) if load_image is not None else 0,
         settings=_settings(result),
     )
@@ -229,7 +231,7 @@ def _hex(result: Result, label: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*cluster_colour(label, result.normal_label))
 
 
-_SHOWN_ELSEWHERE = {"written", "counts", "clusters", "skipped", "not_drawn", "timings", "source", "schema"}
+_SHOWN_ELSEWHERE = {"written", "counts", "clusters", "skipped", "not_drawn", "timings", "source", "schema", "caution"}
 
 
 def _settings(result: Result) -> list[Section]:
