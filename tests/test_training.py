@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import json
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from PIL import Image
-from training import augment, distill, export, muon, procedural
+from training import augment, distill, export, muon, procedural, typed
 
 from blemish.backbones.embedded import read_weights
 from blemish.backbones.network import Trunk
@@ -163,6 +165,19 @@ def test_a_short_training_ends_in_weights_that_the_package_can_load(
     distill.main([*command, "--steps", "5"])  # goes on from the checkpoint
     assert json.loads((out / "log.jsonl").read_text().splitlines()[-1])["step"] == 5
 
+    # another one that begins with its trunk and heads, and learns types of drawn defects besides
+    more = [*command, "--out", str(tmp_path / "more"), "--start", str(out / "last.pt"), "--types", "0.1"]
+    distill.main([*more, "--steps", "2"])
+    line = json.loads((tmp_path / "more/log.jsonl").read_text().splitlines()[-1])
+    assert line["step"] == 2
+    assert 0 < line["type"] < 20
+    assert 0 <= line["held_type_hits"] <= 1
+    first, second = (torch.load(one / "last.pt", weights_only=True) for one in (out, tmp_path / "more"))
+    moved = [
+        float((first["average"][k] - second["average"][k]).abs().max()) for k in ("heads.8.weight", "heads.4.weight")
+    ]
+    assert all(0 < one < 0.05 for one in moved)
+
     export.main([str(out / "last.pt"), "--out", str(tmp_path)])
     path = tmp_path / "embedded.safetensors"
     spec = importlib.util.spec_from_file_location("digest", tmp_path / "weights_digest.py")
@@ -222,3 +237,82 @@ def test_a_training_can_begin_with_the_weights_of_the_package() -> None:
         assert torch.allclose(found[stride], maps, rtol=1e-3, atol=1e-3)
         assert torch.allclose(trained[stride], maps, rtol=1e-2, atol=1e-2)  # batch statistics are those of these crops
     assert student.training
+
+
+@pytest.fixture(scope="module")
+def kinds(drawn: list[np.ndarray]) -> typed.Typed:
+    return typed.Typed(drawn, seed=1)
+
+
+def test_drawn_types_depend_on_seed_and_step_alone(kinds: typed.Typed, drawn: list[np.ndarray]) -> None:
+    crops, masks = kinds.batch(3, surfaces=2, types=3, each=2)
+    assert crops.shape == (12, 3, 128, 128)
+    assert crops.dtype == torch.uint8
+    assert masks.shape == (12, 128, 128)
+    assert 0 <= masks.min() < masks.max() <= 1
+    assert all(one.max() > 0.1 for one in masks)
+    again, other = kinds.batch(3, 2, 3, 2), typed.Typed(drawn, seed=2).batch(3, 2, 3, 2)
+    assert torch.equal(crops, again[0])
+    assert torch.equal(masks, again[1])
+    assert not torch.equal(crops, other[0])
+    found = list(typed.stream(kinds, 3, 5))
+    assert [torch.equal(a, b) for a, b in zip(found[1], kinds.batch(4), strict=True)] == [True, True]
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("kind", typed.KINDS)
+def test_a_defect_changes_the_picture_at_its_place(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    surface = np.random.default_rng(1).uniform(0.3, 0.7, (128, 128, 3)).astype(np.float32)
+    other = 1 - surface
+    for operation in typed.OPERATIONS:
+        one = dataclasses.replace(
+            typed.any_type(rng), kind=kind, operation=operation, strength=1.0, size=20.0, width=4.0
+        )
+        image, mask = typed.paint(one, rng, surface, other)
+        change = np.abs(image - surface).max(-1)
+        assert image.shape == surface.shape
+        assert image.dtype == mask.dtype == np.float32
+        assert change.max() > 0.02
+        # shading and warping reach a few pixels beyond
+        far = scipy.ndimage.maximum_filter(mask, 41) < 1e-6
+        assert far.any()
+        assert change[far].max() < 1e-5
+        assert kind in ("warp", "dent") or change[mask > 0.5].mean() > 2 * change.mean()
+
+
+def test_the_type_loss_is_that_of_its_definition(kinds: typed.Typed) -> None:
+    _, masks = kinds.batch(0, surfaces=2, types=3, each=2)
+    maps, scale = torch.rand(12, 5, 16, 16), torch.rand(5) + 0.5
+    loss, hits = typed.type_loss(maps, masks, scale, types=3, each=2)
+    seen = []
+    for one, mask in zip(maps.double().numpy() / scale.double().numpy()[:, None, None], masks.numpy(), strict=True):
+        cell = np.zeros((18, 18))
+        for i, j in itertools.product(range(16), range(16)):
+            cell[i + 1, j + 1] = mask[max(0, 8 * i - 4) : 8 * i + 4, max(0, 8 * j - 4) : 8 * j + 4].sum() / 64
+        near = {(i, j): cell[i : i + 3, j : j + 3].mean() for i, j in itertools.product(range(1, 15), range(1, 15))}
+        total = sum(near.values())
+        row = sum(share / total * one[:, i, j] for (i, j), share in near.items()) - one[:, 1:15, 1:15].mean((1, 2))
+        seen.append(row / np.linalg.norm(row))
+    terms, right = [], []
+    for i in range(12):
+        rest = [j for j in range(12) if j // 6 == i // 6 and j != i]
+        alike = {j: math.exp(float(seen[i] @ seen[j]) / typed.TEMPERATURE) for j in rest}
+        partner = i ^ 1
+        terms.append(-math.log(alike[partner] / sum(alike.values())))
+        right.append(max(alike, key=lambda j: alike[j]) == partner)
+    assert float(loss) == pytest.approx(np.mean(terms), rel=1e-4)
+    assert float(hits) == pytest.approx(np.mean(right))
+
+
+def test_the_type_loss_falls_where_types_agree() -> None:
+    masks = torch.zeros(8, 128, 128)
+    masks[:, 40:80, 40:80] = 1
+    maps = torch.zeros(8, 4, 16, 16)
+    for crop in range(8):
+        maps[crop, crop // 2, 5:10, 5:10] = 1
+    told, hits = typed.type_loss(maps, masks, torch.ones(4))
+    mixed, misses = typed.type_loss(maps[[0, 2, 4, 6, 1, 3, 5, 7]], masks, torch.ones(4))
+    assert float(hits) == 1
+    assert float(misses) == 0
+    assert float(told) < 0.05 < 1 < float(mixed)

@@ -8,8 +8,10 @@ batch of 32 crops of 128 px in about 50 ms; `stream` does it in a process of its
 from __future__ import annotations
 
 import multiprocessing as mp
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -23,11 +25,17 @@ from training import procedural
 CROP = 128
 WINDOW = (48.0, 320.0)
 Pixels = NDArray[np.uint8]
+Batch = TypeVar("Batch", torch.Tensor, tuple[torch.Tensor, torch.Tensor])
 
 
 def load_photographs(folder: Path, limit: int | None = None) -> list[Pixels]:
     """Every JPEG of a folder in name order, decoded once to H x W x 3."""
-    return [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.jpg"))[:limit]]
+    return [decode(path) for path in sorted(folder.glob("*.jpg"))[:limit]]
+
+
+def decode(path: Path) -> Pixels:
+    """One file, H x W x 3."""
+    return np.asarray(Image.open(path).convert("RGB"))
 
 
 def halve(image: Pixels) -> Pixels:
@@ -135,20 +143,27 @@ class Crops:
         return photometry(rng, torch.from_numpy(out).permute(0, 3, 1, 2) / 255, self.masks)
 
 
-def _work(crops: Crops, first: int, last: int, count: int, queue: mp.Queue) -> None:  # type: ignore[type-arg]
+def _work(make: Callable[[int], Batch], first: int, last: int, queue: mp.Queue[Any]) -> None:
     torch.set_num_threads(1)
     for step in range(first, last):
-        queue.put(crops.batch(step, count).numpy())
+        made = make(step)
+        queue.put(tuple(part.numpy() for part in made) if isinstance(made, tuple) else made.numpy())
 
 
-def stream(crops: Crops, first: int, last: int, count: int) -> Iterator[torch.Tensor]:
-    """Batches first .. last - 1 from a forked process, a few ahead. Fork before this process uses torch's threads."""
+def ahead(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch]:
+    """make(first) .. make(last - 1) from a forked process, a few ahead. Fork before this process uses torch's threads."""
     context = mp.get_context("fork")
-    queue: mp.Queue[NDArray[np.uint8]] = context.Queue(4)  # type: ignore[assignment]
-    process = context.Process(target=_work, args=(crops, first, last, count, queue), daemon=True)
+    queue: mp.Queue[Any] = context.Queue(4)
+    process = context.Process(target=_work, args=(make, first, last, queue), daemon=True)
     process.start()
     try:
         for _ in range(first, last):
-            yield torch.from_numpy(queue.get())
+            made = queue.get()
+            yield tuple(map(torch.from_numpy, made)) if isinstance(made, tuple) else torch.from_numpy(made)
     finally:
         process.terminate()
+
+
+def stream(crops: Crops, first: int, last: int, count: int) -> Iterator[torch.Tensor]:
+    """Batches first .. last - 1, made in a process of their own."""
+    return ahead(partial(crops.batch, count=count), first, last)

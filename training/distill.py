@@ -9,9 +9,11 @@ Per stage there are two losses:
   with the mean of their crop taken off (what the descriptors downstream compare). This ties the student's own geometry to the
   teachers', not only what a head can read from it.
 
+With `--types WEIGHT` a third loss on the map of stride 8 tells types of drawn defects apart (`training.typed`).
+
 Cells next to the crop's border are left out: there the teachers' zero padding speaks. Convolutions of the trunk step by Muon,
 everything else by AdamW. Checkpoints resume exactly. With `--start FILE` the trunk begins as the one in that file (weights as
-the package has them) in place of random weights; the heads are new.
+the package has them) in place of random weights and the heads are new, or, if FILE is a checkpoint, both are its averaged ones.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from blemish.backbones.network import WIDTHS, ConvUnit, Trunk
-from training import augment, procedural
+from training import augment, procedural, typed
 from training.muon import Muon
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -235,6 +237,31 @@ def material(args: argparse.Namespace) -> tuple[augment.Crops, augment.Crops]:
     return augment.Crops(train, drawn[:kept], args.seed), augment.Crops(held, drawn[kept:], args.seed + 1)
 
 
+def surfaces(folder: Path, drawn: Sequence[Any]) -> tuple[typed.Typed, typed.Typed]:
+    """Drawn defects for training and for the check: texture photographs, and a third of procedural images beside them. Every
+    thirtieth photograph is held out, those of benchmarks are in neither.
+    """
+    images = [augment.decode(path) for path in sorted(folder.glob("*.jpg")) if path.stem not in typed.SPARED]
+    train = [image for k, image in enumerate(images) if k % 30]
+    return typed.Typed([*train, *drawn[: len(train) // 2]], 0), typed.Typed(images[::30], 1)
+
+
+@torch.no_grad()
+def spread(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Deviation of each channel at the stride of `training.typed`, at least a tenth of their median; trunk in eval mode."""
+    maps = torch.cat([trunk.eval()(crops.float() / 255, typed.STRIDE)[typed.STRIDE] for crops, _ in batches])
+    deviation = maps.std((0, 2, 3))
+    return deviation.clamp(min=0.1 * float(deviation.median()))
+
+
+@torch.no_grad()
+def types_told(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]], scale: Tensor) -> float:
+    """Share of held-out drawn defects whose nearest other one on the surface is of their type; trunk in eval mode."""
+    trunk.eval()
+    seen = [(trunk(crops.float() / 255, typed.STRIDE)[typed.STRIDE], masks) for crops, masks in batches]
+    return round(float(np.mean([float(typed.type_loss(*one, scale)[1]) for one in seen])), 4)
+
+
 def rate(step: int, steps: int, peak: float, warm: int = 300) -> float:
     """Linear warm-up, then half a cosine to a hundredth of the peak."""
     if step < warm:
@@ -280,7 +307,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--teachers", type=Path, default=shared / "weights", help="folder with teachers.py and its weights"
     )
     parser.add_argument("--names", nargs="+", default=["resnet50", "resnet18"], help="which of the teachers")
-    parser.add_argument("--start", type=Path, default=None, help="weights to begin with, .safetensors; none: random")
+    parser.add_argument(
+        "--start", type=Path, default=None, help="weights (.safetensors) or checkpoint (.pt) to begin with"
+    )
     parser.add_argument("--photos", type=Path, default=shared / "data/photos")
     parser.add_argument("--textures", type=Path, default=shared / "data/textures")
     parser.add_argument(
@@ -290,6 +319,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--bank", type=int, default=3000, help="procedural images drawn once at the start")
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--types", type=float, default=0.0, help="weight of the loss on drawn types")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--deadline", type=float, default=None, help="epoch seconds; `steps` shrinks so that the schedule ends there"
@@ -305,10 +335,15 @@ def main(argv: list[str] | None = None) -> None:
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
     batches = augment.stream(crops, state.get("step", 0), args.steps, args.batch)
     first = next(batches)  # forks the worker before this process starts its threads
+    drawn, unseen = surfaces(args.textures, [pair[0] for pair in crops.drawn]) if args.types else (None, None)
+    kinds = typed.stream(drawn, state.get("step", 0), args.steps) if drawn else None
+    pairs = next(kinds) if kinds else None
     torch.manual_seed(args.seed)
     teachers = Teachers(args.teachers, args.names)
     student = Student({s: sum(widths) for s, widths in teachers.widths.items()}).to(memory_format=torch.channels_last)
-    if args.start and not state:
+    if args.start and not state and args.start.suffix == ".pt":
+        student.load_state_dict(torch.load(args.start, weights_only=True)["average"])
+    elif args.start and not state:
         begin_from(
             student.trunk, load_file(args.start), torch.cat([crops.batch(20_000_000 + k, 32) for k in range(8)]) / 255
         )
@@ -321,6 +356,8 @@ def main(argv: list[str] | None = None) -> None:
         for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
     checks = [held.batch(k, 32) for k in range(CHECK_BATCHES)]
+    told = [unseen.batch(k) for k in range(CHECK_BATCHES)] if unseen else []
+    scale = state["scale"] if "scale" in state else spread(student.trunk, told) if told else torch.ones(())
     rng, since = torch.Generator(), time.time()
     sums: dict[str, float] = {}
     step = state.get("step", 0)
@@ -335,12 +372,18 @@ def main(argv: list[str] | None = None) -> None:
         truth = teach(teachers, batch)
         student.train()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            maps = student.trunk(batch.to(memory_format=torch.channels_last).float() / 255)
+            seen = torch.cat([batch, pairs[0]]) if pairs else batch
+            maps = student.trunk(seen.to(memory_format=torch.channels_last).float() / 255)
             parts = {
-                s: stage_loss(student.heads[str(s)], maps[s], truth[s], std[s], border, count, rng)
+                s: stage_loss(student.heads[str(s)], maps[s][: len(batch)], truth[s], std[s], border, count, rng)
                 for s, (_, border, count) in STAGES.items()
             }
         loss = sum(mse + cos + 4 * relation for mse, cos, relation in parts.values())
+        if pairs:
+            kind_loss, hits = typed.type_loss(maps[typed.STRIDE][len(batch) :], pairs[1], scale)
+            loss = loss + args.types * kind_loss
+            for label, value in (("type", kind_loss), ("type_hits", hits)):
+                sums[label] = sums.get(label, 0.0) + float(value.detach())
         student.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(student.parameters(), 5.0)
@@ -360,12 +403,15 @@ def main(argv: list[str] | None = None) -> None:
                 line["steps"] = steps
             if step % 500 == 0 or step == steps:
                 line |= held_out_fit(average, teachers, std, checks)
+                if told:
+                    line["held_type_hits"] = types_told(average.trunk, told, scale)
                 save(
                     checkpoint,
                     {
                         "step": step,
                         "steps": steps,
                         "std": std,
+                        "scale": scale,
                         "student": student.state_dict(),
                         "average": average.state_dict(),
                         "optimisers": [optimiser.state_dict() for optimiser in optimisers],
@@ -375,6 +421,7 @@ def main(argv: list[str] | None = None) -> None:
                 log.write(json.dumps(line) + "\n")
             sums, since, counted = {}, time.time(), 0
         batch = next(batches, None)
+        pairs = next(kinds, None) if kinds else None
 
 
 if __name__ == "__main__":
