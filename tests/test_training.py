@@ -167,6 +167,7 @@ def test_a_short_training_ends_in_weights_that_the_package_can_load(
 
     # another one that begins with its trunk and heads, and learns types of drawn defects besides
     more = [*command, "--out", str(tmp_path / "more"), "--start", str(out / "last.pt"), "--types", "0.1"]
+    more += ["--workers", "2", "--surfaces", "2", "--device", "cpu"]
     distill.main([*more, "--steps", "2"])
     line = json.loads((tmp_path / "more/log.jsonl").read_text().splitlines()[-1])
     assert line["step"] == 2
@@ -255,9 +256,10 @@ def test_drawn_types_depend_on_seed_and_step_alone(kinds: typed.Typed, drawn: li
     assert torch.equal(crops, again[0])
     assert torch.equal(masks, again[1])
     assert not torch.equal(crops, other[0])
-    found = list(typed.stream(kinds, 3, 5))
-    assert [torch.equal(a, b) for a, b in zip(found[1], kinds.batch(4), strict=True)] == [True, True]
-    assert len(found) == 2
+    found = list(augment.ahead(kinds.batch, 3, 8, workers=3))
+    assert len(found) == 5
+    for step, made in enumerate(found, 3):  # in order, though three processes make them
+        assert all(torch.equal(a, b) for a, b in zip(made, kinds.batch(step), strict=True))
 
 
 @pytest.mark.parametrize("kind", typed.KINDS)

@@ -66,18 +66,33 @@ def sample(image: Pixels, cy: float, cx: float, dy: float, dx: float, mirror: fl
                 out[i, j, c] = top * (1 - fy) + low * fy
 
 
+def somewhere(rng: np.random.Generator, image: Pixels, size: float) -> tuple[float, float]:
+    """Centre of a window of a side of ``size`` pixels that the image holds when it is not turned."""
+    cy, cx = (rng.uniform(size / 2, side - size / 2 + 1e-6) for side in image.shape[:2])
+    return cy, cx
+
+
+def cut(
+    pyramid: Sequence[Pixels],
+    centre: tuple[float, float],
+    size: float,
+    angle: float,
+    mirror: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Fill one crop with the window of ``size`` pixels round ``centre``, from the level of a pyramid of two that suits it."""
+    scale = size / out.shape[0]
+    level = 1 if scale > 1.4 else 0
+    cy, cx, scale = (value / 2**level for value in (*centre, scale))
+    sample(pyramid[level], cy, cx, scale * np.sin(angle), scale * np.cos(angle), mirror, out)
+
+
 def window(rng: np.random.Generator, pyramid: Sequence[Pixels], out: NDArray[np.float32]) -> None:
     """Fill one crop from a pyramid of two levels; half the crops are turned freely, half by quarter turns."""
-    height, width = pyramid[0].shape[:2]
-    size = np.exp(rng.uniform(*np.log(WINDOW)))
-    size = min(size, height, width)
+    size = min(np.exp(rng.uniform(*np.log(WINDOW))), *pyramid[0].shape[:2])
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.integers(4) * np.pi / 2
-    scale = size / CROP
-    cy, cx = rng.uniform(size / 2, height - size / 2 + 1e-6), rng.uniform(size / 2, width - size / 2 + 1e-6)
-    level = 1 if scale > 1.4 else 0
-    cy, cx, scale = cy / 2**level, cx / 2**level, scale / 2**level
-    mirror = 1.0 if rng.random() < 0.5 else -1.0
-    sample(pyramid[level], cy, cx, scale * np.sin(angle), scale * np.cos(angle), mirror, out)
+    centre = somewhere(rng, pyramid[0], size)
+    cut(pyramid, centre, size, angle, 1.0 if rng.random() < 0.5 else -1.0, out)
 
 
 def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -143,27 +158,32 @@ class Crops:
         return photometry(rng, torch.from_numpy(out).permute(0, 3, 1, 2) / 255, self.masks)
 
 
-def _work(make: Callable[[int], Batch], first: int, last: int, queue: mp.Queue[Any]) -> None:
+def _work(make: Callable[[int], Batch], steps: range, queue: mp.Queue[Any]) -> None:
     torch.set_num_threads(1)
-    for step in range(first, last):
+    for step in steps:
         made = make(step)
         queue.put(tuple(part.numpy() for part in made) if isinstance(made, tuple) else made.numpy())
 
 
-def ahead(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch]:
-    """make(first) .. make(last - 1) from a forked process, a few ahead. Fork before this process uses torch's threads."""
+def ahead(make: Callable[[int], Batch], first: int, last: int, workers: int = 1) -> Iterator[Batch]:
+    """make(first) .. make(last - 1) in order from forked processes, a few ahead. Fork before this process uses torch's threads."""
     context = mp.get_context("fork")
-    queue: mp.Queue[Any] = context.Queue(4)
-    process = context.Process(target=_work, args=(make, first, last, queue), daemon=True)
-    process.start()
+    queues: list[mp.Queue[Any]] = [context.Queue(4) for _ in range(workers)]
+    processes = [
+        context.Process(target=_work, args=(make, range(first + k, last, workers), queue), daemon=True)
+        for k, queue in enumerate(queues)
+    ]
+    for process in processes:
+        process.start()
     try:
-        for _ in range(first, last):
-            made = queue.get()
+        for step in range(first, last):
+            made = queues[(step - first) % workers].get()
             yield tuple(map(torch.from_numpy, made)) if isinstance(made, tuple) else torch.from_numpy(made)
     finally:
-        process.terminate()
+        for process in processes:
+            process.terminate()
 
 
-def stream(crops: Crops, first: int, last: int, count: int) -> Iterator[torch.Tensor]:
-    """Batches first .. last - 1, made in a process of their own."""
-    return ahead(partial(crops.batch, count=count), first, last)
+def stream(crops: Crops, first: int, last: int, count: int, workers: int = 1) -> Iterator[torch.Tensor]:
+    """Batches first .. last - 1, made in processes of their own."""
+    return ahead(partial(crops.batch, count=count), first, last, workers)

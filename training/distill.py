@@ -26,6 +26,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def cosines(x: Tensor) -> Tensor:
 
 def relation_loss(student: Tensor, target: Tensor) -> Tensor:
     """Squared difference of all cosines, raw and centred per crop, and half of that within crops, centred; inputs B x K x C."""
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=student.device)
     for centre in (False, True):
         s, t = (x - x.mean(1, keepdim=True) if centre else x for x in (student, target))
         loss = loss + (cosines(s.flatten(0, 1)) - cosines(t.flatten(0, 1))).pow(2).mean()
@@ -152,8 +153,8 @@ def stage_loss(
     """Squared error, one minus cosine and relation loss of one stage."""
     s, t = rows(student, border), rows(teacher, border)
     batch, positions = s.shape[:2]
-    pick = torch.randperm(batch * positions, generator=rng)[:count]
-    near = torch.randperm(positions, generator=rng)[:24]
+    pick = torch.randperm(batch * positions, generator=rng)[:count].to(s.device)
+    near = torch.randperm(positions, generator=rng)[:24].to(s.device)
     target = t.flatten(0, 1)[pick].float() / std
     values = torch.relu(head(s.flatten(0, 1)[pick]).float())
     relation = relation_loss(s[:, near].float(), t[:, near].float() / std)
@@ -181,10 +182,25 @@ def deviations(teachers: Teachers, crops: augment.Crops, batches: int) -> dict[i
     return out
 
 
+def home(module: nn.Module) -> torch.device:
+    """Where a module's parameters are."""
+    return next(module.parameters()).device
+
+
+def pictures(batch: Tensor, device: torch.device) -> Tensor:
+    """Pixels of 0 to 255 in [0, 1] on the device, channels last."""
+    return batch.to(device).to(memory_format=torch.channels_last).float() / 255
+
+
+def half(device: torch.device) -> torch.autocast:
+    """Products in bfloat16."""
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
 @torch.no_grad()
 def teach(teachers: Teachers, batch: Tensor) -> dict[int, Tensor]:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        return teachers(batch.to(memory_format=torch.channels_last).float() / 255)
+    with half(home(teachers)):
+        return teachers(pictures(batch, home(teachers)))
 
 
 @torch.no_grad()
@@ -195,13 +211,14 @@ def held_out_fit(
     eval mode.
     """
     student.eval()
-    error = {s: torch.zeros(sum(widths)) for s, widths in teachers.widths.items()}
-    total = {s: torch.zeros(sum(widths)) for s, widths in teachers.widths.items()}
+    device = home(student)
+    error = {s: torch.zeros(sum(widths), device=device) for s, widths in teachers.widths.items()}
+    total = {s: torch.zeros_like(values) for s, values in error.items()}
     cosine = dict.fromkeys(STAGES, 0.0)
     for batch in batches:
         truth = teach(teachers, batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            maps = student.trunk(batch.to(memory_format=torch.channels_last).float() / 255)
+        with half(device):
+            maps = student.trunk(pictures(batch, device))
         for stride, (_, border, _) in STAGES.items():
             t = rows(truth[stride], border).flatten(0, 1).float() / std[stride]
             v = torch.relu(student.heads[str(stride)](rows(maps[stride], border).flatten(0, 1).float()))
@@ -229,9 +246,9 @@ def material(args: argparse.Namespace) -> tuple[augment.Crops, augment.Crops]:
     cache = args.out / f"bank-{args.bank}-{args.seed}.npy"
     if not cache.exists():
         args.out.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(".partial.npy")
-        np.save(partial, procedural.bank(args.bank, 224, args.seed))
-        partial.rename(cache)
+        unfinished = cache.with_suffix(".partial.npy")
+        np.save(unfinished, procedural.bank(args.bank, 224, args.seed, args.workers))
+        unfinished.rename(cache)
     drawn = np.load(cache)
     kept = args.bank - HELD_OUT["procedural"]
     return augment.Crops(train, drawn[:kept], args.seed), augment.Crops(held, drawn[kept:], args.seed + 1)
@@ -249,7 +266,7 @@ def surfaces(folder: Path, drawn: Sequence[Any]) -> tuple[typed.Typed, typed.Typ
 @torch.no_grad()
 def spread(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Deviation of each channel at the stride of `training.typed`, at least a tenth of their median; trunk in eval mode."""
-    maps = torch.cat([trunk.eval()(crops.float() / 255, typed.STRIDE)[typed.STRIDE] for crops, _ in batches])
+    maps = torch.cat([trunk.eval()(pictures(crops, home(trunk)), typed.STRIDE)[typed.STRIDE] for crops, _ in batches])
     deviation = maps.std((0, 2, 3))
     return deviation.clamp(min=0.1 * float(deviation.median()))
 
@@ -258,8 +275,11 @@ def spread(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 def types_told(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]], scale: Tensor) -> float:
     """Share of held-out drawn defects whose nearest other one on the surface is of their type; trunk in eval mode."""
     trunk.eval()
-    seen = [(trunk(crops.float() / 255, typed.STRIDE)[typed.STRIDE], masks) for crops, masks in batches]
-    return round(float(np.mean([float(typed.type_loss(*one, scale)[1]) for one in seen])), 4)
+    device, hits = home(trunk), 0.0
+    for crops, masks in batches:
+        maps = trunk(pictures(crops, device), typed.STRIDE)[typed.STRIDE]
+        hits += float(typed.type_loss(maps, masks.to(device), scale)[1])
+    return round(hits / len(batches), 4)
 
 
 def rate(step: int, steps: int, peak: float, warm: int = 300) -> float:
@@ -295,9 +315,9 @@ def make_optimisers(student: Student) -> tuple[torch.optim.Optimizer, ...]:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.rename(path)
+    unfinished = path.with_suffix(".partial")
+    torch.save(state, unfinished)
+    unfinished.rename(path)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -317,9 +337,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where the networks run; a GPU if there is one",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that make crops, and as many that draw types")
     parser.add_argument("--bank", type=int, default=3000, help="procedural images drawn once at the start")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--types", type=float, default=0.0, help="weight of the loss on drawn types")
+    parser.add_argument("--surfaces", type=int, default=4, help="surfaces a step that types are drawn on, 8 crops each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--deadline", type=float, default=None, help="epoch seconds; `steps` shrinks so that the schedule ends there"
@@ -332,24 +359,28 @@ def main(argv: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     crops, held = material(args)
     checkpoint = args.out / "last.pt"
-    state: dict[str, Any] = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
-    batches = augment.stream(crops, state.get("step", 0), args.steps, args.batch)
-    first = next(batches)  # forks the worker before this process starts its threads
+    state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else {}
+    device, done = torch.device(args.device), state.get("step", 0)
+    batches = augment.stream(crops, done, args.steps, args.batch, args.workers)
+    first = next(batches)  # forks the workers before this process starts its threads
     drawn, unseen = surfaces(args.textures, [pair[0] for pair in crops.drawn]) if args.types else (None, None)
-    kinds = typed.stream(drawn, state.get("step", 0), args.steps) if drawn else None
+    draw = partial(drawn.batch, surfaces=args.surfaces) if drawn else None
+    kinds = augment.ahead(draw, done, args.steps, args.workers) if draw else None
     pairs = next(kinds) if kinds else None
     torch.manual_seed(args.seed)
-    teachers = Teachers(args.teachers, args.names)
+    teachers = Teachers(args.teachers, args.names).to(device)
     student = Student({s: sum(widths) for s, widths in teachers.widths.items()}).to(memory_format=torch.channels_last)
     if args.start and not state and args.start.suffix == ".pt":
-        student.load_state_dict(torch.load(args.start, weights_only=True)["average"])
+        student.load_state_dict(torch.load(args.start, weights_only=True, map_location="cpu")["average"])
     elif args.start and not state:
         begin_from(
             student.trunk, load_file(args.start), torch.cat([crops.batch(20_000_000 + k, 32) for k in range(8)]) / 255
         )
+    student.to(device)
     average = copy.deepcopy(student)
     optimisers = make_optimisers(student)
     std = state["std"] if state else deviations(teachers, crops, DEVIATION_BATCHES)
+    std = {s: values.to(device) for s, values in std.items()}
     if state:
         student.load_state_dict(state["student"])
         average.load_state_dict(state["average"])
@@ -357,10 +388,10 @@ def main(argv: list[str] | None = None) -> None:
             optimiser.load_state_dict(saved)
     checks = [held.batch(k, 32) for k in range(CHECK_BATCHES)]
     told = [unseen.batch(k) for k in range(CHECK_BATCHES)] if unseen else []
-    scale = state["scale"] if "scale" in state else spread(student.trunk, told) if told else torch.ones(())
+    scale = state["scale"].to(device) if "scale" in state else spread(student.trunk, told) if told else None
     rng, since = torch.Generator(), time.time()
-    sums: dict[str, float] = {}
-    step = state.get("step", 0)
+    sums: dict[str, Tensor] = {}
+    step = done
     # A finished run given more steps goes on: the rate rises to where the longer schedule has it (a warm restart).
     steps = args.steps if step >= state.get("steps", args.steps) else state["steps"] if state else args.steps
     counted = 0
@@ -371,19 +402,19 @@ def main(argv: list[str] | None = None) -> None:
             group["lr"] = rate(step, steps, args.lr)
         truth = teach(teachers, batch)
         student.train()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            seen = torch.cat([batch, pairs[0]]) if pairs else batch
-            maps = student.trunk(seen.to(memory_format=torch.channels_last).float() / 255)
+        with half(device):
+            maps = student.trunk(pictures(torch.cat([batch, pairs[0]]) if pairs else batch, device))
             parts = {
                 s: stage_loss(student.heads[str(s)], maps[s][: len(batch)], truth[s], std[s], border, count, rng)
                 for s, (_, border, count) in STAGES.items()
             }
         loss = sum(mse + cos + 4 * relation for mse, cos, relation in parts.values())
-        if pairs:
-            kind_loss, hits = typed.type_loss(maps[typed.STRIDE][len(batch) :], pairs[1], scale)
-            loss = loss + args.types * kind_loss
-            for label, value in (("type", kind_loss), ("type_hits", hits)):
-                sums[label] = sums.get(label, 0.0) + float(value.detach())
+        seen: dict[str, Tensor] = {}
+        if pairs and scale is not None:
+            seen["type"], seen["type_hits"] = typed.type_loss(
+                maps[typed.STRIDE][len(batch) :], pairs[1].to(device), scale
+            )
+            loss = loss + args.types * seen["type"]
         student.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(student.parameters(), 5.0)
@@ -391,32 +422,25 @@ def main(argv: list[str] | None = None) -> None:
             optimiser.step()
         averaged(average, student, step)
         for s, values in parts.items():
-            for label, value in zip(("mse", "cos", "rel"), values, strict=True):
-                sums[f"{label}_{s}"] = sums.get(f"{label}_{s}", 0.0) + float(value.detach())
-        sums["norm"] = sums.get("norm", 0.0) + float(norm)
+            seen |= {f"{label}_{s}": value for label, value in zip(("mse", "cos", "rel"), values, strict=True)}
+        seen["norm"] = norm
+        sums = {label: sums.get(label, 0.0) + value.detach() for label, value in seen.items()}
         step, counted = step + 1, counted + 1
         if step % 100 == 0 or step == steps:
             seconds = (time.time() - since) / counted
-            line = {"step": step, "seconds": round(seconds, 4)} | {k: round(v / counted, 4) for k, v in sums.items()}
+            line = {"step": step, "seconds": round(seconds, 4)} | {
+                k: round(float(v) / counted, 4) for k, v in sums.items()
+            }
             if args.deadline and counted >= 50 and step < steps:
                 steps = min(args.steps, max(step + 100, step + int((args.deadline - time.time()) / seconds)))
                 line["steps"] = steps
             if step % 500 == 0 or step == steps:
                 line |= held_out_fit(average, teachers, std, checks)
-                if told:
+                if scale is not None:
                     line["held_type_hits"] = types_told(average.trunk, told, scale)
-                save(
-                    checkpoint,
-                    {
-                        "step": step,
-                        "steps": steps,
-                        "std": std,
-                        "scale": scale,
-                        "student": student.state_dict(),
-                        "average": average.state_dict(),
-                        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-                    },
-                )
+                state = {"step": step, "steps": steps, "std": std, "student": student.state_dict()}
+                state |= {"average": average.state_dict(), "optimisers": [each.state_dict() for each in optimisers]}
+                save(checkpoint, state if scale is None else state | {"scale": scale})
             with (args.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             sums, since, counted = {}, time.time(), 0

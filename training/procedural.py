@@ -8,7 +8,9 @@ camera are added in common.
 from __future__ import annotations
 
 import io
+import multiprocessing
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -300,9 +302,15 @@ def render(rng: Rng, side: int) -> NDArray[np.uint8]:
     return out
 
 
-def bank(count: int, side: int, seed: int) -> NDArray[np.uint8]:
+def one(number: int, side: int, seed: int) -> NDArray[np.uint8]:
+    """Image `number` of the bank that `seed` stands for, side x side x 3."""
+    return render(np.random.default_rng((seed, number)), side)
+
+
+def bank(count: int, side: int, seed: int, workers: int = 1) -> NDArray[np.uint8]:
     """`count` images, count x side x side x 3; image k depends on (seed, k) alone."""
-    out = np.empty((count, side, side, 3), np.uint8)
-    for k in range(count):
-        out[k] = render(np.random.default_rng((seed, k)), side)
-    return out
+    draw = partial(one, side=side, seed=seed)
+    if workers == 1:
+        return np.stack([draw(k) for k in range(count)])
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        return np.stack(pool.map(draw, range(count), chunksize=16))

@@ -8,7 +8,7 @@ This is not how `blemish.synth` draws, which benchmarks are made with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -190,13 +190,9 @@ class Typed:
     def crop(self, rng: Rng, index: int, size: float, angle: float, mirror: float) -> Field:
         """A window of one picture anywhere, SIDE x SIDE x 3 in [0, 1]."""
         pyramid = self.pyramids[index]
-        height, width = pyramid[0].shape[:2]
-        size = min(size, height, width)
-        level = 1 if size / SIDE > 1.4 else 0
-        cy, cx = (rng.uniform(size / 2, side - size / 2 + 1e-6) / 2**level for side in (height, width))
-        scale = size / SIDE / 2**level
+        size = min(size, *pyramid[0].shape[:2])
         out = np.empty((SIDE, SIDE, 3), np.float32)
-        augment.sample(pyramid[level], cy, cx, scale * np.sin(angle), scale * np.cos(angle), mirror, out)
+        augment.cut(pyramid, augment.somewhere(rng, pyramid[0], size), size, angle, mirror, out)
         return out / 255
 
     def batch(self, step: int, surfaces: int = 4, types: int = 4, each: int = 2) -> tuple[Tensor, Tensor]:
@@ -239,11 +235,6 @@ class Typed:
                 masks.append(mask)
 
 
-def stream(typed: Typed, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches first .. last - 1 from a forked process; see `augment.stream`."""
-    return augment.ahead(typed.batch, first, last)
-
-
 def shares(masks: Tensor) -> Tensor:
     """B x S x S to B x S/8 x S/8: the mean around each cell, whose centre is pixel (8 i, 8 j), and its neighbours'."""
     half = STRIDE // 2
@@ -266,9 +257,9 @@ def type_loss(maps: Tensor, masks: Tensor, scale: Tensor, *, types: int = 4, eac
     weights = weights / weights.sum((2, 3), keepdim=True).clamp(min=1e-6) - 1 / weights[0, 0].numel()
     group = types * each
     seen = F.normalize((weights * x).sum((2, 3)), dim=1).view(-1, group, x.shape[1])
-    own = torch.eye(group, dtype=torch.bool)
+    own = torch.eye(group, dtype=torch.bool, device=maps.device)
     alike = (seen @ seen.transpose(1, 2) / TEMPERATURE).masked_fill(own, -1e4)
-    kind = torch.arange(group) // each
+    kind = torch.arange(group, device=maps.device) // each
     same = (kind[:, None] == kind) & ~own
     loss = -(alike.log_softmax(-1) * same).sum(-1) / same.sum(-1)
     hits = same.expand_as(alike).gather(2, alike.argmax(-1, keepdim=True))
