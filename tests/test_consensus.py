@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from blemish import consensus as module
 from blemish.clustering import cluster
-from blemish.consensus import ROUNDS, SHARE, consensus
+from blemish.consensus import SHARE, consensus, rounds
 
 
 def blobs(count: int, groups: int, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +24,7 @@ def plain(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
     order = np.lexsort(rows.T[::-1])
     rows, n, rng = rows[order], len(rows), np.random.default_rng(seed)
     pairs: dict[tuple[int, int], list[bool]] = {}
-    for _ in range(ROUNDS):
+    for _ in range(rounds(n)):
         part = np.sort(rng.choice(n, round(SHARE * n), replace=False))
         found = fcluster(linkage(rows[part].astype(np.float64), "ward"), k, "maxclust")
         for a in range(len(part)):
@@ -107,3 +107,15 @@ def test_large_sets_make_no_table_of_pairs(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(clustering, "consensus", lambda *_, **__: pytest.fail("a table of all pairs"))
     np.testing.assert_array_equal(cluster(rows, 4, method="consensus"), cluster(rows, 4, method="ward"))
     assert module.MOST_ROWS == 3000
+
+
+def test_more_parts_are_steadier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small sets have more parts because groups that hang on the draw then agree better between seeds."""
+    rows, _ = blobs(90, 5, 1.1, seed=3)
+
+    def agreement(parts: tuple[int, int]) -> float:
+        monkeypatch.setattr(module, "ROUNDS", parts)
+        found = [consensus(rows, 5, seed=seed) for seed in range(6)]
+        return float(np.mean([adjusted_rand_score(a, b) for k, a in enumerate(found) for b in found[:k]]))
+
+    assert agreement((200, 200)) > agreement((10, 10)) + 0.05

@@ -8,8 +8,12 @@ import numpy.typing as npt
 from blemish.linkage import DENSE_ROWS, Tree, cut, ward_tree
 from blemish.results import FloatArray, IntArray
 
-ROUNDS = 50
-"""Random parts: the share of them in which two rows meet in one group then has a standard error of at most 0.1."""
+ROUNDS = (50, 200)
+"""Least and most random parts: the share of them in which two rows meet in one group then has a standard error of at most
+0.1 and, where more are cheap, 0.05."""
+
+EASY_ROWS = 1000
+"""Up to so many rows there are more parts than the least number, for the time that the least take here."""
 
 SHARE = 0.7
 """Of the rows, in each part."""
@@ -21,7 +25,7 @@ MOST_ROWS = DENSE_ROWS
 def consensus(rows: FloatArray, k: int, *, seed: int = 0) -> IntArray:
     """Ward's groups of many random parts of the rows, reconciled: two rows belong together if they do in most parts.
 
-    One cut of one tree hangs on single rows: leave some out, and a group splits elsewhere. In `ROUNDS` random parts of
+    One cut of one tree hangs on single rows: leave some out, and a group splits elsewhere. In many random parts (`rounds`) of
     `SHARE` of the rows, Ward makes k groups each. The share of the parts with both of two rows in which these are in one
     group is their similarity; average linkage of these similarities gives the groups.
 
@@ -33,7 +37,7 @@ def consensus(rows: FloatArray, k: int, *, seed: int = 0) -> IntArray:
     Returns:
         Labels 0 to k - 1 of N rows. Equal rows have equal labels.
 
-    Cost: `ROUNDS` trees of Ward, about 2 s for 1 000 rows of 195 numbers and 15 s for 3 000; five tables of N x N.
+    Cost: 50 to 200 trees of Ward, about 2 s for up to 1 000 rows of 195 numbers and 15 s for 3 000; five tables of N x N.
 
     Source: evidence accumulation (Fred & Jain 2005) over parts of the rows, as in resampling-based consensus clustering
     (Monti et al. 2003); not in Ardelean & Weyrich, who cut one tree.
@@ -47,7 +51,7 @@ def consensus(rows: FloatArray, k: int, *, seed: int = 0) -> IntArray:
     size = max(k, round(SHARE * n))
     rng = np.random.default_rng(seed)
     together, met = np.zeros((n, n), np.float32), np.zeros((n, n), np.float32)
-    for _ in range(ROUNDS):
+    for _ in range(rounds(n)):
         part = np.sort(rng.choice(n, size, replace=False))
         groups = np.eye(k, dtype=np.float32)[cut(ward_tree(ordered[part]), k)]
         place = np.ix_(part, part)
@@ -57,6 +61,16 @@ def consensus(rows: FloatArray, k: int, *, seed: int = 0) -> IntArray:
     labels = np.empty(n, np.int64)
     labels[order] = _average_linkage(apart, leaf_of[order], k)
     return labels
+
+
+def rounds(rows: int) -> int:
+    """How many random parts of so many rows.
+
+    >>> rounds(400), rounds(700), rounds(3_000)
+    (200, 102, 50)
+    """
+    least, most = ROUNDS
+    return min(most, max(least, round(least * (EASY_ROWS / rows) ** 2)))
 
 
 def _average_linkage(apart: npt.NDArray[np.floating], leaf_of: IntArray, k: int) -> IntArray:
