@@ -1,3 +1,3 @@
 """SHA-256 of the embedded weights; written by training/export.py."""
 
-SHA256 = "3c465befb3f5dbc8bc96dda57ff0b15b974d53697e9b446fdc6de620cef8c976"
+SHA256 = "ea73628723dbbf7a88ec13e5fa4b9290d7b4586d29cd83ea2af5c680440fe07b"
