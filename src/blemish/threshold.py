@@ -27,12 +27,13 @@ START_SPREADS = (1.0, 0.3)
 THREE_PEAKS_FROM = 30
 """Scores from which three peaks are thought of: ten for each."""
 
-ONE_KIND_BY = 2.0
-"""By how much one peak must have the lower criterion, for all images to count as normal: what is called positive evidence.
-Few scores cannot give it, even those of a single peak: there a lower criterion is enough."""
+TWO_KINDS_BY = 10.0
+"""By how much two or three peaks must have the lower criterion where all images may be normal: what is called very strong
+evidence (Kass & Raftery 1995), since scores of one kind are no exact Gaussian. Few scores cannot give it, even those of two
+kinds: there a lower criterion is enough."""
 
 ONE_KIND_SPREAD = 0.1
-"""Deviation of the log scores of such images at most: 0.03 to 0.08 in clean batches of leather, leaves and drawn materials, but 0.15
+"""Deviation of the log scores of such images at most: 0.03 to 0.10 in clean batches of leather, leaves and drawn materials, but 0.15
 and more where half of the tiles have defects so faint that they make no peak of their own."""
 
 OUTLYING = 3.0
@@ -110,8 +111,8 @@ def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: 
     answer is the largest score.
 
     Two peaks always split somewhere, and would halve a clean batch. So all images count as normal, but for what lies
-    ``OUTLYING`` deviations above the mean, if one peak has the lower criterion, it is narrow (``ONE_KIND_SPREAD``), and the
-    median score looks like sound material.
+    ``OUTLYING`` deviations above the mean, if the scores are one narrow peak (``ONE_KIND_SPREAD``), which more peaks do not
+    explain much better (``TWO_KINDS_BY``), and the median score looks like sound material.
 
     Scores alone cannot tell faint defects from normal images: where (nearly) every image has a defect, a bin of rejects,
     the lowest peak is one of defects. So the lower side must look like sound material, which its images' scores then hardly
@@ -121,8 +122,8 @@ def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: 
         scores: N, >= 0.
         ordinary: map value that sound material reaches, from :func:`find_threshold`; None: the scores decide alone, and there
             are always two peaks at least.
-        roughly: whether that value is a rough one, of a small set. Then nothing is concluded from a lower side above it, and one
-            peak is preferred by any difference of the criterion, in place of ``ONE_KIND_BY``.
+        roughly: whether that value is a rough one, of a small set. Then nothing is concluded from a lower side above it, and
+            more peaks are preferred by any difference of the criterion, in place of ``TWO_KINDS_BY``.
 
     Returns:
         Threshold; scores above it are anomalous. Scaling all scores scales it.
@@ -150,7 +151,7 @@ def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: 
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
         maybe_one_kind = bool(np.median(values) <= ORDINARY_REACH * (ordinary or 0.0))
-        cut = _mixture_cut(logs, (0.0 if roughly else ONE_KIND_BY) if maybe_one_kind else None)
+        cut = _mixture_cut(logs, (0.0 if roughly else TWO_KINDS_BY) if maybe_one_kind else None)
     threshold = float(np.exp(cut)) * top
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
@@ -173,10 +174,10 @@ def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
 
 
-def _mixture_cut(logs: npt.NDArray[np.float64], one_kind_by: float | None) -> float:
+def _mixture_cut(logs: npt.NDArray[np.float64], two_kinds_by: float | None) -> float:
     """Where the lowest peak gives way to the others, ``inf`` if it never does; of one peak, where outliers begin.
 
-    There is one peak if its criterion is lower than the others' by more than ``one_kind_by``; None: there is never one.
+    There is one peak unless the others' criterion is lower than its own by ``two_kinds_by``; None: there is never one.
     """
     import warnings
 
@@ -219,7 +220,7 @@ def _mixture_cut(logs: npt.NDArray[np.float64], one_kind_by: float | None) -> fl
     mean, square = float(column.mean()), float(column.var())
     spread = (square + 1e-4) ** 0.5
     one = criterion(1, -np.log(spread * np.sqrt(2 * np.pi)) - square / (2 * spread**2))
-    if one_kind_by is not None and spread < ONE_KIND_SPREAD and one + one_kind_by < min(criteria):
+    if two_kinds_by is not None and spread < ONE_KIND_SPREAD and one < min(criteria) + two_kinds_by:
         return mean + OUTLYING * spread
     chosen = likeliest[int(np.argmin(criteria))]
     low = int(np.argmin(chosen.means_[:, 0]))
