@@ -178,6 +178,13 @@ def test_a_short_training_ends_in_weights_that_the_package_can_load(
         float((first["average"][k] - second["average"][k]).abs().max()) for k in ("heads.8.weight", "heads.4.weight")
     ]
     assert all(0 < one < 0.05 for one in moved)
+    # either kind of training goes on from the other's checkpoint
+    distill.main([*(flag for flag in more if flag not in ("--types", "0.1")), "--steps", "3"])
+    line = json.loads((tmp_path / "more/log.jsonl").read_text().splitlines()[-1])
+    assert line["step"] == 3
+    assert "type" not in line
+    distill.main([*more, "--steps", "4"])
+    assert json.loads((tmp_path / "more/log.jsonl").read_text().splitlines()[-1])["type"] > 0
 
     export.main([str(out / "last.pt"), "--out", str(tmp_path)])
     path = tmp_path / "embedded.safetensors"

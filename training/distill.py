@@ -388,7 +388,9 @@ def main(argv: list[str] | None = None) -> None:
             optimiser.load_state_dict(saved)
     checks = [held.batch(k, 32) for k in range(CHECK_BATCHES)]
     told = [unseen.batch(k) for k in range(CHECK_BATCHES)] if unseen else []
-    scale = state["scale"].to(device) if "scale" in state else spread(student.trunk, told) if told else None
+    scale = None
+    if told:
+        scale = state["scale"].to(device) if "scale" in state else spread(student.trunk, told)
     rng, since = torch.Generator(), time.time()
     sums: dict[str, Tensor] = {}
     step = done
