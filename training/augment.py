@@ -8,7 +8,7 @@ batch of 32 crops of 128 px in about 50 ms; `stream` does it in a process of its
 from __future__ import annotations
 
 import multiprocessing as mp
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,14 +28,10 @@ Pixels = NDArray[np.uint8]
 Batch = TypeVar("Batch", torch.Tensor, tuple[torch.Tensor, torch.Tensor])
 
 
-def load_photographs(folder: Path, limit: int | None = None) -> list[Pixels]:
-    """Every JPEG of a folder in name order, decoded once to H x W x 3."""
-    return [decode(path) for path in sorted(folder.glob("*.jpg"))[:limit]]
-
-
-def decode(path: Path) -> Pixels:
-    """One file, H x W x 3."""
-    return np.asarray(Image.open(path).convert("RGB"))
+def load_photographs(folder: Path, without: Collection[str] = ()) -> list[Pixels]:
+    """Every JPEG of a folder in name order, but for the stems in ``without``, decoded once to H x W x 3."""
+    paths = (path for path in sorted(folder.glob("*.jpg")) if path.stem not in without)
+    return [np.asarray(Image.open(path).convert("RGB")) for path in paths]
 
 
 def halve(image: Pixels) -> Pixels:

@@ -258,7 +258,7 @@ def surfaces(folder: Path, drawn: Sequence[Any]) -> tuple[typed.Typed, typed.Typ
     """Drawn defects for training and for the check: texture photographs, and a third of procedural images beside them. Every
     thirtieth photograph is held out, those of benchmarks are in neither.
     """
-    images = [augment.decode(path) for path in sorted(folder.glob("*.jpg")) if path.stem not in typed.SPARED]
+    images = augment.load_photographs(folder, typed.SPARED)
     train = [image for k, image in enumerate(images) if k % 30]
     return typed.Typed([*train, *drawn[: len(train) // 2]], 0), typed.Typed(images[::30], 1)
 
