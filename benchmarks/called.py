@@ -1,9 +1,10 @@
 """Which images are called anomalous, in clean batches, in bins of rejects and between: shares of the defective and of the normal ones.
 
-    python benchmarks/called.py [DATASET...] [--most 80] [--few] [--draws 1] [--seed 0] [--set section.key=value ...]
+    python benchmarks/called.py [DATASET...] [--photographs FILE...] [--most 80] [--few] [--draws 1] [--seed 0] [--set key=value]
 
-For each labelled set, and for each drawn material, parts are drawn: normal images alone, these and three others, half and half, and so
-on; with --few, parts of 8, 12 and 20 images. Shares are means over the draws. Labels choose the parts and score them; no run sees one.
+For each labelled set, and for each drawn material, or each photograph of a texture in their place (as in `drawn.py`), parts are drawn:
+normal images alone, these and three others, half and half, and so on; with --few, parts of 8, 12 and 20 images. Shares are means over
+the draws. Labels choose the parts and score them; no run sees one.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from blemish._config_sources import gather
+from blemish._drawing import MATERIALS
 from blemish.datasets import is_normal
 from blemish.pipeline import run
 from blemish.synth import defects
-from drawn import sets
+from drawn import crops, sets
 
 PARTS = ((None, 0), (None, 3), (None, 12), (30, 30), (4, None), (0, None))
 """Normal and defective images of each part; None: as many as there are, up to --most."""
@@ -30,12 +32,15 @@ FEW = tuple((count - bad, bad) for count in (8, 12, 20) for bad in (0, 1, 3, cou
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("datasets", type=Path, nargs="*")
+    parser.add_argument("--photographs", type=Path, nargs="+", default=[])
     parser.add_argument("--most", type=int, default=80)
     parser.add_argument("--few", action="store_true")
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     args = parser.parse_args()
+    MATERIALS.update({path.stem: crops(path) for path in args.photographs})
+    photographs = [path.stem for path in args.photographs]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         config = gather({"cache_dir": str(folder / "cache")}, args.settings, None, {})
@@ -45,7 +50,7 @@ def main() -> None:
             + "---|" * 6,
             flush=True,
         )
-        for name, data in sets(args.datasets, folder, 150, args.seed, defects(), ()):
+        for name, data in sets(args.datasets, folder, 150, args.seed, defects(), photographs):
             bad = np.array([not is_normal(label) for label in data.labels])
             orders = [np.random.default_rng(args.seed + draw).permutation(len(data)) for draw in range(args.draws)]
             for sound, other in FEW if args.few else PARTS:

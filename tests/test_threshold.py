@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from blemish.config import Config, Localize
 from blemish.errors import InputError
@@ -11,16 +12,22 @@ from blemish.results import FloatArray
 from blemish.threshold import (
     EFFECTIVE_SCORES,
     ONE_KIND_FROM,
-    ORDINARY_FROM,
-    ORDINARY_LIMIT,
-    ORDINARY_REACH,
     OUTLYING,
+    SOUND_FROM,
+    SOUND_LEAST,
+    SOUND_MEDIAN,
+    SOUND_MOST,
+    Sound,
     anomaly_weights,
     find_threshold,
     image_scores,
+    sound_material,
     split_scores,
     too_few,
 )
+
+SOUND = Sound(1.2, 0.0)
+"""Of `clean` scores."""
 
 Peaks = list[tuple[float, float, float]]
 """Mean, variance and weight of each."""
@@ -173,22 +180,97 @@ def test_faint_defects_are_anomalous_however_few_images_are_normal(defective: in
         assert (scores > split_scores(scores)).mean() < 0.5
 
 
-def test_a_lower_side_within_reach_of_sound_material_is_left_as_it_is() -> None:
+def test_a_lower_side_that_no_sound_material_makes_counts_as_defective() -> None:
     scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1], np.float32)
-    alone, lower = split_scores(scores), float(np.median(scores[:4]))
-    assert split_scores(scores, ordinary=lower / ORDINARY_REACH * 1.001) == alone
-    beyond = lower / ORDINARY_REACH * 0.999
-    assert split_scores(scores, ordinary=beyond) == pytest.approx(ORDINARY_LIMIT * beyond)
-    assert split_scores(7 * scores, ordinary=7 * beyond) == pytest.approx(7 * ORDINARY_LIMIT * beyond, rel=1e-6)
+    lower = float(np.median(scores[:4]))
+    within, beyond = (Sound(lower / SOUND_MEDIAN * factor, 0.0) for factor in (1.001, 0.999))
+    assert (scores > split_scores(scores, within)).tolist() == [False] * 4 + [True] * 2
+    assert split_scores(scores, beyond) == beyond.reach
+    assert split_scores(7 * scores, Sound(7 * beyond.reach, 0.0)) == pytest.approx(7 * beyond.reach, rel=1e-6)
+
+
+@pytest.mark.parametrize(("reach", "factor"), [(0.9, SOUND_MOST), (1.6, SOUND_LEAST)])
+def test_the_threshold_lies_where_sound_material_may_end(reach: float, factor: float) -> None:
+    """However the peaks lie: normal images may make a broad peak, and defects of many sizes join it."""
+    rng = np.random.default_rng(5)
+    scores = np.exp(np.concatenate([rng.normal(0, 0.1, 60), rng.normal(1.5, 0.3, 40)])).astype(np.float32)
+    free = split_scores(scores)
+    assert reach * factor < free if factor == SOUND_MOST else reach * factor > free
+    assert split_scores(scores, Sound(reach, 0.0)) == reach * factor
+    between = Sound(free / 1.2, 0.0)
+    assert split_scores(scores, between) == free
+
+
+def test_all_are_anomalous_where_none_is_near_to_sound_material() -> None:
+    scores = np.exp(np.random.default_rng(6).normal(1.0, 0.1, 50)).astype(np.float32)
+    assert (scores > split_scores(scores, Sound(1.0, 0.0))).all()
+
+
+def slow_sound(maps: list[FloatArray], quantile: float) -> tuple[float, float]:
+    """Reach and spread, by the formulas of docs/method.md and SciPy."""
+    inner, outer = (np.array([np.percentile(one, 100 * q) for one in maps]) for q in (0.75, 0.9))
+    level = np.percentile(np.log(outer), 10)
+    spread = np.median(np.log(inner)) - np.percentile(np.log(inner), 10)
+    per_step = np.percentile(np.log(outer) - np.log(inner), 10) / (norm.ppf(0.9) - norm.ppf(0.75))
+    return float(np.exp(level + spread + per_step * (norm.ppf(quantile) - norm.ppf(0.9)))), float(spread)
+
+
+@pytest.mark.parametrize("quantile", [0.99, 0.9, 0.8])
+def test_what_sound_material_reaches_is_that_of_its_definition(quantile: float) -> None:
+    rng = np.random.default_rng(2)
+    shapes = [(24 + k % 3, 30) for k in range(61)]  # quantiles of 61 values are values: none between two
+    maps = [np.exp(rng.normal(0.03 * rng.standard_normal(), 0.1, shape)).astype(np.float32) for shape in shapes]
+    found = sound_material(maps, quantile)
+    assert found is not None
+    assert (found.reach, found.spread) == pytest.approx(slow_sound(maps, quantile), rel=1e-5)
+    thrice = sound_material([3 * one for one in maps], quantile)
+    assert thrice is not None
+    assert (thrice.reach, thrice.spread) == pytest.approx((3 * found.reach, found.spread), rel=1e-5)
+
+
+def test_of_log_normal_maps_it_is_the_median_score_and_local_defects_do_not_move_it() -> None:
+    rng = np.random.default_rng(3)
+    maps = [np.exp(rng.normal(0.08 * rng.standard_normal(), 0.1, (60, 60))).astype(np.float32) for _ in range(80)]
+    expected = float(np.median(image_scores(maps, 0.99)))
+    sound = sound_material(maps, 0.99)
+    assert sound is not None
+    assert sound.reach == pytest.approx(expected, rel=0.03)
+    for one in maps[:70]:
+        one.flat[:180] *= 3  # a twentieth of the cells
+    assert np.median(image_scores(maps, 0.99)) > 2 * expected
+    moved = sound_material(maps, 0.99)
+    assert moved is not None
+    assert moved.reach == pytest.approx(expected, rel=0.06)
+
+
+def test_nothing_is_known_of_sound_material_at_zero() -> None:
+    maps = [np.zeros((8, 8), np.float32) for _ in range(40)]
+    assert sound_material(maps, 0.99) is None
+    maps[0][0, 0] = 5.0
+    assert find_threshold(maps, image_scores(maps, 0.99), Localize()) == split_scores(image_scores(maps, 0.99))
+
+
+def test_a_coarse_surface_without_a_defect_is_not_split() -> None:
+    """Its images differ as a whole: scores deviate by more than those of fine surfaces ever do."""
+    called, halved = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        levels = rng.normal(0, 0.13, 60)
+        maps = [np.exp(level + rng.normal(0, 0.1, (24, 24))).astype(np.float32) for level in levels]
+        scores = image_scores(maps, 0.99)
+        called.append((scores > find_threshold(maps, scores, Localize())).mean())
+        halved.append((scores > split_scores(scores)).mean())
+    assert np.mean(called) < 0.06
+    assert np.mean(halved) > 0.3
 
 
 def test_nothing_becomes_anomalous_by_what_sound_material_reaches_where_scores_hardly_differ() -> None:
     scores = np.array([2.0, 2.01, 2.02, 2.0], np.float32)
-    assert not (scores > split_scores(scores, ordinary=0.1)).any()
+    assert not (scores > split_scores(scores, Sound(1.99, 0.0))).any()
     rng = np.random.default_rng(1)
     maps = [spotted(1.0, rng) for _ in range(60)]
     found = image_scores(maps, 0.99)
-    assert find_threshold(maps, found, Localize()) == split_scores(found)
+    assert not (found > find_threshold(maps, found, Localize())).any()
 
 
 @pytest.mark.parametrize(
@@ -209,13 +291,8 @@ def test_the_order_of_the_images_is_no_matter_even_where_peaks_overlap(seed: int
     assert len({split_scores(rng.permutation(scores)) for _ in range(6)}) == 1
 
 
-def test_sound_material_at_zero_leaves_the_scores_to_decide() -> None:
-    scores = np.concatenate([np.full(30, 1.0), np.full(10, 5.0)]).astype(np.float32)
-    assert split_scores(scores, 0.0) == split_scores(scores) > 1
-
-
 def clean(count: int, seed: int, spread: float = 0.08) -> FloatArray:
-    """Scores of one kind, their median a fifth above what sound material reaches in the maps, which is 1."""
+    """Scores of one kind, their median a fifth above 1."""
     scores = np.exp(np.random.default_rng(seed).normal(np.log(1.2), spread, count))
     return scores.astype(np.float32)
 
@@ -225,7 +302,7 @@ def test_a_clean_batch_is_not_halved(count: int, at_most: float) -> None:
     called, halved = [], []
     for seed in range(12):
         scores = clean(count, seed)
-        called.append((scores > split_scores(scores, ordinary=1.0)).mean())
+        called.append((scores > split_scores(scores, SOUND)).mean())
         halved.append((scores > split_scores(scores)).mean())
     assert np.mean(called) <= at_most
     assert np.mean(halved) > 0.3  # what scores alone make of it
@@ -237,49 +314,49 @@ def test_a_shoulder_is_no_second_kind_but_a_peak_is() -> None:
     shoulder = np.exp(np.concatenate([rng.normal(0.15, 0.045, 36), rng.normal(0.31, 0.045, 16)])).astype(np.float32)
     assert np.log(shoulder).std() < 0.1
     assert 0.2 < (shoulder > split_scores(shoulder)).mean() < 0.6  # what scores alone make of it
-    assert (shoulder > split_scores(shoulder, ordinary=1.0)).mean() == 0
+    assert (shoulder > split_scores(shoulder, SOUND)).mean() == 0
     peak = np.exp(np.concatenate([rng.normal(0.15, 0.012, 36), rng.normal(0.31, 0.012, 16)])).astype(np.float32)
     assert np.log(peak).std() < 0.1
-    assert (peak > split_scores(peak, ordinary=1.0)).sum() == 16
+    assert (peak > split_scores(peak, SOUND)).sum() == 16
 
 
-@pytest.mark.parametrize("count", [ONE_KIND_FROM, 12, 20, ORDINARY_FROM - 1])
+@pytest.mark.parametrize("count", [ONE_KIND_FROM, 12, 20, SOUND_FROM - 1])
 def test_nor_is_a_small_one_and_its_only_defect_is_found(count: int) -> None:
     called, halved = [], []
     for seed in range(20):
         scores = clean(count, seed, 0.06)
-        called.append((scores > split_scores(scores, 1.0, roughly=True)).mean())
+        called.append((scores > split_scores(scores, SOUND, roughly=True)).mean())
         halved.append((scores > split_scores(scores)).mean())
         scores[3] = 2.4
-        assert scores[3] > split_scores(scores, 1.0, roughly=True)
+        assert scores[3] > split_scores(scores, SOUND, roughly=True)
     assert np.mean(called) < 0.12
     assert np.mean(halved) > 2 * np.mean(called)
 
 
 def test_in_a_small_set_any_difference_of_the_criterion_decides_and_none_is_called_a_bin_of_rejects() -> None:
     kept = [(seed, clean(12, seed)) for seed in range(40)]
-    lenient = {seed for seed, one in kept if split_scores(one, 1.0) != split_scores(one)}
-    rough = {seed for seed, one in kept if split_scores(one, 1.0, roughly=True) != split_scores(one)}
+    lenient = {seed for seed, one in kept if split_scores(one, SOUND) != split_scores(one)}
+    rough = {seed for seed, one in kept if split_scores(one, SOUND, roughly=True) != split_scores(one)}
     assert rough < lenient
     scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1, 3.2, 3.3], np.float32)
-    assert split_scores(scores, 0.1, roughly=True) == split_scores(scores) != split_scores(scores, 0.1)
+    low = Sound(0.1, 0.0)
+    assert split_scores(scores, low, roughly=True) == split_scores(scores) != split_scores(scores, low)
 
 
-@pytest.mark.parametrize("count", [ONE_KIND_FROM - 1, ONE_KIND_FROM, ORDINARY_FROM - 1, ORDINARY_FROM])
+@pytest.mark.parametrize("count", [ONE_KIND_FROM - 1, ONE_KIND_FROM, SOUND_FROM - 1, SOUND_FROM])
 def test_how_much_is_known_of_sound_material_depends_on_the_number_of_images(count: int) -> None:
     rng = np.random.default_rng(7)
     maps = [spotted(1.0 + 0.02 * k, rng, 60) for k in range(count)]
     scores = image_scores(maps, 0.99)
-    ordinary = float(np.quantile([np.quantile(one, 0.9) for one in maps], 0.1))
-    known = {} if count < ONE_KIND_FROM else {"ordinary": ordinary, "roughly": count < ORDINARY_FROM}
-    assert find_threshold(maps, scores, Localize()) == split_scores(scores, **known)
+    sound = None if count < ONE_KIND_FROM else sound_material(maps, 0.99)
+    assert find_threshold(maps, scores, Localize()) == split_scores(scores, sound, roughly=count < SOUND_FROM)
 
 
 def test_of_one_peak_what_lies_far_above_its_mean_is_anomalous() -> None:
     scores = np.concatenate([clean(150, 5), [np.float32(1.6)]])
     logs = np.log(scores.astype(np.float64))
     expected = np.exp(logs.mean() + OUTLYING * np.sqrt(logs.var() + 1e-4))
-    assert split_scores(scores, ordinary=1.0) == pytest.approx(expected, rel=1e-6)
+    assert split_scores(scores, SOUND) == pytest.approx(expected, rel=1e-6)
     assert np.flatnonzero(scores > expected).tolist() == [150]
 
 
@@ -288,7 +365,7 @@ def test_few_defects_in_a_clean_batch_are_found_and_nothing_else(defects: int) -
     scores = np.concatenate(
         [clean(60, 1), np.full(defects, 2.2, np.float32) + np.arange(defects, dtype=np.float32) / 9]
     )
-    assert np.flatnonzero(scores > split_scores(scores, ordinary=1.0)).tolist() == list(range(60, 60 + defects))
+    assert np.flatnonzero(scores > split_scores(scores, SOUND)).tolist() == list(range(60, 60 + defects))
 
 
 def test_one_peak_is_a_clean_batch_only_where_it_looks_like_sound_material() -> None:
@@ -296,14 +373,16 @@ def test_one_peak_is_a_clean_batch_only_where_it_looks_like_sound_material() -> 
     assert (scores > split_scores(scores)).any()  # by themselves, scores are always split
     # a broad peak may hold faint defects
     broad = clean(80, 2, 0.2)
-    assert split_scores(broad, ordinary=1.0) == split_scores(broad)
+    assert 0.1 < (broad > split_scores(broad, SOUND)).mean() < 0.6
+    # ... unless sound material itself differs as much from image to image
+    assert (broad > split_scores(broad, Sound(1.2, 0.12))).mean() < 0.1
     # the same peak far above sound material: a bin of rejects with one kind of defect
-    assert (scores > split_scores(scores, ordinary=1.0 / ORDINARY_REACH)).mean() > 0.9
+    assert (scores > split_scores(scores, Sound(1.2 / 1.5, 0.0))).mean() > 0.9
 
 
 def test_two_clear_peaks_are_split_as_before_however_near_to_sound_material() -> None:
     scores = np.concatenate([clean(60, 3, 0.04), 1.6 * clean(20, 4, 0.04)])
-    threshold = split_scores(scores, ordinary=1.0)
+    threshold = split_scores(scores, SOUND)
     assert threshold == split_scores(scores)
     assert (scores > threshold).sum() == 20
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +38,9 @@ ONE_KIND_SPREAD = 0.1
 """Deviation of the log scores of such images at most: 0.03 to 0.10 in clean batches of leather, leaves and drawn materials, but 0.15
 and more where half of the tiles have defects so faint that they make no peak of their own."""
 
+ONE_KIND_SPREADS = 2.0
+"""The same in units of :attr:`Sound.spread`, whichever is more: coarse surfaces differ among themselves, 0.10 to 0.18 on photographs."""
+
 OUTLYING = 3.0
 """Deviations of the log scores above their mean, beyond which an image is anomalous where there is but one peak."""
 
@@ -43,23 +48,64 @@ EFFECTIVE_SCORES = 150
 """For how many scores a third peak must pay at most. Scores of normal images are no exact Gaussian: the more of them there are,
 the likelier the plain criterion gives them two peaks, with the threshold between. How many scores there are is no reason."""
 
-ORDINARY_CELLS = 0.9
-"""Quantile of a map: defects are local, so that nine tenths of the cells are sound material in most images, defective ones too."""
+BULK, MOST = 0.75, 0.9
+"""Quantiles of a map: defects are local, so that so much of it is sound material in most images, defective ones too."""
 
-ORDINARY_IMAGES = 0.1
-"""Quantile of that over the images: low, since large defects raise it in theirs."""
+SOUND_IMAGES = 0.1
+"""Quantile of them over the images: low, since large defects raise them in theirs."""
 
-ORDINARY_REACH = 1.4
-"""How far the median score of normal images lies above that value at most: 1.0 to 1.39 times on all materials looked at."""
+SOUND_MEDIAN = 1.13
+"""In units of :attr:`Sound.reach`: a higher median is none of normal images. Theirs were 0.90 to 1.20, above this in 6 of 112 sets."""
 
-ORDINARY_LIMIT = 1.15
-"""Where, in units of that value, images cease to look normal, if no peak of normal images shows it."""
+SOUND_LEAST, SOUND_MOST = 1.06, 1.35
+"""Between these, in the same units, normal images end."""
 
-ORDINARY_FROM = 30
+SOUND_FROM = 30
 """Images from which a set shows well what sound material reaches: in fewer, much of it has nothing like it elsewhere."""
 
 ONE_KIND_FROM = 8
-"""Images from which that value is any use at all, see :func:`split_scores`."""
+"""Images from which that is any use at all, see :func:`split_scores`."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What the maps of a set show of its sound material, whichever images have defects.
+
+    Attributes:
+        reach: score that a median image of it would have, > 0.
+        spread: how far, in natural logarithms, the level of the median image lies above that of the lowest tenth, >= 0.
+    """
+
+    reach: float
+    spread: float
+
+
+def sound_material(maps: Sequence[FloatArray], quantile: float) -> Sound | None:
+    """What sound images would score, from the cells that are sound in defective images, too.
+
+    The lowest tenth of the images' `MOST` quantiles; from there to the median image by the ratio that their `BULK` quantiles
+    have; and from there to the score's quantile as the tail of a Gaussian over log values goes on that leads from `BULK` to `MOST`.
+
+    Args:
+        maps: N maps, finite, >= 0. quantile: of the scores, 0 < quantile < 1.
+
+    Returns:
+        None where a tenth of the maps are 0 in three quarters of their cells: then nothing can be said in multiples.
+
+    Source: none; what it was measured on is in docs/method.md, section 5.
+
+    >>> sound_material([np.array([[1.0, 1.0]])] * 9, 0.99)
+    Sound(reach=1.0, spread=0.0)
+    """
+    bulk, most = (image_scores(maps, q).astype(np.float64) for q in (BULK, MOST))
+    low = float(np.quantile(bulk, SOUND_IMAGES))
+    if low <= 0:
+        return None
+    z = NormalDist().inv_cdf
+    steps = (z(quantile) - z(MOST)) / (z(MOST) - z(BULK))
+    tail = float(np.quantile(most[bulk > 0] / bulk[bulk > 0], SOUND_IMAGES))
+    spread = float(np.log(np.median(bulk) / low))
+    return Sound(float(np.quantile(most, SOUND_IMAGES)) * float(np.exp(spread)) * tail**steps, spread)
 
 
 def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Localize) -> float:
@@ -73,12 +119,11 @@ def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Loc
     Raises:
         InputError: as :func:`split_scores`.
 
-    Cost: N quantiles and that of :func:`split_scores`.
+    Cost: 2 N quantiles and that of :func:`split_scores`.
     """
     if settings.method != "neighbours" or settings.score_quantile > 0.99 or len(maps) < ONE_KIND_FROM:
         return split_scores(scores)
-    ordinary = float(np.quantile(image_scores(maps, ORDINARY_CELLS), ORDINARY_IMAGES))
-    return split_scores(scores, ordinary, roughly=len(maps) < ORDINARY_FROM)
+    return split_scores(scores, sound_material(maps, settings.score_quantile), roughly=len(maps) < SOUND_FROM)
 
 
 def too_few(count: int, settings: Localize) -> str | None:
@@ -99,7 +144,7 @@ def too_few(count: int, settings: Localize) -> str | None:
     )
 
 
-def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: bool = False) -> float:
+def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: bool = False) -> float:
     """Threshold on image scores between normal and anomalous, without labels.
 
     A mixture of Gaussians over the logarithms, each with a spread of its own: normal images resemble each other and make
@@ -111,19 +156,19 @@ def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: 
     answer is the largest score.
 
     Two peaks always split somewhere, and would halve a clean batch. So all images count as normal, but for what lies
-    ``OUTLYING`` deviations above the mean, if the scores are one narrow peak (``ONE_KIND_SPREAD``), which more peaks do not
-    explain much better (``TWO_KINDS_BY``), and the median score looks like sound material.
+    ``OUTLYING`` deviations above the mean, if the scores are one narrow peak (``ONE_KIND_SPREAD``, ``ONE_KIND_SPREADS``), which
+    more peaks do not explain much better (``TWO_KINDS_BY``), and the median score looks like sound material.
 
-    Scores alone cannot tell faint defects from normal images: where (nearly) every image has a defect, a bin of rejects,
-    the lowest peak is one of defects. So the lower side must look like sound material, which its images' scores then hardly
-    exceed: if their median lies above ``ORDINARY_REACH`` times that level, the threshold is ``ORDINARY_LIMIT`` times it.
+    Scores alone cannot tell faint defects from normal images either, nor where sound material ends that differs from image to
+    image. So the threshold is brought between ``SOUND_LEAST`` and ``SOUND_MOST`` times what it reaches. Where (nearly) every
+    image has a defect, a bin of rejects, the lowest peak is one of defects: if the median of the lower side lies above
+    ``SOUND_MEDIAN``, no peak is one of sound material, and the threshold is what that reaches.
 
     Args:
         scores: N, >= 0.
-        ordinary: map value that sound material reaches, from :func:`find_threshold`; None: the scores decide alone, and there
-            are always two peaks at least.
-        roughly: whether that value is a rough one, of a small set. Then nothing is concluded from a lower side above it, and
-            more peaks are preferred by any difference of the criterion, in place of ``TWO_KINDS_BY``.
+        sound: from :func:`sound_material`; None: the scores decide alone, and there are always two peaks at least.
+        roughly: whether that is a rough value, of a small set. Then it does not move the threshold, and more peaks are preferred
+            by any difference of the criterion, in place of ``TWO_KINDS_BY``.
 
     Returns:
         Threshold; scores above it are anomalous. Scaling all scores scales it.
@@ -137,8 +182,8 @@ def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: 
     True
     >>> split_scores(np.ones(4, np.float32))
     1.0
-    >>> round(split_scores(np.array([1.0, 1.1, 0.9, 1.05, 5.0, 6.0], np.float32), ordinary=0.5), 3)
-    0.575
+    >>> round(split_scores(np.array([1.0, 1.1, 0.9, 1.05, 5.0, 6.0], np.float32), Sound(0.5, 0.0)), 3)
+    0.5
     """
     if not len(scores) or not np.isfinite(scores).all():
         raise InputError("the threshold needs at least one score, and all of them finite")
@@ -150,15 +195,17 @@ def split_scores(scores: FloatArray, ordinary: float | None = None, *, roughly: 
     if len(np.unique(logs)) < 3:
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
-        maybe_one_kind = bool(np.median(values) <= ORDINARY_REACH * (ordinary or 0.0))
-        cut = _mixture_cut(logs, (0.0 if roughly else TWO_KINDS_BY) if maybe_one_kind else None)
+        maybe_one_kind = sound is not None and np.median(values) <= SOUND_MEDIAN * sound.reach
+        spread = max(ONE_KIND_SPREAD, ONE_KIND_SPREADS * sound.spread) if sound else 0.0
+        cut = _mixture_cut(logs, spread if maybe_one_kind else 0.0, 0.0 if roughly else TWO_KINDS_BY)
     threshold = float(np.exp(cut)) * top
+    if sound and not roughly:
+        rejects = np.median(values[values <= threshold]) > SOUND_MEDIAN * sound.reach
+        least, most = SOUND_LEAST * sound.reach, SOUND_MOST * sound.reach
+        threshold = sound.reach if rejects else min(max(threshold, least), most)
     lower, upper = values[values <= threshold], values[values > threshold]
-    if not len(upper) or not len(lower) or np.median(upper) < MIN_SEPARATION * np.median(lower):
+    if not len(upper) or (len(lower) and np.median(upper) < MIN_SEPARATION * np.median(lower)):
         return top
-    # where sound material has maps of 0 nothing can be said in multiples of it
-    if ordinary and not roughly and np.median(lower) > ORDINARY_REACH * ordinary:
-        return ORDINARY_LIMIT * ordinary
     return threshold
 
 
@@ -174,10 +221,11 @@ def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
 
 
-def _mixture_cut(logs: npt.NDArray[np.float64], two_kinds_by: float | None) -> float:
+def _mixture_cut(logs: npt.NDArray[np.float64], one_kind_spread: float, two_kinds_by: float) -> float:
     """Where the lowest peak gives way to the others, ``inf`` if it never does; of one peak, where outliers begin.
 
-    There is one peak unless the others' criterion is lower than its own by ``two_kinds_by``; None: there is never one.
+    There is one peak if its deviation is below ``one_kind_spread`` (0: never), unless the others' criterion is lower than its
+    own by ``two_kinds_by``.
     """
     import warnings
 
@@ -220,7 +268,7 @@ def _mixture_cut(logs: npt.NDArray[np.float64], two_kinds_by: float | None) -> f
     mean, square = float(column.mean()), float(column.var())
     spread = (square + 1e-4) ** 0.5
     one = criterion(1, -np.log(spread * np.sqrt(2 * np.pi)) - square / (2 * spread**2))
-    if two_kinds_by is not None and spread < ONE_KIND_SPREAD and one < min(criteria) + two_kinds_by:
+    if spread < one_kind_spread and one < min(criteria) + two_kinds_by:
         return mean + OUTLYING * spread
     chosen = likeliest[int(np.argmin(criteria))]
     low = int(np.argmin(chosen.means_[:, 0]))
