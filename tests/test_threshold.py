@@ -11,6 +11,7 @@ from blemish.errors import InputError
 from blemish.results import FloatArray
 from blemish.threshold import (
     EFFECTIVE_SCORES,
+    LEVEL_MEDIAN,
     ONE_KIND_FROM,
     OUTLYING,
     SOUND_FROM,
@@ -189,6 +190,15 @@ def test_a_lower_side_that_no_sound_material_makes_counts_as_defective() -> None
     assert split_scores(7 * scores, Sound(7 * beyond.reach, 0.0)) == pytest.approx(7 * beyond.reach, rel=1e-6)
 
 
+def test_but_not_where_its_level_is_as_high() -> None:
+    """Coarse surfaces, whose images differ: what a median one reaches is known less well."""
+    scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1], np.float32)
+    lower = float(np.median(scores[:4]))
+    reach = lower / SOUND_MEDIAN * 0.999
+    for level, found in ((lower / LEVEL_MEDIAN * 0.999, reach), (lower / LEVEL_MEDIAN * 1.001, SOUND_MOST * reach)):
+        assert split_scores(scores, Sound(reach, 0.0, level)) == pytest.approx(found, rel=1e-12)
+
+
 @pytest.mark.parametrize(("reach", "factor"), [(0.9, SOUND_MOST), (1.6, SOUND_LEAST)])
 def test_the_threshold_lies_where_sound_material_may_end(reach: float, factor: float) -> None:
     """However the peaks lie: normal images may make a broad peak, and defects of many sizes join it."""
@@ -223,6 +233,7 @@ def test_what_sound_material_reaches_is_that_of_its_definition(quantile: float) 
     found = sound_material(maps, quantile)
     assert found is not None
     assert (found.reach, found.spread) == pytest.approx(slow_sound(maps, quantile), rel=1e-5)
+    assert found.level == pytest.approx(np.percentile([np.percentile(one, 90) for one in maps], 10), rel=1e-5)
     thrice = sound_material([3 * one for one in maps], quantile)
     assert thrice is not None
     assert (thrice.reach, thrice.spread) == pytest.approx((3 * found.reach, found.spread), rel=1e-5)

@@ -54,8 +54,9 @@ BULK, MOST = 0.75, 0.9
 SOUND_IMAGES = 0.1
 """Quantile of them over the images: low, since large defects raise them in theirs."""
 
-SOUND_MEDIAN = 1.13
-"""In units of :attr:`Sound.reach`: a higher median is none of normal images. Theirs were 0.90 to 1.20, above this in 6 of 112 sets."""
+SOUND_MEDIAN, LEVEL_MEDIAN = 1.13, 1.4
+"""In units of :attr:`Sound.reach` and of :attr:`Sound.level`: a median above both is none of normal images. Theirs were 0.90 to 1.20,
+above the first in 6 of 112 sets, and 1.08 to 1.46."""
 
 SOUND_LEAST, SOUND_MOST = 1.06, 1.4
 """Between these, in the same units, normal images end."""
@@ -74,10 +75,17 @@ class Sound:
     Attributes:
         reach: score that a median image of it would have, > 0.
         spread: how far, in natural logarithms, the level of the median image lies above that of the lowest tenth, >= 0.
+        level: what the cells of the lowest tenth of the images reach, >= 0: less than ``reach``, but hardly raised by defects.
     """
 
     reach: float
     spread: float
+    level: float = 0.0
+
+    @property
+    def median(self) -> float:
+        """What the median score of normal images does not exceed."""
+        return max(SOUND_MEDIAN * self.reach, LEVEL_MEDIAN * self.level)
 
 
 def sound_material(maps: Sequence[FloatArray], quantile: float) -> Sound | None:
@@ -95,7 +103,7 @@ def sound_material(maps: Sequence[FloatArray], quantile: float) -> Sound | None:
     Source: none; what it was measured on is in docs/method.md, section 5.
 
     >>> sound_material([np.array([[1.0, 1.0]])] * 9, 0.99)
-    Sound(reach=1.0, spread=0.0)
+    Sound(reach=1.0, spread=0.0, level=1.0)
     """
     bulk, most = (image_scores(maps, q).astype(np.float64) for q in (BULK, MOST))
     low = float(np.quantile(bulk, SOUND_IMAGES))
@@ -105,7 +113,8 @@ def sound_material(maps: Sequence[FloatArray], quantile: float) -> Sound | None:
     steps = (z(quantile) - z(MOST)) / (z(MOST) - z(BULK))
     tail = float(np.quantile(most[bulk > 0] / bulk[bulk > 0], SOUND_IMAGES))
     spread = float(np.log(np.median(bulk) / low))
-    return Sound(float(np.quantile(most, SOUND_IMAGES)) * float(np.exp(spread)) * tail**steps, spread)
+    level = float(np.quantile(most, SOUND_IMAGES))
+    return Sound(level * float(np.exp(spread)) * tail**steps, spread, level)
 
 
 def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Localize) -> float:
@@ -162,7 +171,7 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
     Scores alone cannot tell faint defects from normal images either, nor where sound material ends that differs from image to
     image. So the threshold is brought between ``SOUND_LEAST`` and ``SOUND_MOST`` times what it reaches. Where (nearly) every
     image has a defect, a bin of rejects, the lowest peak is one of defects: if the median of the lower side lies above
-    ``SOUND_MEDIAN``, no peak is one of sound material, and the threshold is what that reaches.
+    :attr:`Sound.median`, no peak is one of sound material, and the threshold is what that reaches.
 
     Args:
         scores: N, >= 0.
@@ -195,12 +204,12 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
     if len(np.unique(logs)) < 3:
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
-        maybe_one_kind = sound is not None and np.median(values) <= SOUND_MEDIAN * sound.reach
+        maybe_one_kind = sound is not None and np.median(values) <= sound.median
         spread = max(ONE_KIND_SPREAD, ONE_KIND_SPREADS * sound.spread) if sound else 0.0
         cut = _mixture_cut(logs, spread if maybe_one_kind else 0.0, 0.0 if roughly else TWO_KINDS_BY)
     threshold = float(np.exp(cut)) * top
     if sound and not roughly:
-        rejects = np.median(values[values <= threshold]) > SOUND_MEDIAN * sound.reach
+        rejects = np.median(values[values <= threshold]) > sound.median
         least, most = SOUND_LEAST * sound.reach, SOUND_MOST * sound.reach
         threshold = sound.reach if rejects else min(max(threshold, least), most)
     lower, upper = values[values <= threshold], values[values > threshold]
