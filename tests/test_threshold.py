@@ -350,6 +350,9 @@ def test_in_a_small_set_any_difference_of_the_criterion_decides_and_none_is_call
     rough = {seed for seed, one in kept if split_scores(one, SOUND, roughly=True) != split_scores(one)}
     assert rough < lenient
     scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1, 3.2, 3.3], np.float32)
+    broad = [clean(12, seed, 0.16) for seed in range(20)]
+    uneven = Sound(1.2, 0.2)
+    assert all(split_scores(one, uneven, roughly=True) == split_scores(one) for one in broad if np.log(one).std() > 0.1)
     low = Sound(0.1, 0.0)
     assert split_scores(scores, low, roughly=True) == split_scores(scores) != split_scores(scores, low)
 

@@ -176,8 +176,8 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
     Args:
         scores: N, >= 0.
         sound: from :func:`sound_material`; None: the scores decide alone, and there are always two peaks at least.
-        roughly: whether that is a rough value, of a small set. Then it does not move the threshold, and more peaks are preferred
-            by any difference of the criterion, in place of ``TWO_KINDS_BY``.
+        roughly: whether that is a rough value, of a small set. Then it does not move the threshold, its spread is not used, and
+            more peaks are preferred by any difference of the criterion, in place of ``TWO_KINDS_BY``.
 
     Returns:
         Threshold; scores above it are anomalous. Scaling all scores scales it.
@@ -205,7 +205,7 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
         maybe_one_kind = sound is not None and np.median(values) <= sound.median
-        spread = max(ONE_KIND_SPREAD, ONE_KIND_SPREADS * sound.spread) if sound else 0.0
+        spread = ONE_KIND_SPREAD if sound is None or roughly else max(ONE_KIND_SPREAD, ONE_KIND_SPREADS * sound.spread)
         cut = _mixture_cut(logs, spread if maybe_one_kind else 0.0, 0.0 if roughly else TWO_KINDS_BY)
     threshold = float(np.exp(cut)) * top
     if sound and not roughly:
