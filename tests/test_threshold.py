@@ -254,6 +254,15 @@ def test_of_log_normal_maps_it_is_the_median_score_and_local_defects_do_not_move
     assert moved.reach == pytest.approx(expected, rel=0.06)
 
 
+def test_large_defects_in_most_images_do_not_pass_for_sound_material() -> None:
+    maps, truth = bin_of(60, 20)
+    rng = np.random.default_rng(8)
+    for one in maps[:60]:
+        one.flat[: 32 * 32 * 3 // 10] = rng.normal(3.0, 0.2, 32 * 32 * 3 // 10)  # three tenths of the image
+    scores = image_scores(maps, 0.99)
+    assert np.array_equal(scores > find_threshold(maps, scores, Localize()), truth)
+
+
 def test_nothing_is_known_of_sound_material_at_zero() -> None:
     maps = [np.zeros((8, 8), np.float32) for _ in range(40)]
     assert sound_material(maps, 0.99) is None

@@ -54,6 +54,9 @@ BULK, MOST = 0.75, 0.9
 SOUND_IMAGES = 0.1
 """Quantile of them over the images: low, since large defects raise them in theirs."""
 
+SPREAD_MOST = 0.2
+"""Of :attr:`Sound.spread`, which was 0.01 to 0.18 in sets that are not mostly defective: more is large defects in most images."""
+
 SOUND_MEDIAN, LEVEL_MEDIAN = 1.13, 1.4
 """In units of :attr:`Sound.reach` and of :attr:`Sound.level`: a median above both is none of normal images. Theirs were 0.90 to 1.20,
 above the first in 6 of 112 sets, and 1.08 to 1.46."""
@@ -74,7 +77,7 @@ class Sound:
 
     Attributes:
         reach: score that a median image of it would have, > 0.
-        spread: how far, in natural logarithms, the level of the median image lies above that of the lowest tenth, >= 0.
+        spread: how far, in natural logarithms, the level of the median image lies above that of the lowest tenth, 0 to `SPREAD_MOST`.
         level: what the cells of the lowest tenth of the images reach, >= 0: less than ``reach``, but hardly raised by defects.
     """
 
@@ -112,7 +115,7 @@ def sound_material(maps: Sequence[FloatArray], quantile: float) -> Sound | None:
     z = NormalDist().inv_cdf
     steps = (z(quantile) - z(MOST)) / (z(MOST) - z(BULK))
     tail = float(np.quantile(most[bulk > 0] / bulk[bulk > 0], SOUND_IMAGES))
-    spread = float(np.log(np.median(bulk) / low))
+    spread = min(SPREAD_MOST, float(np.log(np.median(bulk) / low)))
     level = float(np.quantile(most, SOUND_IMAGES))
     return Sound(level * float(np.exp(spread)) * tail**steps, spread, level)
 
