@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from blemish._config_sources import gather
-from blemish._drawing import MATERIALS
 from blemish.datasets import is_normal
 from blemish.pipeline import run
 from blemish.synth import defects
-from drawn import crops, sets
+from drawn import add_photographs, sets
 
 PARTS = ((None, 0), (None, 3), (None, 12), (30, 30), (4, None), (0, None))
 """Normal and defective images of each part; None: as many as there are, up to --most."""
@@ -39,8 +38,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     args = parser.parse_args()
-    MATERIALS.update({path.stem: crops(path) for path in args.photographs})
-    photographs = [path.stem for path in args.photographs]
+    photographs = add_photographs(args.photographs)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         config = gather({"cache_dir": str(folder / "cache")}, args.settings, None, {})

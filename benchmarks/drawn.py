@@ -45,6 +45,12 @@ def crops(path: Path) -> Callable[[np.random.Generator, int], tuple[np.ndarray, 
     return material
 
 
+def add_photographs(paths: Sequence[Path]) -> list[str]:
+    """Make photographs of textures materials as well; their names."""
+    MATERIALS.update({path.stem: crops(path) for path in paths})
+    return [path.stem for path in paths]
+
+
 def sets(
     paths: list[Path], folder: Path, images: int, seed: int, types: Sequence[str], photographs: Sequence[str]
 ) -> Iterator[tuple[str, LabelledSet]]:
@@ -67,8 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     args = parser.parse_args()
-    MATERIALS.update({path.stem: crops(path) for path in args.photographs})
-    photographs = [path.stem for path in args.photographs]
+    photographs = add_photographs(args.photographs)
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD), flush=True)
     rows: dict[str, list[tuple[float, ...]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
