@@ -20,11 +20,11 @@ from blemish.threshold import (
     SOUND_MOST,
     Sound,
     anomaly_weights,
+    doubt,
     find_threshold,
     image_scores,
     sound_material,
     split_scores,
-    too_few,
 )
 
 SOUND = Sound(1.2, 0.0)
@@ -410,15 +410,28 @@ def test_two_clear_peaks_are_split_as_before_however_near_to_sound_material() ->
     assert (scores > threshold).sum() == 20
 
 
-def test_few_images_are_cautioned_against_only_where_the_rule_for_clean_batches_is_not_used() -> None:
+def test_it_is_said_where_the_rule_for_clean_batches_is_not_used_as_images_are_few() -> None:
     auto = Localize()
-    told = {count: too_few(count, auto) for count in range(1, 2 * ONE_KIND_FROM)}
+    told = {count: doubt(count, auto) for count in range(1, 2 * ONE_KIND_FROM)}
     assert {count for count, words in told.items() if words} == set(range(2, ONE_KIND_FROM))
     assert all(words.startswith(f"{count} images are too few") for count, words in told.items() if words)
-    assert too_few(5, Localize(threshold=0.5)) is None
+    assert doubt(5, Localize(threshold=0.5)) is None
     # what it says is so: scores of one kind are all normal from there on, and split below
     scores = np.exp(np.linspace(-0.05, 0.05, ONE_KIND_FROM) + 1).astype(np.float32)
     maps = [np.full((8, 8), score, np.float32) for score in scores]
     assert (scores > find_threshold(maps, scores, auto)).sum() == 0
     apart = scores[:-1] * np.linspace(1, 1.3, ONE_KIND_FROM - 1, dtype=np.float32)
     assert (apart > find_threshold(maps[:-1], apart, auto)).sum() > 0
+
+
+@pytest.mark.parametrize("settings", [Localize(method="bal"), Localize(method="fca"), Localize(score_quantile=1.0)])
+def test_it_is_said_that_scores_alone_split_any_batch(settings: Localize) -> None:
+    words = doubt(100, settings)
+    assert words and settings.method in words and f"score_quantile {settings.score_quantile:g} " in words
+    assert doubt(1, settings) is None
+    assert doubt(100, settings.model_copy(update={"threshold": 0.5})) is None
+    # what it says is so
+    scores = clean(100, 5)
+    maps = [np.full((8, 8), score, np.float32) for score in scores]
+    assert (scores > find_threshold(maps, scores, settings)).any()
+    assert not (scores > find_threshold(maps, scores, Localize())).any()

@@ -20,7 +20,7 @@ from blemish.errors import ConfigError
 from blemish.filling import filled_maps
 from blemish.results import FloatArray, IntArray, Result
 from blemish.source import Images, ImageSource
-from blemish.threshold import anomaly_weights, find_threshold, image_scores, too_few
+from blemish.threshold import anomaly_weights, doubt, find_threshold, image_scores
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -152,7 +152,7 @@ def run_source(
         descriptors=seen,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
-        caution=too_few(len(scores), config.localize) if anomalous.any() else None,
+        caution=doubt(len(scores), config.localize) if anomalous.any() else None,
         timings=timings,
         info=_info(config, extractor.backbone, device) | {"cache": cache.report()},
     )

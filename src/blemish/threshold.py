@@ -125,35 +125,48 @@ def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Loc
 
     Args:
         maps: N maps, finite. scores: N, see :func:`image_scores`.
-        settings: only maps of distances to the rest of the set (``neighbours``) have sound material on one level, and
-            only scores up to their 0.99 quantile have been compared with it: other settings split without it.
+        settings: those that :func:`doubt` says nothing of; others split without it.
 
     Raises:
         InputError: as :func:`split_scores`.
 
     Cost: 2 N quantiles and that of :func:`split_scores`.
     """
-    if settings.method != "neighbours" or settings.score_quantile > 0.99 or len(maps) < ONE_KIND_FROM:
+    if not _shows_sound(settings) or len(maps) < ONE_KIND_FROM:
         return split_scores(scores)
     return split_scores(scores, sound_material(maps, settings.score_quantile), roughly=len(maps) < SOUND_FROM)
 
 
-def too_few(count: int, settings: Localize) -> str | None:
+def _shows_sound(settings: Localize) -> bool:
+    """Whether maps show what sound material reaches: only distances to the rest of the set have that on one level, and only
+    scores up to their 0.99 quantile have been compared with it.
+    """
+    return settings.method == "neighbours" and settings.score_quantile <= 0.99
+
+
+def doubt(count: int, settings: Localize) -> str | None:
     """What to say to the reader of a threshold that :func:`find_threshold` cannot found on sound material; None: nothing.
 
     Args:
         count: images that the threshold was found on. One alone is never anomalous, so that nothing need be said.
         settings: a threshold of the user's own is theirs.
 
-    >>> too_few(8, Localize()) is too_few(1, Localize()) is None
+    >>> doubt(8, Localize()) is doubt(1, Localize()) is None
     True
     """
-    if settings.threshold != "auto" or not 1 < count < ONE_KIND_FROM:
+    if settings.threshold != "auto" or count < 2:
         return None
-    return (
-        f"{count} images are too few to tell a sound batch from one with defects: the threshold lies somewhere among their "
-        "scores. Go by the order of the scores, or add images."
-    )
+    if not _shows_sound(settings):
+        return (
+            f"With localize.method {settings.method} and localize.score_quantile {settings.score_quantile:g} a sound batch is split as "
+            "one with defects is: the threshold lies somewhere among the scores. Go by their order, or set localize.threshold."
+        )
+    if count < ONE_KIND_FROM:
+        return (
+            f"{count} images are too few to tell a sound batch from one with defects: the threshold lies somewhere among their "
+            "scores. Go by the order of the scores, or add images."
+        )
+    return None
 
 
 def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: bool = False) -> float:
