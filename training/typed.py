@@ -198,15 +198,14 @@ class Typed:
     def batch(self, step: int, surfaces: int = 4, types: int = 4, each: int = 2) -> tuple[Tensor, Tensor]:
         """Batch ``step``: B x 3 x SIDE x SIDE uint8 and masks, B x SIDE x SIDE float32 in [0, 1]; B is the product."""
         rng = np.random.default_rng((self.seed, 5, step))
-        images: list[Field] = []
-        masks: list[Field] = []
-        for _ in range(surfaces):
-            self._surface(rng, types, each, images, masks)
+        crops = [crop for _ in range(surfaces) for crop in self._surface(rng, types, each)]
+        images, masks = zip(*crops, strict=True)
         pictures = torch.from_numpy((np.stack(images) * 255).round().astype(np.uint8)).permute(0, 3, 1, 2)
         return pictures.contiguous(), torch.from_numpy(np.stack(masks))
 
-    def _surface(self, rng: Rng, types: int, each: int, images: list[Field], masks: list[Field]) -> None:
-        """All crops of one surface, under one light and through one camera."""
+    def _surface(self, rng: Rng, types: int, each: int) -> list[tuple[Field, Field]]:
+        """All crops of one surface with their masks, under one light and through one camera."""
+        crops: list[tuple[Field, Field]] = []
         index, size = int(rng.integers(len(self.pyramids))), float(np.exp(rng.uniform(*np.log(WINDOW))))
         angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.3 else rng.integers(4) * np.pi / 2
         mirror = 1.0 if rng.random() < 0.5 else -1.0
@@ -231,8 +230,8 @@ class Typed:
                 image = 0.5 + (image - 0.5) * gain + lift + rng.normal(0, 0.015)
                 image = gaussian_filter(image, (blur, blur, 0)) if blur else image
                 image = image + rng.standard_normal((SIDE, SIDE, 1)) * noise
-                images.append(np.clip(image, 0, 1).astype(np.float32))
-                masks.append(mask)
+                crops.append((np.clip(image, 0, 1).astype(np.float32), mask))
+        return crops
 
 
 def shares(masks: Tensor) -> Tensor:
