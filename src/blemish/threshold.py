@@ -61,6 +61,10 @@ SOUND_MEDIAN, LEVEL_MEDIAN = 1.13, 1.4
 """In units of :attr:`Sound.reach` and of :attr:`Sound.level`: a median above both is none of normal images. Theirs were 0.90 to 1.20,
 above the first in 6 of 112 sets, and 1.08 to 1.46."""
 
+REJECTS_BY = 0.05
+"""How far, in natural logarithms, the median of the lower side lies above that in a bin of rejects: there the threshold is what sound
+material reaches, and in between the more so the higher the median. A coarse surface in a mixed set is just above it now and then."""
+
 SOUND_LEAST, SOUND_MOST = 1.06, 1.4
 """Between these, in the same units, normal images end."""
 
@@ -186,8 +190,8 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
 
     Scores alone cannot tell faint defects from normal images either, nor where sound material ends that differs from image to
     image. So the threshold is brought between ``SOUND_LEAST`` and ``SOUND_MOST`` times what it reaches. Where (nearly) every
-    image has a defect, a bin of rejects, the lowest peak is one of defects: if the median of the lower side lies above
-    :attr:`Sound.median`, no peak is one of sound material, and the threshold is what that reaches.
+    image has a defect, a bin of rejects, the lowest peak is one of defects: the further the median of the lower side lies above
+    :attr:`Sound.median`, the less any peak is one of sound material, and from ``REJECTS_BY`` on the threshold is what that reaches.
 
     Args:
         scores: N, >= 0.
@@ -225,9 +229,10 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
         cut = _mixture_cut(logs, spread if maybe_one_kind else 0.0, 0.0 if roughly else TWO_KINDS_BY)
     threshold = float(np.exp(cut)) * top
     if sound and not roughly:
-        rejects = np.median(values[values <= threshold]) > sound.median
-        least, most = SOUND_LEAST * sound.reach, SOUND_MOST * sound.reach
-        threshold = sound.reach if rejects else min(max(threshold, least), most)
+        median = float(np.median(values[values <= threshold]))
+        rejects = min(max(np.log(median / sound.median) / REJECTS_BY, 0.0), 1.0) if median > 0 else 0.0
+        usual = min(max(threshold, SOUND_LEAST * sound.reach), SOUND_MOST * sound.reach)
+        threshold = usual * (sound.reach / usual) ** rejects
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or (len(lower) and np.median(upper) < MIN_SEPARATION * np.median(lower)):
         return top
