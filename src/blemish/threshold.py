@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -63,8 +64,8 @@ above the first in 6 of 112 sets, and 1.08 to 1.46."""
 
 REJECTS_BY = 0.05
 """How far, in natural logarithms, the median of the lower side lies above :attr:`Sound.median` in a bin of rejects; less is partly one.
-Sets with as many normal images as defective ones, or more, that were
-above it at all were so by 0.00 to 0.05, bins of rejects by 0.03 to 0.8."""
+Sets with as many normal images as defective ones, or more, that were above it at all were so by up to 0.05, bins of rejects by 0.03
+to 0.8."""
 
 SOUND_LEAST, SOUND_MOST = 1.06, 1.4
 """Between these, in the same units, normal images end."""
@@ -231,7 +232,7 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
     threshold = float(np.exp(cut)) * top
     if sound and not roughly:
         median = float(np.median(values[values <= threshold]))
-        rejects = min(max(np.log(median / sound.median) / REJECTS_BY, 0.0), 1.0) if median > 0 else 0.0
+        rejects = min(max(math.log(median / sound.median) / REJECTS_BY, 0.0), 1.0) if median > 0 else 0.0
         usual = min(max(threshold, SOUND_LEAST * sound.reach), SOUND_MOST * sound.reach)
         threshold = usual * (sound.reach / usual) ** rejects
     lower, upper = values[values <= threshold], values[values > threshold]
