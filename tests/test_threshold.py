@@ -14,7 +14,6 @@ from blemish.threshold import (
     LEVEL_MEDIAN,
     ONE_KIND_FROM,
     OUTLYING,
-    REJECTS_BY,
     SOUND_FROM,
     SOUND_LEAST,
     SOUND_MEDIAN,
@@ -185,9 +184,9 @@ def test_faint_defects_are_anomalous_however_few_images_are_normal(defective: in
 def test_a_lower_side_that_no_sound_material_makes_counts_as_defective() -> None:
     scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1], np.float32)
     lower = float(np.median(scores[:4]))
-    within, beyond = (Sound(lower / SOUND_MEDIAN / factor, 0.0) for factor in (0.999, 1.001 * np.exp(REJECTS_BY)))
+    within, beyond = (Sound(lower / SOUND_MEDIAN * factor, 0.0) for factor in (1.001, 0.999))
     assert (scores > split_scores(scores, within)).tolist() == [False] * 4 + [True] * 2
-    assert split_scores(scores, beyond) == pytest.approx(beyond.reach, rel=1e-12)
+    assert split_scores(scores, beyond) == beyond.reach
     assert split_scores(7 * scores, Sound(7 * beyond.reach, 0.0)) == pytest.approx(7 * beyond.reach, rel=1e-6)
 
 
@@ -195,21 +194,9 @@ def test_but_not_where_its_level_is_as_high() -> None:
     """Coarse surfaces, whose images differ: what a median one reaches is known less well."""
     scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1], np.float32)
     lower = float(np.median(scores[:4]))
-    most = 0.999 * np.exp(-REJECTS_BY)
-    reach = lower / SOUND_MEDIAN * most
-    for level, found in ((lower / LEVEL_MEDIAN * most, reach), (lower / LEVEL_MEDIAN * 1.001, SOUND_MOST * reach)):
+    reach = lower / SOUND_MEDIAN * 0.999
+    for level, found in ((lower / LEVEL_MEDIAN * 0.999, reach), (lower / LEVEL_MEDIAN * 1.001, SOUND_MOST * reach)):
         assert split_scores(scores, Sound(reach, 0.0, level)) == pytest.approx(found, rel=1e-12)
-
-
-def test_the_threshold_does_not_jump_where_a_mixed_set_becomes_a_bin_of_rejects() -> None:
-    scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1], np.float32)
-    lower = float(np.median(scores[:4]))
-    above = np.linspace(-0.5, 1.5, 41) * REJECTS_BY
-    reaches = lower / SOUND_MEDIAN * np.exp(-above)
-    found = np.array([split_scores(scores, Sound(reach, 0.0)) for reach in reaches]) / reaches
-    # of the way from where normal images end to what a median one reaches, on a scale of logarithms
-    way = np.log(found) / np.log(SOUND_MOST)
-    assert way == pytest.approx(1 - np.clip(above / REJECTS_BY, 0, 1), abs=1e-9)
 
 
 @pytest.mark.parametrize(("reach", "factor"), [(0.9, SOUND_MOST), (1.6, SOUND_LEAST)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -61,11 +60,6 @@ SPREAD_MOST = 0.2
 SOUND_MEDIAN, LEVEL_MEDIAN = 1.13, 1.4
 """In units of :attr:`Sound.reach` and of :attr:`Sound.level`: a median above both is none of normal images. Theirs were 0.90 to 1.20,
 above the first in 6 of 112 sets, and 1.08 to 1.46."""
-
-REJECTS_BY = 0.05
-"""How far, in natural logarithms, the median of the lower side lies above :attr:`Sound.median` in a bin of rejects; less is partly one.
-Sets with as many normal images as defective ones, or more, that were above it at all were so by up to 0.05, bins of rejects by 0.03
-to 0.8."""
 
 SOUND_LEAST, SOUND_MOST = 1.06, 1.4
 """Between these, in the same units, normal images end."""
@@ -192,8 +186,8 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
 
     Scores alone cannot tell faint defects from normal images either, nor where sound material ends that differs from image to
     image. So the threshold is brought between ``SOUND_LEAST`` and ``SOUND_MOST`` times what it reaches. Where (nearly) every
-    image has a defect, a bin of rejects, the lowest peak is one of defects: the further the median of the lower side lies above
-    :attr:`Sound.median`, the less any peak is one of sound material, and from ``REJECTS_BY`` on the threshold is what that reaches.
+    image has a defect, a bin of rejects, the lowest peak is one of defects: if the median of the lower side lies above
+    :attr:`Sound.median`, no peak is one of sound material, and the threshold is what that reaches.
 
     Args:
         scores: N, >= 0.
@@ -231,10 +225,9 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
         cut = _mixture_cut(logs, spread if maybe_one_kind else 0.0, 0.0 if roughly else TWO_KINDS_BY)
     threshold = float(np.exp(cut)) * top
     if sound and not roughly:
-        median = float(np.median(values[values <= threshold]))
-        rejects = min(max(math.log(median / sound.median) / REJECTS_BY, 0.0), 1.0) if median > 0 else 0.0
-        usual = min(max(threshold, SOUND_LEAST * sound.reach), SOUND_MOST * sound.reach)
-        threshold = usual * (sound.reach / usual) ** rejects
+        rejects = np.median(values[values <= threshold]) > sound.median
+        least, most = SOUND_LEAST * sound.reach, SOUND_MOST * sound.reach
+        threshold = sound.reach if rejects else min(max(threshold, least), most)
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or (len(lower) and np.median(upper) < MIN_SEPARATION * np.median(lower)):
         return top
