@@ -1,6 +1,7 @@
 """Every drawn material with every drawn defect: maps, groups with their number given, and with it estimated.
 
-    python benchmarks/drawn.py [DATASET...] [--photographs FILE...] [--types NAME...] [--images 100] [--seeds 2] [--set section.key=value]
+    python benchmarks/drawn.py [DATASET...] [--photographs FILE...] [--types NAME...] [--images 100] [--seeds 2] [--preset paper]
+        [--set section.key=value]
 
 Drawn materials are not photographs: they show whether a setting that helps one set of photographs hurts elsewhere. A seed is that of the
 drawing and of the run. Labelled sets, if given, are measured the same way, with the seed of the run alone. With photographs of textures
@@ -13,12 +14,14 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from PIL import Image
 
 from blemish._config_sources import gather
 from blemish._drawing import MATERIALS
+from blemish.config import PresetName
 from blemish.datasets import LabelledSet, load_dataset
 from blemish.evaluation import run_and_score
 from blemish.synth import defects, make_demo, materials
@@ -71,6 +74,7 @@ def main() -> None:
     parser.add_argument("--types", nargs="+", default=list(defects()))
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--preset", choices=get_args(PresetName), default="default")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     args = parser.parse_args()
     photographs = add_photographs(args.photographs)
@@ -79,7 +83,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         # the second run of a set, with the number of groups estimated, takes its maps from here
-        config = gather({"cache_dir": str(folder / "cache")}, args.settings, None, {})
+        config = gather({"cache_dir": str(folder / "cache"), "preset": args.preset}, args.settings, None, {})
         for seed in range(args.seeds):
             for name, data in sets(args.datasets, folder, args.images, seed, args.types, photographs):
                 row: list[float] = []

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from blemish.config import Config, Localize
 from blemish.errors import InputError
 from blemish.results import FloatArray
 from blemish.threshold import (
+    CLEARLY_APART,
+    CLEARLY_APART_MEDIAN,
     EFFECTIVE_SCORES,
+    LEAST_DEVIATION,
     LEVEL_MEDIAN,
     ONE_KIND_FROM,
     OUTLYING,
@@ -166,7 +171,7 @@ def spotted(strength: float, rng: np.random.Generator, cells: int = 40) -> Float
 def bin_of(defective: int, normal: int, seed: int = 0) -> tuple[list[FloatArray], np.ndarray]:
     """Maps of faint and strong defects, two of three faint, and of normal images; and which are which."""
     rng = np.random.default_rng(seed)
-    strengths = [rng.uniform(1.4, 1.7) if k % 3 else rng.uniform(3, 4) for k in range(defective)] + [1.0] * normal
+    strengths = [rng.uniform(1.4, 2.0) if k % 3 else rng.uniform(3, 4) for k in range(defective)] + [1.0] * normal
     return [spotted(strength, rng) for strength in strengths], np.arange(len(strengths)) < defective
 
 
@@ -181,34 +186,91 @@ def test_faint_defects_are_anomalous_however_few_images_are_normal(defective: in
         assert (scores > split_scores(scores)).mean() < 0.5
 
 
-def test_a_lower_side_that_no_sound_material_makes_counts_as_defective() -> None:
-    scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1], np.float32)
-    lower = float(np.median(scores[:4]))
-    within, beyond = (Sound(lower / SOUND_MEDIAN * factor, 0.0) for factor in (1.001, 0.999))
-    assert (scores > split_scores(scores, within)).tolist() == [False] * 4 + [True] * 2
+def two_sides(scatter: float, apart: float = 1.5) -> FloatArray:
+    """Logarithms of 60 scores scattered around 0, those of 40 more ``apart`` above them."""
+    rng = np.random.default_rng(5)
+    logs = np.concatenate([rng.normal(0, scatter, 60), rng.normal(apart, 0.3, 40)])
+    return np.exp(logs).astype(np.float32)
+
+
+def slow_apart(scores: np.ndarray, threshold: float) -> float:
+    lower, upper = ([math.log(s) for s in scores if (s > threshold) == side] for side in (False, True))
+    return (statistics.median(upper) - statistics.median(lower)) / max(statistics.pstdev(lower), LEAST_DEVIATION)
+
+
+FADING, CLEAR = two_sides(0.35), two_sides(0.1)
+"""Sides that are 4.6 and 17 deviations of the lower one apart."""
+
+
+def test_the_sides_of_these_tests_are_what_they_are_called() -> None:
+    assert 3 < slow_apart(FADING, split_scores(FADING)) < CLEARLY_APART < slow_apart(CLEAR, split_scores(CLEAR))
+
+
+@pytest.mark.parametrize(("scores", "factor"), [(FADING, 1.0), (CLEAR, CLEARLY_APART_MEDIAN)])
+def test_a_lower_side_that_no_sound_material_makes_counts_as_defective(scores: FloatArray, factor: float) -> None:
+    lower = float(np.median(scores[scores <= split_scores(scores)]))
+    within, beyond = (Sound(lower / SOUND_MEDIAN / factor * nearly, 0.0) for nearly in (1.001, 0.999))
+    assert (scores > split_scores(scores, within)).mean() < 0.6
     assert split_scores(scores, beyond) == beyond.reach
     assert split_scores(7 * scores, Sound(7 * beyond.reach, 0.0)) == pytest.approx(7 * beyond.reach, rel=1e-6)
 
 
 def test_but_not_where_its_level_is_as_high() -> None:
     """Coarse surfaces, whose images differ: what a median one reaches is known less well."""
-    scores = np.array([1.0, 1.01, 0.99, 1.02, 3.0, 3.1], np.float32)
-    lower = float(np.median(scores[:4]))
+    lower = float(np.median(FADING[split_scores(FADING) >= FADING]))
     reach = lower / SOUND_MEDIAN * 0.999
     for level, found in ((lower / LEVEL_MEDIAN * 0.999, reach), (lower / LEVEL_MEDIAN * 1.001, SOUND_MOST * reach)):
-        assert split_scores(scores, Sound(reach, 0.0, level)) == pytest.approx(found, rel=1e-12)
+        assert split_scores(FADING, Sound(reach, 0.0, level)) == pytest.approx(found, rel=1e-12)
 
 
-@pytest.mark.parametrize(("reach", "factor"), [(0.9, SOUND_MOST), (1.6, SOUND_LEAST)])
+@pytest.mark.parametrize(("reach", "factor"), [(0.95, SOUND_MOST), (2.5, SOUND_LEAST)])
 def test_the_threshold_lies_where_sound_material_may_end(reach: float, factor: float) -> None:
     """However the peaks lie: normal images may make a broad peak, and defects of many sizes join it."""
-    rng = np.random.default_rng(5)
-    scores = np.exp(np.concatenate([rng.normal(0, 0.1, 60), rng.normal(1.5, 0.3, 40)])).astype(np.float32)
-    free = split_scores(scores)
+    free = split_scores(FADING)
     assert reach * factor < free if factor == SOUND_MOST else reach * factor > free
-    assert split_scores(scores, Sound(reach, 0.0)) == reach * factor
+    assert split_scores(FADING, Sound(reach, 0.0)) == reach * factor
     between = Sound(free / 1.2, 0.0)
-    assert split_scores(scores, between) == free
+    assert split_scores(FADING, between) == free
+
+
+def test_sides_that_are_clearly_apart_are_believed_beyond_where_sound_material_may_end() -> None:
+    free = split_scores(CLEAR)
+    reach = free / SOUND_MOST / 1.2
+    assert split_scores(CLEAR, Sound(reach, 0.0)) == free
+    assert split_scores(CLEAR, Sound(free, 0.0)) == SOUND_LEAST * free  # it does end somewhere
+
+
+def three_peaks(middle: float, seed: int = 0) -> FloatArray:
+    """Logarithms of 60 scores around 0, of 30 around ``middle``, of 20 around 1.6."""
+    rng = np.random.default_rng(seed)
+    logs = np.concatenate([rng.normal(0, 0.04, 60), rng.normal(middle, 0.04, 30), rng.normal(1.6, 0.1, 20)])
+    return np.exp(logs).astype(np.float32)
+
+
+def test_two_peaks_of_a_coarse_surface_count_as_one_below_a_clear_gap() -> None:
+    scores = three_peaks(0.25)
+    peaks = sorted(likeliest(np.log(scores.astype(np.float64)), 3)[1])
+    grid = np.linspace(peaks[1][0], np.log(scores.max()), 200_000)
+    each = density(grid, peaks)
+    second = float(np.exp(grid[np.argmax(each[2] > each[:2].sum(0))]))
+    first = split_scores(scores)
+    assert (scores <= first).sum() == 60
+    assert slow_apart(scores, second) > max(CLEARLY_APART, slow_apart(scores, first))
+    sound = Sound(1.1, 0.0)
+    assert split_scores(scores, sound) == pytest.approx(second, rel=1e-3)
+    assert split_scores(scores, sound, roughly=True) == first
+
+
+def test_but_not_two_peaks_that_are_as_clear_or_that_no_sound_material_makes() -> None:
+    far = three_peaks(0.8)  # faint defects: the first gap is the clearer one
+    first = split_scores(far)
+    assert slow_apart(far, first) > slow_apart(far, 2.9)
+    assert split_scores(far, Sound(1.1, 0.0)) == first
+    high = three_peaks(0.25)
+    reach = 1.0 / SOUND_MEDIAN * 1.02  # the lowest peak alone is below what sound material reaches
+    assert np.median(high[:90]) > SOUND_MEDIAN * reach > np.median(high[:60])
+    found = split_scores(high, Sound(reach, 0.0))
+    assert (high <= found).sum() == 60
 
 
 def test_all_are_anomalous_where_none_is_near_to_sound_material() -> None:

@@ -64,6 +64,18 @@ above the first in 6 of 112 sets, and 1.08 to 1.46."""
 SOUND_LEAST, SOUND_MOST = 1.06, 1.4
 """Between these, in the same units, normal images end."""
 
+CLEARLY_APART = 5.0
+"""Two sides whose median log scores are more deviations of the lower side apart are what they look like. Where nearly all images had a
+defect and the lower side was above `Sound.median`, 63 of 66 parts of sets had at most this: defects are of all sizes. Coarse surfaces with
+clear defects had up to 11.6."""
+
+LEAST_DEVIATION = 0.05
+"""Of the lower side, so that a few equal scores are not clearly apart from their neighbours."""
+
+CLEARLY_APART_MEDIAN = 1.15
+"""In units of :attr:`Sound.median`: a lower side above that is one of defects even where the upper is clearly apart. Those of such coarse
+surfaces were at most 1.10, those of the other three parts 1.10, 1.25 and 1.31."""
+
 SOUND_FROM = 30
 """Images from which a set shows well what sound material reaches: in fewer, much of it has nothing like it elsewhere."""
 
@@ -184,10 +196,15 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
     ``OUTLYING`` deviations above the mean, if the scores are one narrow peak (``ONE_KIND_SPREAD``, ``ONE_KIND_SPREADS``), which
     more peaks do not explain much better (``TWO_KINDS_BY``), and the median score looks like sound material.
 
-    Scores alone cannot tell faint defects from normal images either, nor where sound material ends that differs from image to
-    image. So the threshold is brought between ``SOUND_LEAST`` and ``SOUND_MOST`` times what it reaches. Where (nearly) every
+    Scores alone cannot tell faint defects from normal images either, nor where sound material ends that differs from image
+    to image. So the threshold is brought between ``SOUND_LEAST`` and ``SOUND_MOST`` times what it reaches. Where (nearly) every
     image has a defect, a bin of rejects, the lowest peak is one of defects: if the median of the lower side lies above
     :attr:`Sound.median`, no peak is one of sound material, and the threshold is what that reaches.
+
+    Defects are of all sizes, sound images resemble each other. So two sides that are ``CLEARLY_APART`` in units of the lower one's
+    deviation are believed: the threshold may lie above ``SOUND_MOST``, and the median up to ``CLEARLY_APART_MEDIAN`` times higher.
+    Where there are three peaks, the two lowest may both be of a coarse surface: the gap above them counts if it is clearly apart,
+    more so than the one below, and what lies below has the median of sound material.
 
     Args:
         scores: N, >= 0.
@@ -216,18 +233,22 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
     top = float(values.max())
     if top <= 0:
         return top
-    logs = log_scores(values)
+    logs = np.sort(log_scores(values))  # what is added up depends on the order, and the threshold must not
     if len(np.unique(logs)) < 3:
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
         maybe_one_kind = sound is not None and np.median(values) <= sound.median
         spread = ONE_KIND_SPREAD if sound is None or roughly else max(ONE_KIND_SPREAD, ONE_KIND_SPREADS * sound.spread)
-        cut = _mixture_cut(logs, spread if maybe_one_kind else 0.0, 0.0 if roughly else TWO_KINDS_BY)
+        cuts = _mixture_cuts(logs, spread if maybe_one_kind else 0.0, 0.0 if roughly else TWO_KINDS_BY)
+        cut = cuts[0] if sound is None or roughly else _clearest(logs, cuts, float(np.log(sound.median / top)))
     threshold = float(np.exp(cut)) * top
     if sound and not roughly:
-        rejects = np.median(values[values <= threshold]) > sound.median
-        least, most = SOUND_LEAST * sound.reach, SOUND_MOST * sound.reach
-        threshold = sound.reach if rejects else min(max(threshold, least), most)
+        median, apart = np.median(values[values <= threshold]), _apart(logs, cut) > CLEARLY_APART
+        if median > sound.median * (CLEARLY_APART_MEDIAN if apart else 1.0):
+            threshold = sound.reach
+        else:
+            threshold = max(threshold, SOUND_LEAST * sound.reach)
+            threshold = threshold if apart else min(threshold, SOUND_MOST * sound.reach)
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or (len(lower) and np.median(upper) < MIN_SEPARATION * np.median(lower)):
         return top
@@ -246,8 +267,25 @@ def log_scores(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.log(np.maximum(values / top, 1e-3)) if top > 0 else np.zeros(len(values))
 
 
-def _mixture_cut(logs: npt.NDArray[np.float64], one_kind_spread: float, two_kinds_by: float) -> float:
-    """Where the lowest peak gives way to the others, ``inf`` if it never does; of one peak, where outliers begin.
+def _apart(logs: npt.NDArray[np.float64], cut: float) -> float:
+    """How far the medians of the two sides lie apart, in deviations of the lower side; 0 if there is but one."""
+    lower, upper = logs[logs <= cut], logs[logs > cut]
+    if not len(lower) or not len(upper):
+        return 0.0
+    return float((np.median(upper) - np.median(lower)) / max(lower.std(), LEAST_DEVIATION))
+
+
+def _clearest(logs: npt.NDArray[np.float64], cuts: Sequence[float], sound_median: float) -> float:
+    """The first of the cuts, or another that is clearly apart, and more so, if its lower side looks like sound material."""
+    higher = [
+        cut for cut in cuts[1:] if np.median(logs[logs <= cut]) <= sound_median and _apart(logs, cut) > CLEARLY_APART
+    ]
+    return max([cuts[0], *higher], key=lambda cut: _apart(logs, cut))
+
+
+def _mixture_cuts(logs: npt.NDArray[np.float64], one_kind_spread: float, two_kinds_by: float) -> list[float]:
+    """Where the lowest peak gives way to the others, the two lowest to the third, ``inf`` if they never do; of one peak,
+    where outliers begin.
 
     There is one peak if its deviation is below ``one_kind_spread`` (0: never), unless the others' criterion is lower than its
     own by ``two_kinds_by``.
@@ -294,12 +332,14 @@ def _mixture_cut(logs: npt.NDArray[np.float64], one_kind_spread: float, two_kind
     spread = (square + 1e-4) ** 0.5
     one = criterion(1, -np.log(spread * np.sqrt(2 * np.pi)) - square / (2 * spread**2))
     if spread < one_kind_spread and one < min(criteria) + two_kinds_by:
-        return mean + OUTLYING * spread
+        return [mean + OUTLYING * spread]
     chosen = likeliest[int(np.argmin(criteria))]
-    low = int(np.argmin(chosen.means_[:, 0]))
-    between = np.linspace(chosen.means_[low, 0], logs.max(), 4096)
-    upper = chosen.predict_proba(between[:, None])[:, low] < 0.5
-    return float(between[upper.argmax()]) if upper.any() else float("inf")
+    order, cuts = np.argsort(chosen.means_[:, 0]), []
+    for count in range(1, len(order)):
+        between = np.linspace(chosen.means_[order[count - 1], 0], logs.max(), 4096)
+        upper = chosen.predict_proba(between[:, None])[:, order[:count]].sum(1) < 0.5
+        cuts.append(float(between[upper.argmax()]) if upper.any() else float("inf"))
+    return cuts
 
 
 def anomaly_weights(scores: FloatArray, threshold: float, width: float, floor: float = 0.0) -> FloatArray:
