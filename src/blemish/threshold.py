@@ -66,7 +66,7 @@ SOUND_LEAST, SOUND_MOST = 1.06, 1.4
 
 CLEARLY_APART = 5.0
 """Two sides whose median log scores are more deviations of the lower side apart are what they look like. Where nearly all images had a
-defect and the lower side was above `Sound.median`, 63 of 66 parts of sets had at most this: defects are of all sizes. Coarse surfaces with
+defect and the lower side was above `Sound.median`, 67 of 70 parts of sets had at most 4.8: defects are of all sizes. Coarse surfaces with
 clear defects had up to 11.6."""
 
 LEAST_DEVIATION = 0.05
