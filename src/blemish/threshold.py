@@ -233,22 +233,23 @@ def split_scores(scores: FloatArray, sound: Sound | None = None, *, roughly: boo
     top = float(values.max())
     if top <= 0:
         return top
+    firm = None if roughly else sound
     logs = np.sort(log_scores(values))  # what is added up depends on the order, and the threshold must not
     if len(np.unique(logs)) < 3:
         cut = float(np.mean([logs.min(), logs.max()]))
     else:
         maybe_one_kind = sound is not None and np.median(values) <= sound.median
-        spread = ONE_KIND_SPREAD if sound is None or roughly else max(ONE_KIND_SPREAD, ONE_KIND_SPREADS * sound.spread)
+        spread = max(ONE_KIND_SPREAD, ONE_KIND_SPREADS * firm.spread) if firm else ONE_KIND_SPREAD
         cuts = _mixture_cuts(logs, spread if maybe_one_kind else 0.0, 0.0 if roughly else TWO_KINDS_BY)
-        cut = cuts[0] if sound is None or roughly else _clearest(logs, cuts, float(np.log(sound.median / top)))
+        cut = _clearest(logs, cuts, float(np.log(firm.median / top))) if firm else cuts[0]
     threshold = float(np.exp(cut)) * top
-    if sound and not roughly:
+    if firm:
         median, apart = np.median(values[values <= threshold]), _apart(logs, cut) > CLEARLY_APART
-        if median > sound.median * (CLEARLY_APART_MEDIAN if apart else 1.0):
-            threshold = sound.reach
+        if median > firm.median * (CLEARLY_APART_MEDIAN if apart else 1.0):
+            threshold = firm.reach
         else:
-            threshold = max(threshold, SOUND_LEAST * sound.reach)
-            threshold = threshold if apart else min(threshold, SOUND_MOST * sound.reach)
+            threshold = max(threshold, SOUND_LEAST * firm.reach)
+            threshold = threshold if apart else min(threshold, SOUND_MOST * firm.reach)
     lower, upper = values[values <= threshold], values[values > threshold]
     if not len(upper) or (len(lower) and np.median(upper) < MIN_SEPARATION * np.median(lower)):
         return top
@@ -277,10 +278,9 @@ def _apart(logs: npt.NDArray[np.float64], cut: float) -> float:
 
 def _clearest(logs: npt.NDArray[np.float64], cuts: Sequence[float], sound_median: float) -> float:
     """The first of the cuts, or another that is clearly apart, and more so, if its lower side looks like sound material."""
-    higher = [
-        cut for cut in cuts[1:] if np.median(logs[logs <= cut]) <= sound_median and _apart(logs, cut) > CLEARLY_APART
-    ]
-    return max([cuts[0], *higher], key=lambda cut: _apart(logs, cut))
+    apart = {cut: _apart(logs, cut) for cut in cuts}
+    higher = [cut for cut in cuts[1:] if apart[cut] > CLEARLY_APART and np.median(logs[logs <= cut]) <= sound_median]
+    return max([cuts[0], *higher], key=apart.__getitem__)
 
 
 def _mixture_cuts(logs: npt.NDArray[np.float64], one_kind_spread: float, two_kinds_by: float) -> list[float]:
