@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import typer
 
-from blemish._evaluate_cli import add_evaluate
-from blemish._study_cli import add_study
+from blemish.cli.evaluate import add_evaluate
+from blemish.cli.study import add_study
 from teachers import load
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

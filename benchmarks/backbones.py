@@ -1,4 +1,4 @@
-"""The embedded network against others, everything else equal: groups and localisation on labelled sets, over seeds.
+"""The embedded network against others, everything else equal: groups and localization on labeled sets, over seeds.
 
     python benchmarks/backbones.py DATASET... --out FILE.json [--backbone embedded teacher:resnet50@4-8 ...] [--seeds 5]
         [--limit N] [--scratch FOLDER] [--set section.key=value ...]
@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish._config_sources import gather
-from blemish._evaluation_files import shown_spread
 from blemish.backbones import Backbone
-from blemish.datasets import load_dataset
-from blemish.evaluation import groups_for, run_and_score, spread
+from blemish.config.sources import gather
+from blemish.evaluation.datasets import load_dataset
+from blemish.evaluation.evaluate import groups_for, run_and_score, spread
+from blemish.evaluation.tables import shown_spread
 from teachers import load
 
 BACKBONES = ("embedded", "teacher:resnet50@4-8", "teacher:resnet18@4-8", "teacher:squeezenet@4-8", "random:0")

@@ -2,7 +2,7 @@
 
     python benchmarks/called.py [DATASET...] [--photographs FILE...] [--most 80] [--few] [--draws 1] [--seed 0] [--set key=value]
 
-For each labelled set, and for each drawn material, or each photograph of a texture in their place (as in `drawn.py`), parts are drawn:
+For each labeled set, and for each drawn material, or each photograph of a texture in their place (as in `drawn.py`), parts are drawn:
 normal images alone, these and three others, half and half, and so on; with --few, parts of 8, 12 and 20 images. Shares are means over
 the draws. Labels choose the parts and score them; no run sees one.
 """
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish._config_sources import gather
-from blemish.datasets import is_normal
+from blemish.config.sources import gather
+from blemish.evaluation.datasets import is_normal
 from blemish.pipeline import run
-from blemish.synth import defects
+from blemish.synthetic.demo import defects
 from drawn import add_photographs, sets
 
 PARTS = ((None, 0), (None, 3), (None, 12), (30, 30), (4, None), (0, None))

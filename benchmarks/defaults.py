@@ -1,4 +1,4 @@
-"""What each default contributes: the defaults, and the defaults with one setting changed, on labelled sets.
+"""What each default contributes: the defaults, and the defaults with one setting changed, on labeled sets.
 
     python benchmarks/defaults.py DATASET... [--seeds 2] [--limit N] [--row normality.trim=0] [--row A=x,B=y] [--out FILE.json]
 
@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from blemish._evaluation_files import shown_spread
-from blemish.clustering import cluster
-from blemish.config import Config
-from blemish.datasets import LabelledSet, load_dataset
-from blemish.evaluation import run_and_score, spread
-from blemish.metrics import clustering_scores
+from blemish.clustering.methods import cluster
+from blemish.config.schema import Config
+from blemish.evaluation.datasets import LabeledSet, load_dataset
+from blemish.evaluation.evaluate import run_and_score, spread
+from blemish.evaluation.metrics import clustering_scores
+from blemish.evaluation.tables import shown_spread
 from blemish.results import Result
 
 ROWS = (
@@ -48,7 +48,7 @@ ROWS = (
     "descriptor.weighting=softmax",
     "descriptor.geometry=0",
     "descriptor.whiten=none",
-    "descriptor.normalise=false",
+    "descriptor.normalize=false",
     "contrast.enabled=false",
     "contrast.heads=1",
     "contrast.beside=none",
@@ -73,7 +73,7 @@ def changed(row: str) -> dict[str, Any]:
     return {name: value.replace(";", ",") for name, _, value in pairs}
 
 
-def parts_scores(result: Result, data: LabelledSet, config: Config) -> dict[str, float]:
+def parts_scores(result: Result, data: LabeledSet, config: Config) -> dict[str, float]:
     """Mean scores over the random parts, of clustering the rows that the run clustered."""
     labels, scores = np.array(data.matching(result.paths).labels), []
     for part in range(PARTS):

@@ -4,7 +4,7 @@
         [--set section.key=value]
 
 Drawn materials are not photographs: they show whether a setting that helps one set of photographs hurts elsewhere. A seed is that of the
-drawing and of the run. Labelled sets, if given, are measured the same way, with the seed of the run alone. With photographs of textures
+drawing and of the run. Labeled sets, if given, are measured the same way, with the seed of the run alone. With photographs of textures
 the defects are drawn on random crops of these instead, each photograph a set: real surfaces, though an image's parts occur in others.
 """
 
@@ -19,12 +19,12 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
-from blemish._config_sources import gather
-from blemish._drawing import MATERIALS
-from blemish.config import PresetName
-from blemish.datasets import LabelledSet, load_dataset
-from blemish.evaluation import run_and_score
-from blemish.synth import defects, make_demo, materials
+from blemish.config.schema import PresetName
+from blemish.config.sources import gather
+from blemish.evaluation.datasets import LabeledSet, load_dataset
+from blemish.evaluation.evaluate import run_and_score
+from blemish.synthetic.demo import defects, make_demo, materials
+from blemish.synthetic.drawing import MATERIALS
 
 HEAD = ("set", "groups", "NMI", "F1", "estimated", "NMI", "F1", "pixel AUROC", "AUPRO")
 
@@ -34,7 +34,7 @@ CROP = 176
 
 
 def crops(path: Path) -> Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]:
-    """A material for :func:`blemish.synth.make_demo`: parts of one photograph, a little larger or smaller, half of them mirrored."""
+    """A material for :func:`blemish.synthetic.demo.make_demo`: crops of one photograph, rescaled a little, half mirrored."""
     with Image.open(path) as file:
         photograph = file.convert("RGB")
 
@@ -56,8 +56,8 @@ def add_photographs(paths: Sequence[Path]) -> list[str]:
 
 def sets(
     paths: list[Path], folder: Path, images: int, seed: int, types: Sequence[str], photographs: Sequence[str]
-) -> Iterator[tuple[str, LabelledSet]]:
-    """Labelled sets under their names; drawn ones are made in the folder."""
+) -> Iterator[tuple[str, LabeledSet]]:
+    """Labeled sets under their names; drawn ones are made in the folder."""
     for path in paths:
         yield (data := load_dataset(path)).name, data
     size = CROP if photographs else 256

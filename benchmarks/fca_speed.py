@@ -21,7 +21,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from blemish.fca import fca_map
+from blemish.localization.fca import fca_map
 from helpers.reference_fca import straightforward_fca
 
 CASES = [  # images, channels, height, width, patch

@@ -35,7 +35,7 @@ def draw(folder: Path, count: int, side: int) -> None:
 
 def measure(folder: Path, settings: list[str]) -> None:
     """Run and print one line of JSON."""
-    from blemish._config_sources import gather
+    from blemish.config.sources import gather
     from blemish.pipeline import run
     from stages import peak_megabytes
 

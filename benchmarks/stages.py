@@ -24,15 +24,15 @@ from typing import Any
 import torch
 
 from blemish import pipeline, stages
-from blemish._cli_shared import use_threads
-from blemish._config_sources import gather
 from blemish.backbones import load_backbone
-from blemish.cli import write_results
-from blemish.features import Extractor
-from blemish.localize import NeighbourModel
-from blemish.normality import Normality
-from blemish.outputs import prepare_output
-from blemish.source import ImageSource
+from blemish.cli.app import write_results
+from blemish.cli.shared import use_threads
+from blemish.config.sources import gather
+from blemish.features.extractor import Extractor
+from blemish.images.source import ImageSource
+from blemish.localization.model import Normality
+from blemish.localization.neighbors import NeighborModel
+from blemish.output.write import prepare_output
 
 
 class Meter:
@@ -82,13 +82,13 @@ class Meter:
         for layer in network.modules():
             if isinstance(layer, torch.nn.Conv2d):
                 layer.register_forward_hook(count)
-        distance = NeighbourModel.distance
+        distance = NeighborModel.distance
 
-        def counted(model: NeighbourModel, features: torch.Tensor, *args: Any) -> torch.Tensor:
+        def counted(model: NeighborModel, features: torch.Tensor, *args: Any) -> torch.Tensor:
             self.products["maps"] += features.numel() * model.vectors.shape[0] * model.vectors.shape[1]
             return distance(model, features, *args)
 
-        NeighbourModel.distance = counted  # type: ignore[assignment,method-assign]
+        NeighborModel.distance = counted  # type: ignore[assignment,method-assign]
 
 
 def product_rate(side: int = 1536, rounds: int = 5) -> float:

@@ -15,17 +15,17 @@ import pytest
 import torch
 
 from blemish.backbones import load_backbone
-from blemish.config import Config
-from blemish.descriptors import excess_descriptor, region_geometry
-from blemish.fca import fca_map
-from blemish.filling import filled
-from blemish.gaps import ward_gaps
-from blemish.linkage import cut, ward_tree
-from blemish.localize import NeighbourModel, fit_border
-from blemish.normality import variation_within
+from blemish.clustering.n_clusters import ward_gaps
+from blemish.clustering.ward import cut, ward_tree
+from blemish.config.schema import Config
+from blemish.descriptors.pooling import excess_descriptor, region_geometry
+from blemish.localization.fca import fca_map
+from blemish.localization.median_fill import filled
+from blemish.localization.model import variation_within
+from blemish.localization.neighbors import NeighborModel, fit_border
+from blemish.localization.reconstruction import train_vae
+from blemish.localization.threshold import split_scores
 from blemish.pipeline import run
-from blemish.residuals import train_vae
-from blemish.threshold import split_scores
 
 Bench = Any
 
@@ -47,7 +47,7 @@ def test_fca(benchmark: Bench, rng: np.random.Generator, channels: int, patch: i
 
 
 def test_distance_to_the_set(benchmark: Bench, rng: np.random.Generator) -> None:
-    model = NeighbourModel(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0).evened(0.25)
+    model = NeighborModel(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0).evened(0.25)
     assert benchmark(model.distance, tensor(rng, 128, 48, 48), 3).shape == (48, 48)
 
 
@@ -58,7 +58,7 @@ def test_embedded_backbone(benchmark: Bench, rng: np.random.Generator, last: int
 
 
 def test_evening(benchmark: Bench, rng: np.random.Generator) -> None:
-    model = NeighbourModel(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0)
+    model = NeighborModel(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0)
     assert benchmark.pedantic(model.evened, (0.25,), rounds=3, warmup_rounds=1).gains.shape == (144, 64)
 
 

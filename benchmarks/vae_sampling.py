@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from blemish.backbones import Backbone, load_backbone
-from blemish.fca import fca_map
-from blemish.filters import unit_range
-from blemish.images import find_images, load
-from blemish.metrics import pixel_auroc
-from blemish.residuals import VAE, residual_l2, train_vae, train_vae_images, vae_residual
-from blemish.sampling import VectorReservoir
-from blemish.synth import DEMO_DEFECTS, render
+from blemish.evaluation.metrics import pixel_auroc
+from blemish.features.filters import unit_range
+from blemish.images.loading import find_images, load
+from blemish.localization.fca import fca_map
+from blemish.localization.reconstruction import VAE, residual_l2, train_vae, train_vae_images, vae_residual
+from blemish.runtime.random import VectorReservoir
+from blemish.synthetic.demo import DEMO_DEFECTS, render
 
 Maps = dict[str, np.ndarray]
 

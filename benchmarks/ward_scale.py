@@ -25,18 +25,18 @@ def draw(count: int, dim: int, kind: str, seed: int = 0):  # type: ignore[no-unt
     """Count x dim float32."""
     import numpy as np
 
-    from blemish.clustering import normalised
+    from blemish.clustering.methods import normalized
 
     rng = np.random.default_rng(seed)
     if kind == "noise":
         return rng.normal(size=(count, dim)).astype(np.float32)
     member = rng.choice(8, count, p=rng.dirichlet(np.ones(8)))
-    spread, centres = np.exp(rng.normal(-0.7, 1, (8, dim))), rng.normal(size=(8, dim))
+    spread, centers = np.exp(rng.normal(-0.7, 1, (8, dim))), rng.normal(size=(8, dim))
     rows = np.empty((count, dim), np.float32)
     for begin in range(0, count, 5000):  # so that drawing is not what takes the memory
         some = member[begin : begin + 5000]
-        rows[begin : begin + 5000] = np.abs(centres[some] + spread[some] * rng.normal(size=(len(some), dim)))
-    return normalised(rows)
+        rows[begin : begin + 5000] = np.abs(centers[some] + spread[some] * rng.normal(size=(len(some), dim)))
+    return normalized(rows)
 
 
 def measure(count: int, dim: int, kind: str, exact: int) -> None:
@@ -44,8 +44,8 @@ def measure(count: int, dim: int, kind: str, exact: int) -> None:
     import psutil
     from benchmarks.stages import peak_megabytes
 
-    from blemish import linkage
-    from blemish.clustering import estimate_clusters
+    from blemish.clustering import ward as linkage
+    from blemish.clustering.methods import estimate_clusters
 
     dense, linkage.DENSE_ROWS = linkage.DENSE_ROWS, 0
     linkage.ward_tree(draw(300, dim, kind))
@@ -67,7 +67,7 @@ def compare(rows, tree) -> list[str]:  # type: ignore[no-untyped-def]
     from scipy.cluster.hierarchy import fcluster, linkage
     from sklearn.metrics import adjusted_rand_score
 
-    from blemish.linkage import cut
+    from blemish.clustering.ward import cut
 
     start = time.perf_counter()
     merges = linkage(rows.astype(np.float64), "ward")

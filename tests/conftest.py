@@ -15,4 +15,4 @@ def _no_shared_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blemish.cache.default_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("blemish.runtime.cache.default_folder", lambda: tmp_path / "cache")

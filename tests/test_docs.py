@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from blemish._config_sources import known_keys
-from blemish.config import PAPER, Config
+from blemish.config.schema import PAPER, Config
+from blemish.config.sources import known_keys
 
 ROOT = Path(__file__).parent.parent
 METHOD = ROOT / "docs" / "method.md"

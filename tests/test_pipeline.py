@@ -9,11 +9,11 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from blemish import BlindAnomalyClustering, Config, run
-from blemish.datasets import load_dataset
+from blemish.descriptors.pixels import joined
 from blemish.errors import ConfigError, InputError
+from blemish.evaluation.datasets import load_dataset
 from blemish.pipeline import group
-from blemish.refine import joined
-from blemish.synth import make_demo
+from blemish.synthetic.demo import make_demo
 
 FAST = {
     "image.size": 96,
@@ -58,7 +58,7 @@ def test_twice_the_same_bits(folder: Path, head: bool) -> None:
 def test_heads_stand_in_place_of_the_descriptors_or_beside_them(folder: Path) -> None:
     as_they_are = {
         "clusters": 4,
-        "descriptor__normalise": False,
+        "descriptor__normalize": False,
         "descriptor__geometry": 0,
         "cluster__normal": "together",
     }

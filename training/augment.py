@@ -1,4 +1,4 @@
-"""Crops for distillation: turned, scaled, mirrored windows of photographs and procedural images, then colour, light
+"""Crops for distillation: turned, scaled, mirrored windows of photographs and procedural images, then color, light
 and camera.
 
 Batch k depends on (seed, k) alone, so a run that resumes sees what an unbroken run would have seen. One core makes a
@@ -63,23 +63,23 @@ def sample(image: Pixels, cy: float, cx: float, dy: float, dx: float, mirror: fl
 
 
 def somewhere(rng: np.random.Generator, image: Pixels, size: float) -> tuple[float, float]:
-    """Centre of a window of a side of ``size`` pixels that the image holds when it is not turned."""
+    """Center of a window of a side of ``size`` pixels that the image holds when it is not turned."""
     cy, cx = (rng.uniform(size / 2, side - size / 2 + 1e-6) for side in image.shape[:2])
     return cy, cx
 
 
 def cut(
     pyramid: Sequence[Pixels],
-    centre: tuple[float, float],
+    center: tuple[float, float],
     size: float,
     angle: float,
     mirror: float,
     out: NDArray[np.float32],
 ) -> None:
-    """Fill one crop with the window of ``size`` pixels round ``centre``, from the level of a pyramid of two that suits it."""
+    """Fill one crop with the window of ``size`` pixels round ``center``, from the level of a pyramid of two that suits it."""
     scale = size / out.shape[0]
     level = 1 if scale > 1.4 else 0
-    cy, cx, scale = (value / 2**level for value in (*centre, scale))
+    cy, cx, scale = (value / 2**level for value in (*center, scale))
     sample(pyramid[level], cy, cx, scale * np.sin(angle), scale * np.cos(angle), mirror, out)
 
 
@@ -87,8 +87,8 @@ def window(rng: np.random.Generator, pyramid: Sequence[Pixels], out: NDArray[np.
     """Fill one crop from a pyramid of two levels; half the crops are turned freely, half by quarter turns."""
     size = min(np.exp(rng.uniform(*np.log(WINDOW))), *pyramid[0].shape[:2])
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.integers(4) * np.pi / 2
-    centre = somewhere(rng, pyramid[0], size)
-    cut(pyramid, centre, size, angle, 1.0 if rng.random() < 0.5 else -1.0, out)
+    center = somewhere(rng, pyramid[0], size)
+    cut(pyramid, center, size, angle, 1.0 if rng.random() < 0.5 else -1.0, out)
 
 
 def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -100,7 +100,7 @@ def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 def photometry(rng: np.random.Generator, x: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Pasted defects, colour, light and camera on B x 3 x S x S in [0, 1]; rounded to 8 bits as a camera would."""
+    """Pasted defects, color, light and camera on B x 3 x S x S in [0, 1]; rounded to 8 bits as a camera would."""
     count = x.shape[0]
 
     def draw(low: float, high: float, share: float, rest: float) -> torch.Tensor:
@@ -110,7 +110,7 @@ def photometry(rng: np.random.Generator, x: torch.Tensor, masks: torch.Tensor) -
     paste = draw(0.2, 1.0, 0.3, 0.0) * masks[rng.integers(len(masks), size=count)].float()[:, None] / 255
     x = x + paste * (x[torch.from_numpy(rng.permutation(count))] - x)
     luma = x.mean(1, keepdim=True)
-    x = luma + (x - luma) * draw(0.0, 1.6, 0.6, 1.0) * draw(0.0, 0.0, 0.25, 1.0)  # a quarter is grey
+    x = luma + (x - luma) * draw(0.0, 1.6, 0.6, 1.0) * draw(0.0, 0.0, 0.25, 1.0)  # a quarter is gray
     x = x ** draw(0.5, 2.0, 0.4, 1.0)
     mean = x.mean((1, 2, 3), keepdim=True)
     contrast = torch.exp(torch.from_numpy(rng.uniform(np.log(0.12), np.log(1.6), count).astype(np.float32))).view(

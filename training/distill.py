@@ -136,12 +136,12 @@ def cosines(x: Tensor) -> Tensor:
 
 
 def relation_loss(student: Tensor, target: Tensor) -> Tensor:
-    """Squared difference of all cosines, raw and centred per crop, and half of that within crops, centred; inputs B x K x C."""
+    """Squared difference of all cosines, raw and centerd per crop, and half of that within crops, centerd; inputs B x K x C."""
     loss = torch.zeros((), device=student.device)
-    for centre in (False, True):
-        s, t = (x - x.mean(1, keepdim=True) if centre else x for x in (student, target))
+    for center in (False, True):
+        s, t = (x - x.mean(1, keepdim=True) if center else x for x in (student, target))
         loss = loss + (cosines(s.flatten(0, 1)) - cosines(t.flatten(0, 1))).pow(2).mean()
-        if centre:
+        if center:
             own, wanted = (one @ one.transpose(1, 2) for one in (F.normalize(x, dim=-1, eps=1e-4) for x in (s, t)))
             loss = loss + 0.5 * (own - wanted).pow(2).mean()
     return loss
@@ -298,8 +298,8 @@ def averaged(average: Student, student: Student, step: int) -> None:
                 mean.lerp_(now, 1 - keep)
 
 
-def make_optimisers(student: Student) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for the trunk's kernels behind the stem (whose inputs are three raw colours), AdamW for all else."""
+def make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the trunk's kernels behind the stem (whose inputs are three raw colors), AdamW for all else."""
     kernels = [
         unit.conv.weight
         for unit in student.trunk.modules()
@@ -378,14 +378,14 @@ def main(argv: list[str] | None = None) -> None:
         )
     student.to(device)
     average = copy.deepcopy(student)
-    optimisers = make_optimisers(student)
+    optimizers = make_optimizers(student)
     std = state["std"] if state else deviations(teachers, crops, DEVIATION_BATCHES)
     std = {s: values.to(device) for s, values in std.items()}
     if state:
         student.load_state_dict(state["student"])
         average.load_state_dict(state["average"])
-        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
     checks = [held.batch(k, 32) for k in range(CHECK_BATCHES)]
     told = [unseen.batch(k) for k in range(CHECK_BATCHES)] if unseen else []
     scale = None
@@ -400,7 +400,7 @@ def main(argv: list[str] | None = None) -> None:
     batch: Tensor | None = first
     while batch is not None and step < steps:
         rng.manual_seed(args.seed * 1_000_003 + step)
-        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = rate(step, steps, args.lr)
         truth = teach(teachers, batch)
         student.train()
@@ -420,8 +420,8 @@ def main(argv: list[str] | None = None) -> None:
         student.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(student.parameters(), 5.0)
-        for optimiser in optimisers:
-            optimiser.step()
+        for optimizer in optimizers:
+            optimizer.step()
         averaged(average, student, step)
         for s, values in parts.items():
             seen |= {f"{label}_{s}": value for label, value in zip(("mse", "cos", "rel"), values, strict=True)}
@@ -441,7 +441,7 @@ def main(argv: list[str] | None = None) -> None:
                 if scale is not None:
                     line["held_type_hits"] = types_told(average.trunk, told, scale)
                 state = {"step": step, "steps": steps, "std": std, "student": student.state_dict()}
-                state |= {"average": average.state_dict(), "optimisers": [each.state_dict() for each in optimisers]}
+                state |= {"average": average.state_dict(), "optimizers": [each.state_dict() for each in optimizers]}
                 save(checkpoint, state if scale is None else state | {"scale": scale})
             with (args.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")

@@ -1,7 +1,7 @@
 """Procedural surfaces for training: 13 families of texture, four of defect, light and camera.
 
 `render(rng, side)` draws one image. Everything is filtered noise, cell distances and a few drawn shapes, so an image
-costs about 20 ms on one core. Each family returns a field in [0, 1]; colour, light, defects and
+costs about 20 ms on one core. Each family returns a field in [0, 1]; color, light, defects and
 camera are added in common.
 """
 
@@ -46,7 +46,7 @@ def fractal(rng: Rng, side: int) -> Field:
 
 
 def gabor(rng: Rng, side: int) -> Field:
-    centre, spread, turn = (
+    center, spread, turn = (
         np.exp(rng.uniform(np.log(0.02), np.log(0.35))),
         rng.uniform(0.1, 0.6),
         rng.uniform(0.05, 1.0),
@@ -54,15 +54,15 @@ def gabor(rng: Rng, side: int) -> Field:
     return spectral(
         rng,
         side,
-        lambda u, v: np.exp(-(((np.hypot(u, v) / centre - 1) / spread) ** 2) - (np.arctan2(v, u) / turn) ** 2),
+        lambda u, v: np.exp(-(((np.hypot(u, v) / center - 1) / spread) ** 2) - (np.arctan2(v, u) / turn) ** 2),
     )
 
 
 def labyrinth(rng: Rng, side: int) -> Field:
     """Spots and stripes as reaction and diffusion leave them: ring-filtered noise through a soft step."""
-    centre = np.exp(rng.uniform(np.log(0.015), np.log(0.2)))
+    center = np.exp(rng.uniform(np.log(0.015), np.log(0.2)))
     stretch = np.exp(rng.uniform(0, 0.7))
-    ring = spectral(rng, side, lambda u, v: np.exp(-(((np.hypot(u * stretch, v) / centre - 1) / 0.25) ** 2)))
+    ring = spectral(rng, side, lambda u, v: np.exp(-(((np.hypot(u * stretch, v) / center - 1) / 0.25) ** 2)))
     sharp = rng.uniform(4, 30)
     return (1 / (1 + np.exp(-sharp * (ring - rng.uniform(0.3, 0.7))))).astype(np.float32)
 
@@ -224,8 +224,8 @@ def warp(rng: Rng, field: Field, strength: float) -> Field:
     return map_coordinates(field, grid, order=1, mode="reflect")
 
 
-def colour(rng: Rng, field: Field) -> NDArray[np.float32]:
-    """Field -> RGB through a ramp of two to four colours, grey in two cases of five."""
+def color(rng: Rng, field: Field) -> NDArray[np.float32]:
+    """Field -> RGB through a ramp of two to four colors, gray in two cases of five."""
     stops = rng.integers(2, 5)
     palette = rng.uniform(0, 1, (stops, 3))
     palette = palette.mean(1, keepdims=True) + (palette - palette.mean(1, keepdims=True)) * rng.choice(
@@ -277,12 +277,12 @@ def render(rng: Rng, side: int) -> NDArray[np.uint8]:
         field = field * (1 - share) + other * share if rng.random() < 0.7 else field * (1 - share + share * other)
     if rng.random() < 0.3:
         field = warp(rng, field, rng.uniform(1, 10))
-    rgb = colour(rng, field)
+    rgb = color(rng, field)
     rgb = rgb.mean() + (rgb - rgb.mean()) * rng.uniform(0.15, 1.0)
     for _ in range(rng.choice([0, 0, 1, 1, 2, 3])):
         mask, tint = (
             defect_mask(rng, side)[..., None] * rng.uniform(0.15, 1),
-            colour(rng, rng.random((1, 1)).astype(np.float32)),
+            color(rng, rng.random((1, 1)).astype(np.float32)),
         )
         if rng.random() < 0.3:
             tint = rgb[::-1, ::-1]

@@ -2,8 +2,8 @@
 
 What groups are made of is the mean of the features over a defect less the mean of the image. Two defects of one type should
 agree in that wherever they lie and whichever way they are turned, and two types on the same surface should not. Types are drawn at
-random from twelve kinds, each with its own colour, strength, width, size and edge; two on one surface are often of the same kind.
-This is not how `blemish.synth` draws, which benchmarks are made with.
+random from twelve kinds, each with its own color, strength, width, size and edge; two on one surface are often of the same kind.
+This is not how `blemish.synthetic.demo` draws, which benchmarks are made with.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TURNS = {"scratch": 0.03, "crack": 0.5, "thread": 0.12}
 """Kinds that are lines -> how far a step of 4 px turns, in radians."""
 AREAS = ("stain", "hole", "swap", "blur", "warp", "dent", "contrast", "noise")
 KINDS = (*TURNS, "spots", *AREAS)
-OPERATIONS = ("colour", "gain", "relief")
+OPERATIONS = ("color", "gain", "relief")
 WINDOW = (80.0, 224.0)
 """Sides of the windows that are brought to `SIDE`, in pixels."""
 STRIDE, EDGE = 8, 1
@@ -48,13 +48,13 @@ class Type:
 
     Attributes:
         kind: one of `KINDS`. operation: what a line, spots or a stain do to the picture, one of `OPERATIONS`.
-        colour: RGB in [0, 1]. strength: 0.3 to 1. size, width: radius of an area and of a line or spot, in pixels.
+        color: RGB in [0, 1]. strength: 0.3 to 1. size, width: radius of an area and of a line or spot, in pixels.
         soft: blur of the edge, in pixels. detail: 0 to 1, raggedness or, of some kinds, a second choice. count: of spots, branches.
     """
 
     kind: str
     operation: str
-    colour: Field
+    color: Field
     strength: float
     size: float
     width: float
@@ -65,12 +65,12 @@ class Type:
 
 def any_type(rng: Rng) -> Type:
     """A type at random."""
-    grey = rng.uniform(0, 1)
-    colour = np.clip(grey + (rng.normal(0, 0.25, 3) if rng.random() < 0.4 else np.zeros(3)), 0, 1).astype(np.float32)
+    gray = rng.uniform(0, 1)
+    color = np.clip(gray + (rng.normal(0, 0.25, 3) if rng.random() < 0.4 else np.zeros(3)), 0, 1).astype(np.float32)
     return Type(
         kind=KINDS[rng.integers(len(KINDS))],
         operation=OPERATIONS[rng.choice(3, p=(0.5, 0.3, 0.2))],
-        colour=colour,
+        color=color,
         strength=float(np.exp(rng.uniform(np.log(0.3), 0))),
         size=float(np.exp(rng.uniform(np.log(5), np.log(32)))),
         width=float(np.exp(rng.uniform(np.log(0.8), np.log(6)))),
@@ -81,7 +81,7 @@ def any_type(rng: Rng) -> Type:
 
 
 def line(rng: Rng, length: float, turn: float, step: float = 4.0) -> NDArray[np.float64]:
-    """Points x, y of a line that wanders by ``turn`` at each step, in any direction, its centre at 0."""
+    """Points x, y of a line that wanders by ``turn`` at each step, in any direction, its center at 0."""
     n = max(2, int(length / step))
     angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, turn, n))
     points = np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1) * step, 0)
@@ -103,7 +103,7 @@ def lines(kind: Type, rng: Rng, size: float) -> list[NDArray[np.float64]]:
 
 
 def outline(kind: Type, rng: Rng, size: float) -> NDArray[np.float64]:
-    """Corners of an area, its centre at 0."""
+    """Corners of an area, its center at 0."""
     around = np.arange(24) * 2 * np.pi / 24
     bumps = rng.normal(0, 1, 8)
     ragged = 1 + kind.detail * 0.4 * np.interp(around, np.linspace(0, 2 * np.pi, 9), np.r_[bumps, bumps[:1]])
@@ -117,20 +117,20 @@ def place(kind: Type, rng: Rng) -> Field:
     fine = 2  # drawn at twice the size: edges between pixels
     image = Image.new("L", (SIDE * fine, SIDE * fine), 0)
     draw = ImageDraw.Draw(image)
-    centre, size = rng.uniform(28, SIDE - 28, 2), kind.size * np.exp(rng.normal(0, 0.2))
+    center, size = rng.uniform(28, SIDE - 28, 2), kind.size * np.exp(rng.normal(0, 0.2))
     soft = min(kind.soft, 1.2)
     if kind.kind in TURNS:
         width = max(1, round(fine * kind.width * np.exp(rng.normal(0, 0.15))))
         for part in lines(kind, rng, size):
-            draw.line([(x, y) for x, y in ((part + centre) * fine).tolist()], fill=255, width=width, joint="curve")
+            draw.line([(x, y) for x, y in ((part + center) * fine).tolist()], fill=255, width=width, joint="curve")
     elif kind.kind == "spots":
         for _ in range(kind.count):
-            x, y = (centre + rng.normal(0, size * 0.6, 2)) * fine
+            x, y = (center + rng.normal(0, size * 0.6, 2)) * fine
             r = max(1.0, fine * kind.width * np.exp(rng.normal(0, 0.2)))
             draw.ellipse((x - r, y - r, x + r, y + r), fill=255)
     else:
         soft = kind.soft
-        draw.polygon([(x, y) for x, y in ((outline(kind, rng, size) + centre) * fine).tolist()], fill=255)
+        draw.polygon([(x, y) for x, y in ((outline(kind, rng, size) + center) * fine).tolist()], fill=255)
     mask = np.asarray(image, np.float32).reshape(SIDE, fine, SIDE, fine).mean((1, 3)) / 255
     return gaussian_filter(mask, soft).astype(np.float32)
 
@@ -166,11 +166,11 @@ def paint(kind: Type, rng: Rng, image: Field, other: Field) -> tuple[Field, Fiel
         noise = gaussian_filter(rng.standard_normal((SIDE, SIDE)), 0.3 + 2 * kind.detail)
         out = image + m * (noise / (noise.std() + 1e-6) * 0.2 * strength)[..., None]
     elif kind.kind == "hole":
-        out = image + m * strength * (kind.colour - image) + 0.6 * strength * shading(mask)
-    elif kind.operation == "colour":
-        out = image + m * strength * (kind.colour - image)
+        out = image + m * strength * (kind.color - image) + 0.6 * strength * shading(mask)
+    elif kind.operation == "color":
+        out = image + m * strength * (kind.color - image)
     elif kind.operation == "gain":
-        out = image * (1 + m * strength * (0.9 if kind.colour[0] > 0.5 else -0.7))
+        out = image * (1 + m * strength * (0.9 if kind.color[0] > 0.5 else -0.7))
     else:
         out = image + 1.2 * strength * shading(mask)
     return out.astype(np.float32), mask
@@ -213,7 +213,7 @@ class Typed:
         if types > 1 and rng.random() < 0.4:
             kinds[1] = replace(kinds[1], kind=kinds[0].kind)  # the same kind, that looks otherwise
         shown = rng.integers(len(self.pyramids), size=types)
-        grey = rng.random() < 0.4
+        gray = rng.random() < 0.4
         gamma, gain = np.exp(rng.normal(0, 0.25)), np.exp(rng.uniform(np.log(0.55), np.log(1.3)))
         lift, cast = rng.uniform(-0.1, 0.1), rng.uniform(0.85, 1.15, 3).astype(np.float32)
         blur = rng.uniform(0.4, 1.2) if rng.random() < 0.25 else 0.0
@@ -224,7 +224,7 @@ class Typed:
                 image = self.crop(rng, index, size, angle, mirror)
                 other = self.crop(rng, number, size, turned, 1.0) if kind.kind == "swap" else image
                 image, mask = paint(kind, rng, image, other)
-                if grey:
+                if gray:
                     image = np.repeat(image.mean(-1, keepdims=True), 3, -1)
                 image = np.clip(image, 0, 1) ** gamma * cast
                 image = 0.5 + (image - 0.5) * gain + lift + rng.normal(0, 0.015)
@@ -235,7 +235,7 @@ class Typed:
 
 
 def shares(masks: Tensor) -> Tensor:
-    """B x S x S to B x S/8 x S/8: the mean around each cell, whose centre is pixel (8 i, 8 j), and its neighbours'."""
+    """B x S x S to B x S/8 x S/8: the mean around each cell, whose center is pixel (8 i, 8 j), and its neighbors'."""
     half = STRIDE // 2
     cells = F.avg_pool2d(F.pad(masks.float()[:, None], (half,) * 4), STRIDE)[:, :, : SIDE // STRIDE, : SIDE // STRIDE]
     return F.avg_pool2d(F.pad(cells, (1, 1, 1, 1)), 3, 1)[:, 0]

@@ -9,12 +9,12 @@ __version__ = "0.1.0"
 __all__ = ["BlindAnomalyClustering", "Config", "Result", "run"]
 
 if TYPE_CHECKING:
-    from blemish.config import Config
+    from blemish.config.schema import Config
     from blemish.estimator import BlindAnomalyClustering
     from blemish.pipeline import run
     from blemish.results import Result
 
-_HOMES = {"BlindAnomalyClustering": "estimator", "Config": "config", "Result": "results", "run": "pipeline"}
+_HOMES = {"BlindAnomalyClustering": "estimator", "Config": "config.schema", "Result": "results", "run": "pipeline"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from blemish.cli import main
+from blemish.cli.app import main
 
 main()

@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from blemish.config import Config
+from blemish.config.schema import Config
+from blemish.images.source import Images
 from blemish.results import IntArray, Result
-from blemish.source import Images
 
 
 class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from blemish import __version__
-from blemish.cache import open_cache
-from blemish.clustering import centre_distances, cluster, estimate_clusters, normalised
-from blemish.config import Config
-from blemish.descriptors import region_geometry, with_geometry
+from blemish.clustering.methods import center_distances, cluster, estimate_clusters, normalized
+from blemish.config.schema import Config
+from blemish.descriptors.pooling import region_geometry, with_geometry
 from blemish.errors import ConfigError
-from blemish.filling import filled_maps
+from blemish.images.source import Images, ImageSource
+from blemish.localization.median_fill import filled_maps
+from blemish.localization.threshold import anomaly_weights, doubt, find_threshold, image_scores
 from blemish.results import FloatArray, IntArray, Result
-from blemish.source import Images, ImageSource
-from blemish.threshold import anomaly_weights, doubt, find_threshold, image_scores
+from blemish.runtime.cache import open_cache
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -94,8 +94,8 @@ def run_source(
 ) -> Result:
     """As :func:`run`, with a way to open the images, so that a caller can keep the source."""
     from blemish.backbones import load_backbone
-    from blemish.features import Extractor
-    from blemish.refine import joined, training_steps
+    from blemish.descriptors.pixels import joined, training_steps
+    from blemish.features.extractor import Extractor
     from blemish.stages import Stages, groups_key
 
     show, timings = progress or Silent(), dict[str, float]()
@@ -148,7 +148,7 @@ def run_source(
         is_anomalous=anomalous,
         labels=labels,
         normal_label=normal_label,
-        distances=centre_distances(seen, labels),
+        distances=center_distances(seen, labels),
         descriptors=seen,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
@@ -210,7 +210,7 @@ def _seen(
     descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float, config: Config
 ) -> FloatArray:
     """Descriptors with shape beside them, faded out towards the normal ones if the settings say so."""
-    anomalous, scaled = scores > threshold, normalised if config.descriptor.normalise else _as_they_are
+    anomalous, scaled = scores > threshold, normalized if config.descriptor.normalize else _as_they_are
     seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
     if config.cluster.normal == "gate" and anomalous.any():
         seen = seen * anomaly_weights(scores, threshold, config.cluster.gate_width, config.cluster.gate_floor)[:, None]

@@ -36,7 +36,7 @@ class Result:
         is_anomalous: N bool.
         labels: N int64 in 0..n_clusters-1. Labels are ordered: the normal group first (when there is one), then the types by falling size.
         normal_label: label of the normal group, None where every image is anomalous.
-        distances: N float32, distance of each descriptor to the centre of its own cluster.
+        distances: N float32, distance of each descriptor to the center of its own cluster.
         descriptors: N x D float32, what the clustering saw.
         source: the folder the paths are relative to, as given by the user; None for arrays.
         skipped: files that could not be read.

@@ -1,6 +1,6 @@
 """The long stages of a run, each of which first looks whether an earlier run has left its result in the cache.
 
-The formulas are elsewhere (:mod:`blemish.normality`, :mod:`blemish.refine`); here is what goes under which key. A key
+The formulas are elsewhere (:mod:`blemish.localization.model`, :mod:`blemish.descriptors.pixels`); here is what goes under which key. A key
 holds everything that its result depends on: the code and its surroundings, the images by content, the settings of that
 stage and of those before it. Settings are left out by name, so that a new one counts until somebody decides otherwise.
 """
@@ -18,16 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blemish._arraystore import Arrays, ArrayStore, Kept
-from blemish._memory import hand_back
-from blemish._packing import settled
-from blemish.batches import Batch, FeatureBatches
-from blemish.cache import Cache, array_digest, digest, environment_digest
-from blemish.config import Config
-from blemish.errors import InputError
-from blemish.features import Extractor
-from blemish.normality import Normality, fit_maps
-from blemish.refine import (
+from blemish.config.schema import Config
+from blemish.descriptors.pixels import (
     PixelStore,
     Sample,
     head_threshold,
@@ -36,8 +28,16 @@ from blemish.refine import (
     sample_pixels,
     train_heads,
 )
+from blemish.errors import InputError
+from blemish.features.batches import Batch, FeatureBatches
+from blemish.features.extractor import Extractor
+from blemish.images.source import ImageSource
+from blemish.localization.model import Normality, fit_maps
 from blemish.results import FloatArray, Skipped
-from blemish.source import ImageSource
+from blemish.runtime.cache import Cache, array_digest, digest, environment_digest
+from blemish.runtime.memory import hand_back
+from blemish.runtime.serialization import settled
+from blemish.runtime.spill import Arrays, ArrayStore, Kept
 
 Done = Callable[[int], None]
 """Told how many more images are done."""
@@ -183,7 +183,7 @@ class Stages:
         stem: list[object] = [self._normality_key, self.features.key(batch)]
         if kind in ("descriptors", "pixels"):
             stem += [
-                self.config.stage_digest("descriptor", without=("descriptor.normalise",)),
+                self.config.stage_digest("descriptor", without=("descriptor.normalize",)),
                 repr((normality.tau, normality.level)),
             ]
         if kind == "pixels":

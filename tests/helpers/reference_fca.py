@@ -30,7 +30,7 @@ def gaussian(size: int, sigma: float) -> list[float]:
 
 
 def blur_loop(image: np.ndarray, size: int, sigma: float) -> np.ndarray:
-    """Direct 2-D sum with mirrored neighbours."""
+    """Direct 2-D sum with mirrored neighbors."""
     weights, half = gaussian(size, sigma), size // 2
     height, width = image.shape
     out = np.zeros((height, width))

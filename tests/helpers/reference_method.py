@@ -79,8 +79,8 @@ def blur_loop(image: Array, size: int, sigma: float) -> Array:
     return out
 
 
-def descriptor_loop(image: Array, scores: Array, tau: float, size: int, sigma: float, centre: bool) -> Array:
-    """Softmax-weighted sum of the blurred (and centred) features of one image."""
+def descriptor_loop(image: Array, scores: Array, tau: float, size: int, sigma: float, center: bool) -> Array:
+    """Softmax-weighted sum of the blurred (and centerd) features of one image."""
     height, width = scores.shape
     top = scores.max()
     weights = [[math.exp((scores[y, x] - top) / tau) for x in range(width)] for y in range(height)]
@@ -88,7 +88,7 @@ def descriptor_loop(image: Array, scores: Array, tau: float, size: int, sigma: f
     out = np.zeros(len(image))
     for channel in range(len(image)):
         blurred = blur_loop(image[channel], size, sigma)
-        mean = blurred.mean() if centre else 0.0
+        mean = blurred.mean() if center else 0.0
         for y in range(height):
             for x in range(width):
                 out[channel] += weights[y][x] / total * (blurred[y, x] - mean)

@@ -87,7 +87,7 @@ def _map(kind: int, size: tuple[int, int], grid: int, rng: np.random.Generator) 
 
 
 def loader(result: Result, vanished: tuple[int, ...] = ()) -> Callable[[int], np.ndarray]:
-    """Photographs of the made-up result: grey texture, darker where the map is high; listed ones raise."""
+    """Photographs of the made-up result: gray texture, darker where the map is high; listed ones raise."""
 
     def load(i: int) -> np.ndarray:
         if i in vanished:

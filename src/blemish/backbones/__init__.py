@@ -52,7 +52,7 @@ class Backbone(Protocol):
         """Map rgb, B x 3 x H x W in [0, 1], to {stride: B x C x ceil(H / stride) x ceil(W / stride)}, float32, no
         gradients.
 
-        Cell (i, j) of the map of stride s is centred on pixel (s i, s j). Each picture's maps depend on that picture
+        Cell (i, j) of the map of stride s is centerd on pixel (s i, s j). Each picture's maps depend on that picture
         alone.
         """
 

@@ -1,6 +1,6 @@
 """The embedded network: a small residual CNN with one rectified map at each of its strides.
 
-One definition serves both uses: `Trunk(norm=True)` is what `training/` optimises, `fold` turns it into the
+One definition serves both uses: `Trunk(norm=True)` is what `training/` optimizes, `fold` turns it into the
 `Trunk(norm=False)` of
 plain convolutions that the package ships. All convolutions are 3 x 3 except the first (5 x 5) and the shortcuts (1 x
 1): plain dense kernels are what CPUs run fastest.
@@ -54,7 +54,7 @@ class Block(nn.Module):
 class Trunk(nn.Module):
     """The whole network: rgb in [0, 1] to one non-negative map per stride of `WIDTHS`.
 
-    Cell (i, j) of the map with stride s is centred on pixel (s i, s j) of the input, as in a ResNet. Sides that are
+    Cell (i, j) of the map with stride s is centerd on pixel (s i, s j) of the input, as in a ResNet. Sides that are
     not multiples of the stride are allowed: a map has ceil(side / stride) cells.
     """
 

@@ -1,0 +1,75 @@
+"""Options of the commands. Those that every run of the method takes are written once and come to a command as one argument."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blemish.cli.shared import read_settings
+
+if TYPE_CHECKING:
+    from blemish.config.schema import Config
+
+Preset = Annotated[str | None, typer.Option(help="default, or paper: the published values.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML or YAML file with settings.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Any setting: section.key=value. Repeatable.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an unexpected error.")]
+
+RUN_OPTIONS: dict[str, Any] = {
+    "backbone": Annotated[str | None, typer.Option(help="embedded, or timm:MODEL.")],
+    "size": Annotated[int | None, typer.Option(help="Side in pixels that images are scaled to.")],
+    "preset": Preset,
+    "seed": Annotated[int | None, typer.Option(help="Seed of everything random.")],
+    "device": Annotated[str | None, typer.Option(help="auto, cpu or cuda.")],
+    "config": ConfigFile,
+    "assignments": Settings,
+    "threads": Annotated[int | None, typer.Option(min=1, help="Threads of the computation.")],
+}
+"""What any command that runs the method takes, in the order of its help; none given: None."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The values of :data:`RUN_OPTIONS` that a command was given."""
+
+    given: dict[str, Any]
+
+    def sets(self, key: str) -> bool:
+        """Whether ``--set`` or the environment gives that setting, by a name without a section."""
+        from blemish.config.sources import PREFIX
+
+        names = [text.partition("=")[0].strip() for text in self.given["assignments"] or []]
+        return key in names or bool(os.environ.get(f"{PREFIX}{key.upper()}", "").strip())
+
+    def settings(self, **flags: Any) -> Config:
+        """The settings that they, and further flags of the command, amount to."""
+        given = dict(self.given)
+        file, assignments, threads = given.pop("config"), given.pop("assignments"), given.pop("threads")
+        return read_settings(file, assignments, threads=threads, **given, **flags)
+
+
+def takes_run_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as typer is to see it: with all of :data:`RUN_OPTIONS` in place of its argument ``options``."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    run_options = [
+        inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in RUN_OPTIONS.items()
+    ]
+    shown: list[inspect.Parameter] = []
+    for name, one in inspect.signature(function, eval_str=True).parameters.items():
+        shown += run_options if name == "options" else [one.replace(kind=keyword)]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        function(options=RunOptions({name: given.pop(name) for name in RUN_OPTIONS}), **given)
+
+    command.__annotations__ = {one.name: one.annotation for one in shown}
+    command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    return command

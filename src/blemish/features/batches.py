@@ -1,0 +1,119 @@
+"""The set cut into batches, always the same ones, and the feature maps of each: from memory, from the cache, or computed.
+
+A network's result can differ in the last bit with the company that an image has in its batch. So the batches follow
+from the set and the settings alone: whatever part of them a run finds in the cache, the rest comes out as it would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import groupby, islice
+
+import torch
+from torch import Tensor
+
+from blemish.errors import InputError
+from blemish.features.extractor import Extractor
+from blemish.images.source import ImageSource
+from blemish.results import FloatArray
+from blemish.runtime.cache import Cache, digest
+
+Batch = tuple[int, ...]
+"""Indices of images of one planned size, in ascending order."""
+
+HELD_BYTES = 512 * 2**20
+"""Features of the sampled images are kept in memory for the main pass up to this size; beyond it, computed again."""
+
+
+def plan_batches(sizes: Sequence[tuple[int, int]], chosen: Iterable[int], batch_size: int) -> list[Batch]:
+    """Batches of ``chosen`` images of one size each, at most ``batch_size`` long.
+
+    >>> plan_batches([(32, 32), (48, 32), (32, 32), (32, 32)], range(4), 2)
+    [(0, 2), (3,), (1,)]
+    """
+    ordered = sorted(chosen, key=lambda index: (sizes[index], index))
+    groups = [list(group) for _, group in groupby(ordered, key=lambda index: sizes[index])]
+    return [tuple(group[at : at + batch_size]) for group in groups for at in range(0, len(group), batch_size)]
+
+
+class FeatureBatches:
+    """Raw features of a set, batch by batch.
+
+    Attributes:
+        unreadable: index -> reason, of the images that could not be decoded so far.
+    """
+
+    def __init__(self, source: ImageSource, extractor: Extractor, cache: Cache, environment: str) -> None:
+        self.source, self.extractor, self.cache = source, extractor, cache
+        self.unreadable: dict[int, str] = {}
+        config = extractor.config
+        self._stem = digest(environment, config.stage_digest("backbone")) if cache.active else ""
+        self._store = config.cache.features
+        self._held: dict[Batch, Tensor] = {}
+
+    def plan(self, chosen: Iterable[int]) -> list[Batch]:
+        """Batches of some images of the set."""
+        return plan_batches(self.source.planned, chosen, self.extractor.config.backbone.batch_size)
+
+    def key(self, *batches: Batch) -> str:
+        """Digest of what decides the features of some batches: place, content and size of every image, and the network."""
+        return digest(self._stem, [[(index, self.source.fingerprint(index)) for index in batch] for batch in batches])
+
+    def stream(
+        self, batches: Sequence[Batch], *, hold: bool = False
+    ) -> Iterator[tuple[Batch, list[tuple[int, Tensor]]]]:
+        """Yield each batch with (index, C x h x w) of its readable images.
+
+        Args:
+            batches: in the order wanted. Decoding runs ahead of the network, across batches.
+            hold: keep the features for the next time their batch is asked for, as far as ``HELD_BYTES`` reach.
+        """
+        fresh = {batch for batch in batches if batch not in self._held and not self._stored(batch)}
+        with closing(self.source.stream([index for batch in batches if batch in fresh for index in batch])) as pixels:
+            for batch in batches:
+                maps = self._computed(batch, islice(pixels, len(batch))) if batch in fresh else self._recalled(batch)
+                if hold and self._room(maps):
+                    self._held[batch] = maps
+                yield batch, list(zip((i for i in batch if i not in self.unreadable), maps, strict=True))
+
+    def _stored(self, batch: Batch) -> bool:
+        return self._store and self.cache.has("features", self.key(batch))
+
+    def _recalled(self, batch: Batch) -> Tensor:
+        """From memory or from the cache; should the entry be gone or damaged by now, computed after all."""
+        held = self._held.pop(batch, None)
+        if held is not None:
+            return held
+        entry = self.cache.get("features", self.key(batch))
+        if entry is None or not self.confirmed_unreadable(batch[place] for place in entry["unreadable"]):
+            return self._computed(batch, self.source.stream(batch))
+        return entry["maps"]
+
+    def _computed(self, batch: Batch, pixels: Iterable[tuple[int, FloatArray | InputError]]) -> Tensor:
+        images = []
+        for index, image in pixels:
+            if isinstance(image, InputError):
+                self.unreadable[index] = str(image)
+            else:
+                images.append(torch.from_numpy(image))
+        maps = self.extractor.raw(torch.stack(images)) if images else torch.empty(0, 1, 1, 1)
+        if self._store and self.cache.active:
+            places = [place for place, index in enumerate(batch) if index in self.unreadable]
+            self.cache.put("features", self.key(batch), {"maps": maps, "unreadable": places})
+        return maps
+
+    def confirmed_unreadable(self, indices: Iterable[int]) -> bool:
+        """Whether images that an entry calls unreadable still are; they are tried once more, for the message."""
+        for index in indices:
+            if index not in self.unreadable:
+                try:
+                    self.source.small(index)
+                except InputError as error:
+                    self.unreadable[index] = str(error)
+                else:
+                    return False
+        return True
+
+    def _room(self, maps: Tensor) -> bool:
+        return sum(one.nbytes for one in self._held.values()) + maps.nbytes <= HELD_BYTES

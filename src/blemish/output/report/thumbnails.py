@@ -1,0 +1,91 @@
+"""Small pictures inside the page: a photograph with contours and its heat map, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from blemish.errors import InputError
+from blemish.images.loading import shown
+from blemish.output.overlays import cluster_color, draw_heat, draw_overlay, fit_within
+from blemish.results import FloatArray, Result
+
+SIDE = 256
+"""Longest side of a photograph in pixels."""
+
+HEAT_SIDE = 96
+"""Longest side of a heat map; maps are smooth and the browser scales them smoothly."""
+
+MAX_BYTES = 10_000
+"""Aim for one photograph; JPEG quality falls until it is met, or until 35."""
+
+
+class Picture(BaseModel):
+    """One image in a gallery. ``photo`` is None where the file could not be read; ``reason`` says why it was chosen."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    path: str
+    score: float
+    distance: float
+    reason: str
+    width: int
+    height: int
+    photo: str | None
+    heat: str
+
+
+def make_picture(
+    result: Result, i: int, load_image: Callable[[int], FloatArray] | None, low: float, high: float, reason: str
+) -> Picture:
+    """Picture of image ``i``; its heat map runs from ``low`` to ``high``, the scale of the whole set."""
+    rows, columns = int(result.sizes[i][0]), int(result.sizes[i][1])
+    height, width = fit_within(rows, columns, SIDE)
+    photo = None
+    if load_image is not None:
+        label = int(result.labels[i])
+        color = None if label == result.normal_label else cluster_color(label, result.normal_label)
+        try:
+            drawn = draw_overlay(load_image(i), np.asarray(result.maps[i]), result.threshold, color, SIDE)
+            width, height = drawn.size
+            photo = jpeg_uri(drawn)
+        except InputError:
+            photo = None
+    # a map may be smaller than the picture; its heat map needs the picture's aspect, also where that means stretching
+    heat_height, heat_width = fit_within(rows * HEAT_SIDE, columns * HEAT_SIDE, HEAT_SIDE)
+    return Picture(
+        index=i,
+        path=shown(result.paths[i]),
+        score=float(result.scores[i]),
+        distance=float(result.distances[i]),
+        reason=reason,
+        width=width,
+        height=height,
+        photo=photo,
+        heat=png_uri(draw_heat(np.asarray(result.maps[i]), low, high, heat_height, heat_width)),
+    )
+
+
+def jpeg_uri(picture: Image.Image) -> str:
+    """JPEG as data URI, at the best of a few qualities that stays within ``MAX_BYTES``."""
+    data = b""
+    for quality in (82, 70, 58, 46, 35):
+        stream = io.BytesIO()
+        picture.save(stream, format="JPEG", quality=quality, optimize=True)
+        data = stream.getvalue()
+        if len(data) <= MAX_BYTES:
+            break
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+
+
+def png_uri(picture: Image.Image) -> str:
+    """PNG as data URI."""
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,8 +1,0 @@
-"""The report: data first (:class:`ReportData`, a JSON round trip), then a page made from the data alone."""
-
-from __future__ import annotations
-
-from blemish.report.data import ReportData, build_report
-from blemish.report.write import render, write_report
-
-__all__ = ["ReportData", "build_report", "render", "write_report"]

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blemish import Config, run
+from blemish.errors import ConfigError, InputError
+from blemish.images import loading as im
+from blemish.images.source import ImageSource
+
+FAST = {"image.size": 64, "normality.sample_images": 4, "normality.sample_vectors": 16, "cache.enabled": False}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(60, 120, (64, 48 + 8 * (i % 3)), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i:03d}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    seen: Counter[str] = Counter()
+    real, lock = im.decode, threading.Lock()
+
+    def counted(path: Path, **named: float | None) -> im.FloatArray:
+        with lock:
+            seen[path.name] += 1
+        return real(path, **named)
+
+    monkeypatch.setattr("blemish.images.loading.decode", counted)
+    return seen
+
+
+def config(**values: object) -> Config:
+    return Config.from_values(FAST | {key.replace("__", "."): value for key, value in values.items()})
+
+
+def truncate(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def test_a_run_decodes_every_file_once(folder: Path, decoded: Counter[str]) -> None:
+    run(folder, config())
+    assert decoded == {path.name: 1 for path in folder.iterdir()}
+
+
+def test_opening_reads_headers_only(folder: Path, decoded: Counter[str]) -> None:
+    source = ImageSource(folder, config().image)
+    assert not decoded
+    assert [info.width for info in source.infos[:3]] == [48, 56, 64]
+
+
+def test_the_stream_keeps_the_order_and_runs_a_bounded_way_ahead(folder: Path, decoded: Counter[str]) -> None:
+    source = ImageSource(folder, config().image)
+    order = [7, 1, 11, 0, 5, 3, 2, 9]
+    stream = source.stream(order, ahead=3)
+    index, pixels = next(stream)
+    assert index == 7
+    np.testing.assert_array_equal(pixels, source.small(7))
+    decoded.clear()
+    assert [index for index, _ in stream] == order[1:]
+    stream = source.stream(range(12), ahead=2)
+    decoded.clear()
+    next(stream)
+    stream.close()
+    assert sum(decoded.values()) <= 3
+    assert list(source.stream([])) == []
+
+
+def test_what_cannot_be_decoded_is_told_in_its_place_and_then_skipped(folder: Path) -> None:
+    truncate(folder / "004.png")
+    (folder / "006.png").write_bytes(b"no image")
+    source = ImageSource(folder, config().image)
+    assert [one.path for one in source.skipped] == ["006.png"]
+    images = dict(source.stream(range(len(source))))
+    assert [index for index, one in images.items() if isinstance(one, InputError)] == [4]
+    result = run(folder, config())
+    assert [one.path for one in result.skipped] == ["004.png", "006.png"]
+    assert all(one.path in one.reason for one in result.skipped)
+    assert [Path(path).stem for path in result.paths] == [f"{i:03d}" for i in range(12) if i not in (4, 6)]
+    assert len(result.maps) == len(result.labels) == len(result.sizes) == len(result.descriptors) == 10
+    assert [width for _, width in result.sizes.tolist()] == [48 + 8 * (i % 3) for i in range(12) if i not in (4, 6)]
+
+
+def test_deep_arrays_share_the_white_level_that_files_would_have(tmp_path: Path) -> None:
+    deep = [np.linspace(0, top, 40 * 50).reshape(40, 50).astype(np.uint16) for top in (3900, 1200)]
+    for i, values in enumerate(deep):
+        Image.fromarray(values).save(tmp_path / f"{i}.png")
+    files, arrays = ImageSource(tmp_path, config().image), ImageSource(deep, config().image)
+    assert files.white == 4095
+    for i in range(2):
+        np.testing.assert_allclose(arrays.full(i), files.full(i), atol=1e-6)
+    eight = [values.astype(np.uint8) for values in deep]
+    mixed = ImageSource([deep[0], eight[0]], config().image)
+    np.testing.assert_allclose(mixed.full(1), eight[0][..., None].repeat(3, 2) / 255, atol=1e-6)
+
+
+def test_source_and_result_have_the_same_rows(folder: Path) -> None:
+    from blemish.pipeline import run_source
+
+    truncate(folder / "004.png")
+    source = ImageSource(folder, config().image)
+    result = run_source(lambda _: source, config(contrast__enabled=True, contrast__epochs=1))
+    assert source.names == result.paths
+    assert [source.full(row).shape[:2] for row in range(len(source))] == [tuple(size) for size in result.sizes.tolist()]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_sample_without_a_readable_image_is_drawn_from_the_others(folder: Path, cached: bool) -> None:
+    sampled = np.random.default_rng(0).choice(12, 4, replace=False).tolist()
+    for index in sampled:
+        truncate(folder / f"{index:03d}.png")
+    first, second = (run(folder, config(cache__enabled=cached)) for _ in range(2))
+    assert len(first.paths) == 8
+    assert first.scores.max() > 0
+    assert first.scores.tobytes() == second.scores.tobytes()
+
+
+def test_too_few_or_no_readable_images_are_errors(folder: Path) -> None:
+    for path in sorted(folder.iterdir())[:9]:
+        truncate(path)
+    assert run(folder, config(clusters=3)).n_clusters <= 3
+    with pytest.raises(ConfigError, match="there are 3 images"):
+        run(folder, config(clusters=4))
+    for path in sorted(folder.iterdir())[9:]:
+        truncate(path)
+    with pytest.raises(InputError, match="no readable image"):
+        run(folder, config())
+
+
+def test_threads_reach_every_library() -> None:
+    code = (
+        "from blemish.cli.shared import use_threads\nuse_threads(1)\n"
+        "import numba, torch, os\nprint(torch.get_num_threads(), numba.get_num_threads(), os.environ['OMP_NUM_THREADS'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "1", "1"], done.stderr
+
+
+def test_copies_are_known_by_their_content(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 255, (8, 9, 3), np.uint8) for _ in range(3)]
+    for name, which in (("a", 0), ("b", 1), ("c", 0), ("d", 2), ("e", 1)):
+        Image.fromarray(arrays[which]).save(tmp_path / f"{name}.bmp")  # all of one size
+    source = ImageSource(tmp_path, Config().image)
+    assert source.originals() == [0, 1, 0, 3, 1]
+    source.fingerprint(0)
+    assert source.originals() == [0, 1, 0, 3, 1]
+    assert ImageSource([arrays[0], arrays[1], arrays[0]], Config().image).originals() == [0, 1, 0]

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from blemish.errors import ConfigError, InputError, WeightsError
+from blemish.features.filters import gaussian_blur, unit_range
+from blemish.localization.reconstruction import (
+    VAE,
+    kl_loss,
+    reconstruction_loss,
+    residual_l1,
+    residual_l2,
+    train_vae,
+    train_vae_images,
+    vae_loss,
+    vae_residual,
+)
+from blemish.runtime.random import VectorReservoir, sample_vectors
+from helpers.reference_method import kl_loop, mse_loop, vae_decode, vae_encode, vae_residual_loop
+
+
+def rand(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def small(channels: int = 5, seed: int = 1) -> VAE:
+    return VAE(channels, 7, 3, generator=torch.Generator().manual_seed(seed)).eval()
+
+
+def weights(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {name: value.numpy().astype(np.float64) for name, value in model.state_dict().items()}
+
+
+def textures(count: int, seed: int, channels: int = 16, size: int = 20) -> list[Tensor]:
+    """Feature maps of one made-up material, each with a patch whose vectors are mixed in another way."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = rand(channels, 4, seed=100)
+    other = rand(channels, 4, seed=101)
+    out = []
+    for _ in range(count):
+        hidden = gaussian_blur(torch.randn(4, size, size, generator=generator), 5, 1.0)
+        image = torch.einsum("ck,khw->chw", mix, hidden)
+        y, x = torch.randint(0, size - 4, (2,), generator=generator).tolist()
+        image[:, y : y + 4, x : x + 4] = torch.einsum("ck,khw->chw", other, hidden.roll(1, 0))[:, y : y + 4, x : x + 4]
+        out.append(unit_range(image))
+    return out
+
+
+def test_forward_agrees_with_the_loop() -> None:
+    model, x, noise = small(), rand(6, 5), torch.randn(6, 3, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        rebuilt, mu, log_sigma = model(x, noise)
+    for row in range(6):
+        own_mu, own_sigma = vae_encode(weights(model), x[row].numpy().astype(np.float64))
+        code = own_mu + np.exp(own_sigma) * noise[row].numpy()
+        np.testing.assert_allclose(mu[row], own_mu, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(log_sigma[row], own_sigma, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(rebuilt[row], vae_decode(weights(model), code), rtol=1e-5, atol=1e-6)
+
+
+def test_losses_agree_with_the_loops() -> None:
+    x, rebuilt, mu, log_sigma = rand(6, 5), rand(6, 5, seed=1), rand(6, 3, seed=2) - 0.5, rand(6, 3, seed=3) - 0.7
+    mse, kl = mse_loop(x.numpy(), rebuilt.numpy()), kl_loop(mu.numpy(), log_sigma.numpy())
+    assert reconstruction_loss(x, rebuilt).item() == pytest.approx(mse, rel=1e-5)
+    assert kl_loss(mu, log_sigma).item() == pytest.approx(kl, rel=1e-5)
+    assert vae_loss(x, rebuilt, mu, log_sigma, 0.25).item() == pytest.approx(mse + 0.25 * kl, rel=1e-5)
+    assert vae_loss(x, rebuilt, mu, log_sigma).item() == pytest.approx(mse + 0.001 * kl, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (1, 6), (5, 2)])
+def test_residual_agrees_with_the_loop(shape: tuple[int, int]) -> None:
+    model, x = small(), rand(2, 5, *shape)
+    found = vae_residual(model, x)
+    for index in range(2):
+        expected = vae_residual_loop(weights(model), x[index].numpy().astype(np.float64))
+        np.testing.assert_allclose(found[index], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(residual_l1(found), np.abs(found.numpy()).mean(1), rtol=1e-5)
+    np.testing.assert_allclose(residual_l2(found), np.sqrt((found.numpy() ** 2).sum(1)), rtol=1e-5)
+
+
+def test_residual_of_a_batch_is_that_of_its_images() -> None:
+    model, x = small(), rand(3, 5, 4, 9)
+    before = x.clone()
+    batch = vae_residual(model, x)
+    assert torch.equal(x, before)
+    assert all(torch.equal(batch[i : i + 1], vae_residual(model, x[i : i + 1])) for i in range(3))
+    assert vae_residual(model, x[:0]).shape == (0, 5, 4, 9)
+    strided = vae_residual(model, x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(strided, batch)
+
+
+def test_residual_of_large_maps_does_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = small(), rand(1, 5, 8, 9)
+    whole = vae_residual(model, x)
+    monkeypatch.setattr("blemish.localization.reconstruction._CHUNK", 10)
+    torch.testing.assert_close(vae_residual(model, x), whole)
+
+
+def test_residual_follows_the_pixels() -> None:
+    model, x = small(), rand(1, 5, 6, 6)
+    order = torch.randperm(36, generator=torch.Generator().manual_seed(0))
+    moved = vae_residual(model, x.flatten(2)[:, :, order].reshape(1, 5, 6, 6))
+    torch.testing.assert_close(moved.flatten(2), vae_residual(model, x).flatten(2)[:, :, order])
+
+
+def test_published_widths() -> None:
+    shapes = {name: tuple(value.shape) for name, value in VAE(512).state_dict().items() if name.endswith("weight")}
+    assert shapes == {
+        "encoder.0.weight": (512, 512),
+        "encoder.2.weight": (512, 512),
+        "mu.weight": (128, 512),
+        "log_sigma.weight": (128, 512),
+        "decoder.0.weight": (512, 128),
+        "decoder.2.weight": (512, 512),
+        "decoder.4.weight": (512, 512),
+    }
+
+
+def test_training_reproduces_frequent_vectors_better_than_rare_ones() -> None:
+    common, rare = torch.tensor([0.9, 0.1, 0.5, 0.2]), torch.tensor([0.1, 0.9, 0.2, 0.6])
+    vectors = torch.cat([common + 0.05 * rand(990, 4), rare + 0.05 * rand(10, 4)])
+    model = train_vae(vectors, steps=400, batch=64, lr=2e-3, hidden=32, latent=1)
+    error = residual_l2(vae_residual(model, torch.stack([common, rare]).reshape(2, 4, 1, 1))).flatten()
+    assert error[1] > 3 * error[0]
+    assert error[0] < 0.15
+
+
+def test_one_seed_gives_one_network_and_the_global_generator_is_left_alone() -> None:
+    vectors = rand(300, 6)
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    states = [train_vae(vectors, steps=8, batch=32, hidden=8, latent=2, seed=seed).state_dict() for seed in (3, 3, 4)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_state_round_trip() -> None:
+    model, x = small(), rand(1, 5, 3, 4)
+    again = VAE.from_state(model.state_dict()).eval()
+    assert torch.equal(vae_residual(again, x), vae_residual(model, x))
+    assert all(isinstance(value, Tensor) for value in model.state_dict().values())
+    broken = dict(model.state_dict())
+    broken.pop("mu.bias")
+    for state in ({}, broken, {**model.state_dict(), "decoder.4.bias": torch.zeros(2)}):
+        with pytest.raises(WeightsError, match="not the weights of a VAE"):
+            VAE.from_state(state)
+
+
+def test_progress_and_single_vector() -> None:
+    seen: list[int] = []
+    model = train_vae(rand(1, 3), steps=3, hidden=4, latent=2, progress=seen.append)
+    assert seen == [1, 2, 3]
+    assert not model.training
+    assert bool(torch.isfinite(vae_residual(model, rand(1, 3, 1, 1))).all())
+
+
+def test_sampling_takes_each_pixel_at_most_once() -> None:
+    image = torch.arange(24.0).reshape(2, 3, 4)
+    for n, expected in ((5, 5), (12, 12), (99, 12)):
+        got = sample_vectors(image, n, torch.Generator().manual_seed(0))
+        assert got.shape == (expected, 2)
+        assert len(set(got[:, 0].tolist())) == expected
+        assert torch.equal(got[:, 1] - got[:, 0], torch.full((expected,), 12.0))
+
+
+def test_reservoir_is_unbiased() -> None:
+    counts = np.zeros(20)
+    for seed in range(600):
+        reservoir = VectorReservoir(capacity=5, per_image=4, seed=seed)
+        for image in range(5):
+            reservoir.add(torch.arange(4.0).reshape(1, 2, 2) + 4 * image)
+        kept = reservoir.vectors().flatten().long().tolist()
+        assert len(set(kept)) == 5
+        counts[kept] += 1
+    # 150 expected each; the standard deviation is about 10.6
+    assert np.abs(counts - 150).max() < 4 * 10.6
+
+
+def test_reservoir_keeps_all_while_there_is_room() -> None:
+    reservoir = VectorReservoir(capacity=100, per_image=50)
+    reservoir.add(rand(3, 2, 5))
+    reservoir.add(rand(3, 1, 1, seed=1))
+    assert reservoir.vectors().shape == (11, 3)
+    assert sorted(reservoir.vectors()[:10, 0].tolist()) == sorted(rand(3, 2, 5)[0].flatten().tolist())
+    with pytest.raises(InputError, match="differ in channels"):
+        reservoir.add(rand(4, 2, 2))
+
+
+def test_vectors_give_what_whole_images_give() -> None:
+    """The same number of vectors, drawn at random or image by image: the maps of held-out images agree."""
+    images, held_out = textures(40, seed=1), torch.stack(textures(8, seed=2))
+    reservoir = VectorReservoir(per_image=200)
+    for image in images:
+        reservoir.add(image)
+    settings = {"steps": 150, "lr": 2e-3, "hidden": 32, "latent": 6, "weight_decay": 0.1}
+    sampled = train_vae(reservoir.vectors(), batch=800, **settings)  # type: ignore[arg-type]
+    whole = train_vae_images(images, images_per_batch=2, **settings)  # type: ignore[arg-type]
+    first, second = (residual_l2(vae_residual(model, held_out)).numpy() for model in (sampled, whole))
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.95
+    assert first.mean() == pytest.approx(second.mean(), rel=0.1)
+
+
+def test_whole_images_of_several_sizes() -> None:
+    images = [rand(3, 2, 5), rand(3, 4, 4), rand(3, 1, 1)]
+    first, second = (train_vae_images(images, steps=5, images_per_batch=2, hidden=4, latent=2) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "settings", "error"),
+    [
+        (torch.zeros(0, 3), {}, InputError),
+        (torch.zeros(3), {}, InputError),
+        (torch.zeros(2, 3, dtype=torch.int64), {}, InputError),
+        (torch.full((2, 3), float("nan")), {}, InputError),
+        (torch.zeros(2, 3), {"steps": 0}, ConfigError),
+        (torch.zeros(2, 3), {"batch": 0}, ConfigError),
+        (torch.zeros(2, 3), {"lr": 0.0}, ConfigError),
+        (torch.zeros(2, 3), {"kl_weight": -1.0}, ConfigError),
+        (torch.zeros(2, 3), {"weight_decay": -1.0}, ConfigError),
+        (torch.zeros(2, 3), {"hidden": 0}, ConfigError),
+        (torch.zeros(2, 3), {"seed": -1}, ConfigError),
+    ],
+)
+def test_bad_training_input(vectors: Tensor, settings: dict[str, float], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        train_vae(vectors, **settings)  # type: ignore[arg-type]
+
+
+def test_bad_other_input() -> None:
+    with pytest.raises(InputError, match="needs features"):
+        vae_residual(small(), rand(1, 4, 2, 2))
+    with pytest.raises(InputError, match="at least one image"):
+        train_vae_images([])
+    with pytest.raises(InputError, match="same C"):
+        train_vae_images([rand(2, 2, 2), rand(3, 2, 2)])
+    with pytest.raises(ConfigError, match="images_per_batch"):
+        train_vae_images([rand(2, 2, 2)], images_per_batch=0)
+    with pytest.raises(InputError, match="sample_vectors"):
+        sample_vectors(rand(2, 2), 3, torch.Generator())
+    with pytest.raises(ConfigError, match="vectors per image"):
+        sample_vectors(rand(2, 2, 2), 0, torch.Generator())
+    with pytest.raises(ConfigError, match="capacity"):
+        VectorReservoir(capacity=0)
+    with pytest.raises(InputError, match="No image"):
+        VectorReservoir().vectors()
