@@ -1,4 +1,4 @@
-"""What all sections of settings have in common: how a value is read and refused, whichever setting it is for."""
+"""Field types and the base class that all sections of settings share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def _odd(value: int) -> int:
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """Types and literal values that an annotation is made of."""
+    """The types and literal values in an annotation."""
     parts = get_args(annotation)
     return {annotation} if not parts else set().union(*(_kinds(part) for part in parts))
 
 
 def _listed(value: Any) -> Any:
-    """Numbers as a list, from one number or text with commas or blanks."""
+    """A list of numbers, from one number or from text with commas or blanks."""
     if isinstance(value, str) and value != "none":
         return [part for part in value.replace(",", " ").split() if part]
     return (value,) if isinstance(value, int) else value
@@ -45,7 +45,7 @@ Windows = Annotated[tuple[int, ...] | None, BeforeValidator(_listed), AfterValid
 
 
 class Section(BaseModel):
-    """Base of all settings: frozen, no unknown key, no NaN, and no ``true`` where a number is meant."""
+    """Base of all sections: frozen; unknown keys, NaN, and ``true`` in place of a number are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
@@ -54,6 +54,6 @@ class Section(BaseModel):
     def _plain(cls, value: Any, info: ValidationInfo) -> Any:
         kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
         if isinstance(value, bool) and bool not in kinds:
-            raise ValueError("true and false are no value for this setting")
+            raise ValueError("must not be true or false")
         # TOML and the command line have no null
         return None if value == "none" and NoneType in kinds else value

@@ -1,7 +1,7 @@
-"""Every setting of a run: one frozen, validated object per stage, with its one default.
+"""Every setting of a run: one frozen, validated section per stage, with its one default.
 
-A default lives here and nowhere else. The text of each setting feeds the settings table in ``docs/usage.md``. Where
-values come from, and which source wins, is the business of :mod:`blemish.config.sources`.
+A default lives here and nowhere else. The description of each setting is its entry in ``docs/usage.md``. Where values
+come from, and which source wins, is decided in :mod:`blemish.config.sources`.
 """
 
 from __future__ import annotations
@@ -15,226 +15,355 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from blemish.config.fields import Odd, Section, Strides, Windows
+from blemish.config.sources import Source, merge, nested, read_file, to_toml
 
 PresetName = Literal["default", "paper"]
 
 PAPER: dict[str, dict[str, Any]] = {
-    "image": {"size": 512, "mode": "squash", "enlarge": True},
+    "image": {"size": 512, "resize": "stretch", "upscale": True},
     "backbone": {"strides": (8,), "border_padding": 0},
-    "features": {"scaling": "image", "pool": 1},
-    "normality": {"model": "vae"},
-    "localize": {"method": "bal", "border": 5, "calibrate_border": False, "fill": None, "score_quantile": 1.0},
-    "descriptor": {"weighting": "softmax", "tau": 0.002, "whiten": None, "geometry": 0.0, "normalize": False},
-    "contrast": {"heads": 1, "beside": None, "threshold": "kmeans", "steps": None, "memory": 1024},
-    "cluster": {"method": "ward", "normal": "together"},
+    "features": {"normalization": "image", "pool_size": 1},
+    "localization": {
+        "method": "vae_fca",
+        "zero_border": 5,
+        "border_correction": False,
+        "median_windows": None,
+        "score_quantile": 1.0,
+    },
+    "descriptor": {
+        "weighting": "softmax",
+        "tau": 0.002,
+        "whitening_shrinkage": None,
+        "shape_weight": 0.0,
+        "normalize": False,
+    },
+    "contrastive": {
+        "n_heads": 1,
+        "head_weight": None,
+        "threshold": "kmeans",
+        "max_steps": None,
+        "pixel_budget_mb": 1024,
+    },
+    "cluster": {"method": "ward", "score_weighting": "none"},
 }
-"""Where the published method differs from our defaults (docs/method.md says why we differ)."""
+"""Where the published method differs from our defaults. docs/method.md gives the reason for each difference."""
+
+BASIC = (
+    "preset",
+    "n_clusters",
+    "seed",
+    "device",
+    "image.size",
+    "image.resize",
+    "backbone.name",
+    "localization.method",
+    "localization.threshold",
+    "contrastive.n_heads",
+    "cluster.method",
+    "cluster.score_weighting",
+    "output.maps",
+    "output.overlays",
+    "output.report",
+    "cache.enabled",
+    "cache.folder",
+)
+"""The settings that most users need. The documentation lists them first; all others are advanced."""
 
 
 class Image(Section):
-    """How images are brought to size."""
+    """How images are resized before feature extraction."""
 
     size: int = Field(
         default=384,
         ge=32,
         le=4096,
-        description="Side, in pixels, of the square with the area that images are scaled to.",
+        description="Images are scaled to the area of a square with this side, in pixels. Larger values show smaller "
+        "defects and cost time in proportion to the area.",
     )
-    enlarge: bool = Field(default=False, description="Enlarge images that are smaller than that; otherwise they stay.")
-    mode: Literal["common", "each", "squash"] = Field(
-        default="common",
-        description="One scale for the whole set, one per image, or a square without regard to the aspect ratio.",
+    upscale: bool = Field(
+        default=False, description="Also enlarge images that are smaller than that. If off, small images keep their size."
+    )
+    resize: Literal["dataset", "image", "stretch"] = Field(
+        default="dataset",
+        description="`dataset`: one scale factor for all images, so that a defect has the same size in each. `image`: one "
+        "factor per image. `stretch`: every image becomes a square, whatever its aspect ratio.",
     )
     max_side: int = Field(default=2048, ge=32, le=16384, description="Longest side after scaling, in pixels.")
 
 
 class Backbone(Section):
-    """The network that turns an image into feature maps."""
+    """The network that computes feature maps."""
 
     name: str = Field(
         default="embedded",
         min_length=1,
-        description="`embedded` (in the package), `timm:MODEL` with the extra `timm`, or `random:SEED`.",
+        description="`embedded`: the network in this package. `timm:MODEL`: a model of the extra `timm`. `random:SEED`: "
+        "the embedded architecture with random weights.",
     )
-    strides: Strides = Field(default=None, description="Strides of the feature maps that are used; `none` = 8.")
-    batch_size: int = Field(default=8, ge=1, le=1024, description="Images per pass of the network.")
+    strides: Strides = Field(
+        default=None,
+        description="Strides of the feature maps to use; `none` means 8. Small strides show small defects and add noise.",
+    )
+    batch_size: int = Field(
+        default=8, ge=1, le=1024, description="Images per forward pass. Larger batches need more memory."
+    )
     border_padding: int = Field(
         default=32,
         ge=0,
         le=256,
-        description="Pixels of mirrored image on each side for the network, its own margin included, cropped afterwards.",
+        description="Width in pixels of the mirrored border that is added before the network and cropped afterwards. It "
+        "includes the border that the network adds itself.",
     )
-    flips: bool = Field(
+    tta_flips: bool = Field(
         default=False,
-        description="Maps from the mean over the image and its mirror images, and descriptors from that mean as well; costs "
-        "the network's time four times.",
+        description="Test-time augmentation: compute features of the image and of its three mirror images and average "
+        "them. Feature extraction takes four times as long.",
     )
 
 
 class Features(Section):
-    """What happens to feature maps before anything is learned from them."""
+    """How feature maps are prepared before a model is fitted to them."""
 
-    scaling: Literal["set", "image", "none"] = Field(
-        default="set", description="Scale each channel over the whole set, over each image (min-max), or not at all."
+    normalization: Literal["dataset", "image", "none"] = Field(
+        default="dataset",
+        description="Normalize each channel by its mean and standard deviation over the dataset (`dataset`), scale it to "
+        "[0, 1] in each image (`image`), or leave it as it is (`none`).",
     )
-    pool: Odd = Field(
-        default=3, ge=1, le=15, description="Average over this many by this many neighbors; odd, 1 = no averaging."
+    pool_size: Odd = Field(
+        default=3,
+        ge=1,
+        le=15,
+        description="Average each feature cell with its neighbors in a square window of this side, in cells; odd. 1 means "
+        "no averaging. Larger windows suppress noise and blur small defects.",
     )
 
 
-class Normality(Section):
-    """The model of what is normal, learned from the unlabeled set itself."""
+class MemoryBank(Section):
+    """The memory bank of ``localization.method = knn``: feature patches of the dataset itself."""
 
-    model: Literal["neighbors", "vae", "pca", "none"] = Field(
-        default="neighbors",
-        description="Distance to features of other images, variational autoencoder, principal components, or none.",
+    patches_per_image: int = Field(
+        default=64,
+        ge=1,
+        description="Feature patches drawn from each sampled image. More patches describe the normal texture better and "
+        "cost time and memory in proportion.",
     )
-    sample_images: int = Field(default=144, ge=1, description="Images that features are sampled from, at most.")
-    sample_vectors: int = Field(
-        default=64, ge=1, description="Feature vectors sampled per image; `vae` and `pca` take 8 times as many."
-    )
-    trim: float = Field(
+    outlier_fraction: float = Field(
         default=0.2,
         ge=0,
         lt=1,
-        description="Share of the sampled images' cells, the most anomalous by a first look, that are not sampled from "
-        "(`neighbors`).",
+        description="Fraction of all cells, the most anomalous after a first pass, that are excluded when the memory bank "
+        "is drawn again. 0 means a single pass. Raise it if a large part of most images is defective.",
     )
-    quantile: float = Field(
+    image_quantile: float = Field(
         default=0.03,
         ge=0,
         le=1,
-        description="Quantile, over the sampled images, of the distance to each image's nearest vector; with `trim` in the "
-        "first look only (`neighbors`).",
+        description="A cell's distance is computed to each sampled image; this quantile of these distances counts. Above "
+        "0, a defect that a few images share still stands out. With outlier removal it applies to the first pass only.",
     )
-    evening: float = Field(
+    density_exponent: float = Field(
         default=0.25,
         ge=0,
         le=1,
-        description="How far a distance counts in units of its neighbor's own distance to the set: 0 not, 1 fully "
-        "(`neighbors`).",
+        description="Exponent of the local density normalization, as in the local outlier factor; 0 = off, 1 = full. "
+        "Higher values are more tolerant of rare but normal structures.",
     )
-    pca_dim: int = Field(default=32, ge=1, description="Principal components kept (`pca`).")
-    vae_hidden: int = Field(default=512, ge=1, description="Width of the hidden layers (`vae`).")
-    vae_latent: int = Field(default=128, ge=1, description="Width of the code (`vae`).")
-    vae_steps: int = Field(default=1200, ge=1, description="Training steps (`vae`).")
-    vae_batch: int = Field(default=2048, ge=1, description="Feature vectors per training step (`vae`).")
-    vae_lr: float = Field(default=1e-4, gt=0, le=1, description="Learning rate (`vae`).")
-    vae_weight_decay: float = Field(default=0.1, ge=0, le=1, description="Weight decay (`vae`).")
-    kl_weight: float = Field(default=1e-3, ge=0, description="Weight of the divergence term in the loss (`vae`).")
 
 
-class Localize(Section):
-    """From features or residuals to anomaly maps."""
+class VariationalAutoencoder(Section):
+    """The variational autoencoder of ``localization.method`` vae_fca, vae_l1 and vae_l2."""
 
-    method: Literal["neighbors", "bal", "fca", "l1", "l2"] = Field(
-        default="neighbors",
-        description="Distances as they are, FCA on residuals (BAL), FCA on features, or the norm of the residuals.",
+    patches_per_image: int = Field(
+        default=512, ge=1, description="Feature vectors drawn from each sampled image for training."
+    )
+    hidden: int = Field(default=512, ge=1, description="Width of the hidden layers.")
+    latent: int = Field(
+        default=128, ge=1, description="Width of the latent code. A wider code also reproduces rare vectors."
+    )
+    steps: int = Field(default=1200, ge=1, description="Training steps.")
+    batch_size: int = Field(default=2048, ge=1, description="Feature vectors per training step.")
+    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Learning rate of AdamW.")
+    weight_decay: float = Field(default=0.1, ge=0, le=1, description="Weight decay of AdamW.")
+    kl_weight: float = Field(
+        default=1e-3, ge=0, description="Weight of the Kullback-Leibler divergence in the loss."
+    )
+
+
+class PrincipalComponents(Section):
+    """The principal component analysis of ``localization.method = pca_fca``."""
+
+    patches_per_image: int = Field(default=512, ge=1, description="Feature vectors drawn from each sampled image.")
+    n_components: int = Field(
+        default=32, ge=1, description="Principal components kept. What they do not explain is the residual."
+    )
+
+
+class FCA(Section):
+    """Feature correspondence analysis, used by ``localization.method`` fca, vae_fca and pca_fca."""
+
+    patch_size: Odd = Field(default=7, ge=1, le=15, description="Side of a patch in feature cells; odd.")
+    sigma_s: float = Field(
+        default=1.0, ge=0, description="Standard deviation, in cells, of the blur of the correspondence errors."
+    )
+    sigma_p: float = Field(
+        default=3.0, gt=0, description="Standard deviation, in cells, of the weights within a patch."
+    )
+    blur_size: Odd = Field(
+        default=5, ge=1, le=31, description="Side of the kernel of both blurs, in cells; odd."
+    )
+
+
+class Localization(Section):
+    """From feature maps to anomaly maps, image scores and their threshold."""
+
+    method: Literal["knn", "vae_fca", "pca_fca", "fca", "vae_l1", "vae_l2"] = Field(
+        default="knn",
+        description="`knn`: distance to the nearest patches of a memory bank. `vae_fca`: FCA on the residuals of a "
+        "variational autoencoder (the published BAL). `pca_fca`: FCA on what principal components do not explain. `fca`: "
+        "FCA on the features. `vae_l1`, `vae_l2`: norm of the autoencoder's residuals.",
+    )
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        default="auto",
+        description="Score above which an image, and map value above which a pixel, is anomalous; `auto` estimates it "
+        "without labels. A higher value means fewer anomalous images.",
+    )
+    score_quantile: float = Field(
+        default=0.99,
+        gt=0,
+        le=1,
+        description="An image's score is this quantile of its anomaly map; 1 = maximum. Lower values ignore small defects.",
     )
     strides: Strides = Field(
         default=None,
-        description="Those of `backbone.strides` that maps are made of; `none` = 8 if it is there, else all.",
+        description="Those of `backbone.strides` that anomaly maps are computed from; `none` = 8 if present, else all.",
     )
-    fca_patch: Odd = Field(default=7, ge=1, le=15, description="Patch side of FCA, in feature cells; odd.")
-    fca_sigma_s: float = Field(default=1.0, ge=0, description="Deviation of the blur inside FCA.")
-    fca_sigma_p: float = Field(default=3.0, gt=0, description="Deviation of the patch weights of FCA.")
-    fca_blur: Odd = Field(default=5, ge=1, le=31, description="Side of the blur kernel of FCA; odd.")
-    post_sigma: float = Field(default=1.0, ge=0, description="Deviation of the blur of the finished map; 0 = none.")
-    border: int = Field(default=0, ge=0, le=64, description="Cells along the border of the map that are set to zero.")
-    calibrate_border: bool = Field(
-        default=True, description="Correct for values that are higher near the border throughout the set."
+    sample_images: int = Field(
+        default=144,
+        ge=1,
+        description="Largest number of images that the model is fitted to. More images take more time and memory.",
     )
-    fill: Windows = Field(
+    smoothing_sigma: float = Field(
+        default=1.0,
+        ge=0,
+        description="Standard deviation, in cells, of the blur of the finished map; 0 = none. Larger values suppress "
+        "single noisy cells and small defects.",
+    )
+    smoothing_size: Odd = Field(
+        default=5, ge=1, le=31, description="Side of the kernel of that blur, in cells; odd (`knn`)."
+    )
+    zero_border: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Width in cells of the map border that is set to zero. Defects in it are not found.",
+    )
+    border_correction: bool = Field(
+        default=True,
+        description="Correct map values near the image border that are raised in the whole dataset.",
+    )
+    median_windows: Windows = Field(
         default=(7, 13, 25),
-        description="Sides, in cells, of windows around a cell of the finished map, whose median it has at least, one "
-        "after the other; odd, `none` = no filling.",
+        description="Raise each cell of the map to the median of its window, for each window size in turn; odd sizes in "
+        "cells, `none` = off. This fills gaps within large defects. Scores are computed before it.",
     )
-    score_quantile: float = Field(
-        default=0.99, gt=0, le=1, description="Quantile of its map that is an image's score; 1 = maximum."
+    memory_bank: MemoryBank = Field(default=MemoryBank(), description="Options of `knn`.")
+    vae: VariationalAutoencoder = Field(
+        default=VariationalAutoencoder(), description="Options of `vae_fca`, `vae_l1` and `vae_l2`."
     )
-    threshold: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
-        default="auto", description="Map value above which a pixel is anomalous; `auto` finds it without labels."
-    )
+    pca: PrincipalComponents = Field(default=PrincipalComponents(), description="Options of `pca_fca`.")
+    fca: FCA = Field(default=FCA(), description="Options of `fca`, `vae_fca` and `pca_fca`.")
 
 
 class Descriptor(Section):
-    """One vector per image: its features averaged where it is anomalous."""
+    """One vector per image: its features, averaged where its anomaly map is high."""
 
-    weighting: Literal["excess", "softmax", "average", "max"] = Field(
-        default="excess",
-        description="Weights of the pixels: how far the map exceeds a level, softmax of the map, equal, or the highest "
-        "pixel alone.",
+    weighting: Literal["thresholded", "softmax", "average", "max"] = Field(
+        default="thresholded",
+        description="Pixel weights of the average. `thresholded`: how far the map exceeds a level. `softmax`: softmax of "
+        "the map (published). `average`: all pixels alike. `max`: the highest pixel only.",
     )
-    level: float = Field(
+    threshold_fraction: float = Field(
         default=0.75,
         ge=0,
         le=1,
-        description="That level: 0 = the typical map value, 1 = the threshold as `auto` finds it (`excess`).",
+        description="That level, from 0 = the median map value to 1 = the automatic threshold. Lower values let more of "
+        "a faint defect contribute (`thresholded`).",
     )
     tau: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
-        description="Temperature of the softmax in units of the map; `none` = from `tau_fraction` (`softmax`).",
+        description="Temperature of the softmax in units of the map; `none` = computed from `relative_tau` (`softmax`).",
     )
-    tau_fraction: float = Field(
+    relative_tau: float = Field(
         default=0.15,
         gt=0,
-        description="Temperature as a share of the 99th percentile of the sampled images' maps, where `tau` is `none`.",
+        description="Temperature as a fraction of the 99th percentile of the sampled maps, where `tau` is `none`.",
     )
     blur_size: Odd = Field(
-        default=7, ge=1, le=31, description="Side of the kernel that blurs features before pooling; odd."
+        default=7, ge=1, le=31, description="Side of the kernel that blurs features before pooling, in cells; odd."
     )
-    blur_sigma: float = Field(default=2.0, ge=0, description="Deviation of that blur.")
-    whiten: Annotated[float, Field(gt=0)] | None = Field(
+    blur_sigma: float = Field(default=2.0, ge=0, description="Standard deviation of that blur, in cells.")
+    whitening_shrinkage: Annotated[float, Field(gt=0)] | None = Field(
         default=0.3,
-        description="Divide out how features vary within images; the share of their mean variance that is added first "
-        "(large = no effect), `none` = off.",
+        description="Whiten descriptors by the covariance of features within images. This value is the shrinkage towards "
+        "the identity; larger values whiten less, `none` = off.",
     )
-    geometry: float = Field(
+    shape_weight: float = Field(
         default=0.3,
         ge=0,
         le=10,
-        description="Weight of size and shape of the anomalous part beside its appearance; 0 = appearance alone.",
+        description="Weight of the size and shape of the anomalous region relative to its appearance; 0 = appearance only.",
     )
     normalize: bool = Field(default=True, description="Scale descriptors to length 1 before clustering.")
 
 
-class Contrast(Section):
-    """The contrastive head."""
+class Contrastive(Section):
+    """The contrastive heads: small networks that separate types of defects."""
 
-    enabled: bool = Field(default=True, description="Train heads on the features before the final descriptors.")
+    enabled: bool = Field(default=True, description="Train contrastive heads. If off, descriptors are clustered directly.")
+    n_heads: int = Field(
+        default=4,
+        ge=1,
+        le=32,
+        description="Number of heads, trained from different seeds and concatenated. More heads vary less with the seed "
+        "and take proportionally longer.",
+    )
+    head_weight: Annotated[float, Field(gt=0)] | None = Field(
+        default=0.7,
+        description="Weight of the heads' descriptors relative to the descriptors without heads; `none` = heads only "
+        "(published).",
+    )
     hidden: int = Field(default=256, ge=1, description="Width of the hidden layer.")
     dim: int = Field(default=32, ge=1, description="Width of the output.")
-    lr: float = Field(default=5e-4, gt=0, le=1, description="Learning rate.")
-    weight_decay: float = Field(default=0.01, ge=0, le=1, description="Weight decay.")
+    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Learning rate of AdamW.")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="Weight decay of AdamW.")
     epochs: int = Field(default=10, ge=1, description="Passes over the images.")
-    steps: Annotated[int, Field(ge=1)] | None = Field(
-        default=1500, description="Most training steps of a head, one image each; `none` = all passes."
+    max_steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=1500, description="Largest number of training steps per head, one image each; `none` = all epochs."
     )
-    memory: int = Field(
+    pixel_budget_mb: int = Field(
         default=128,
         ge=1,
         le=65536,
-        description="MiB for the pixels that heads see: all of few images, some of many; beyond that a temporary file.",
+        description="Memory, in MiB, for the pixels that heads are trained on. In large datasets, fewer pixels per image "
+        "are kept; what exceeds the budget is kept in a temporary file.",
     )
     threshold: Literal["scores", "kmeans"] = Field(
         default="scores",
-        description="As many images reach beyond a head's threshold as have a score beyond theirs, or as k-means on descriptors says.",
+        description="How the pixel threshold for training is chosen. `scores`: as many images exceed it as are anomalous. "
+        "`kmeans`: from k-means on the descriptors (published).",
     )
-    margin: float = Field(default=0.5, ge=0, description="Squared distance beyond which unlike pixels no longer repel.")
-    n_same: int = Field(default=20, ge=1, description="Anomalous, and normal, pixels taken from the image itself.")
-    n_close: int = Field(
-        default=50, ge=1, description="Anomalous, and normal, pixels taken from the image and its nearest images."
+    margin: float = Field(
+        default=0.5, ge=0, description="Squared distance beyond which dissimilar pixels are no longer pushed apart."
     )
-    n_counter: int = Field(default=50, ge=1, description="Anomalous pixels taken from far images.")
-    n_near: int = Field(default=3, ge=1, description="How many nearest images count as close.")
-    n_counter_images: int = Field(default=5, ge=1, description="How many far images are drawn.")
-    heads: int = Field(
-        default=4, ge=1, le=32, description="Heads trained from different seeds; their outputs stand side by side."
+    n_anchors: int = Field(
+        default=20, ge=1, description="Anomalous, and as many normal, pixels drawn from the image itself."
     )
-    beside: Annotated[float, Field(gt=0)] | None = Field(
-        default=0.7,
-        description="Weight of the heads' descriptors beside those without a head; `none` = in their place.",
+    n_positives: int = Field(
+        default=50, ge=1, description="Anomalous, and as many normal, pixels drawn from the image and its neighbors."
     )
+    n_negatives: int = Field(default=50, ge=1, description="Anomalous pixels drawn from dissimilar images.")
+    n_neighbors: int = Field(default=3, ge=1, description="Number of nearest images that count as neighbors.")
+    n_negative_images: int = Field(default=5, ge=1, description="Number of dissimilar images drawn per step.")
 
 
 class Cluster(Section):
@@ -242,96 +371,107 @@ class Cluster(Section):
 
     method: Literal["consensus", "ward", "kmeans", "spectral", "gmm"] = Field(
         default="consensus",
-        description="Ward linkage of many random parts of the set reconciled, Ward linkage, k-means, spectral clustering, or "
-        "Gaussian mixture.",
+        description="`consensus`: Ward clustering of many random subsamples, combined. `ward`: Ward linkage (published). "
+        "`kmeans`, `spectral` and `gmm`: as in scikit-learn.",
     )
-    max_clusters: int = Field(default=12, ge=1, description="Most groups that `clusters = auto` considers.")
-    normal: Literal["gate", "split", "together"] = Field(
-        default="gate",
-        description="Descriptors fade out with the image's score below the threshold, or images below it are set aside, "
-        "or the score has no say.",
+    max_clusters: int = Field(
+        default=12, ge=1, description="Largest number of groups that `n_clusters = auto` considers."
     )
-    gate_width: float = Field(
-        default=0.05, gt=0, le=10, description="Width of that fading, as a share of the score (`gate`)."
+    score_weighting: Literal["soft", "hard", "none"] = Field(
+        default="soft",
+        description="How image scores affect clustering. `soft`: descriptors shrink as the score falls below the "
+        "threshold. `hard`: images below the threshold form the normal group and only the others are clustered. `none`: "
+        "scores are ignored (published).",
     )
-    gate_floor: float = Field(
+    soft_width: float = Field(
+        default=0.05, gt=0, le=10, description="Width of the transition around the threshold, relative to it (`soft`)."
+    )
+    soft_floor: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="What it leaves of a normal image's descriptor; less where normal images are in the majority (`gate`).",
-    )
-
-
-class Cache(Section):
-    """Results of earlier runs, kept so that nothing is computed twice; never changes a result."""
-
-    enabled: bool = Field(
-        default=True, description="Keep finished stages and read them when nothing they need changed."
-    )
-    folder: str | None = Field(
-        default=None, min_length=1, description="Where they are kept; `none` = the user's cache folder."
-    )
-    limit_mb: int = Field(
-        default=2000, ge=1, description="Most megabytes kept; the entries unused for longest are removed."
-    )
-    features: bool = Field(
-        default=False, description="Keep feature maps as well: large (about 1.8 MB per image at size 384)."
+        description="Weight of a clearly normal image's descriptor; smaller if most images are normal (`soft`).",
     )
 
 
 class Output(Section):
-    """What is written."""
+    """Which files are written."""
 
     maps: Literal["feature", "image", "none"] = Field(
-        default="feature", description="Anomaly maps at feature resolution, at image size, or not at all."
+        default="feature", description="Write anomaly maps at feature resolution, at image resolution, or not at all."
     )
-    overlays: bool = Field(default=True, description="Write pictures with contours; masks are always written.")
+    overlays: bool = Field(default=True, description="Write images with outlined defects. Masks are always written.")
     report: bool = Field(default=True, description="Write report.html.")
+
+
+class Cache(Section):
+    """Intermediate results of earlier runs. The cache never changes a result."""
+
+    enabled: bool = Field(
+        default=True, description="Store finished stages and reuse them when nothing that they depend on has changed."
+    )
+    folder: str | None = Field(
+        default=None, min_length=1, description="Folder of the cache; `none` = the user's cache folder."
+    )
+    limit_mb: int = Field(
+        default=2000,
+        ge=1,
+        description="Size limit in megabytes. Entries that have not been used for the longest time are removed first.",
+    )
+    features: bool = Field(
+        default=False, description="Also store feature maps. They are large: about 1.8 MB per image at size 384."
+    )
 
 
 class Config(Section):
     """All settings of a run.
 
-    ``Config(preset="paper")`` starts from the published method's values; explicit values win over the preset. In Python
-    wrong values raise pydantic's ValidationError; :meth:`from_values`, :meth:`load` and :meth:`updated` raise
-    ``ConfigError`` with one line.
+    ``Config(preset="paper")`` starts from the published method's values; explicit values take precedence. In Python,
+    invalid values raise pydantic's ValidationError. :meth:`from_values`, :meth:`load` and :meth:`updated` raise
+    ``ConfigError`` with one line instead.
 
     >>> Config(preset="paper", image={"size": 320}).image
-    Image(size=320, enlarge=True, mode='squash', max_side=2048)
+    Image(size=320, upscale=True, resize='stretch', max_side=2048)
     """
 
     preset: PresetName = Field(
-        default="default", description="Set of defaults to start from: ours, or the published method's."
+        default="default",
+        description="Set of defaults to start from: `default`, or `paper` for the published method.",
     )
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seed of everything random.")
+    n_clusters: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto", description="Number of groups, including the normal group; `auto` estimates it."
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="Seed of all random draws. The same seed gives the same result."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="Where the networks run; `auto` takes a GPU if there is one."
+        default="auto", description="Where the networks run; `auto` uses a GPU if there is one."
     )
-    clusters: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        default="auto", description="Number of groups, the normal one included; `auto` estimates it."
-    )
-    image: Image = Field(default=Image(), description="How images are brought to size.")
-    backbone: Backbone = Field(default=Backbone(), description="The network that turns an image into feature maps.")
-    features: Features = Field(default=Features(), description="What happens to feature maps first.")
-    normality: Normality = Field(default=Normality(), description="The model of what is normal.")
-    localize: Localize = Field(default=Localize(), description="From features or residuals to anomaly maps.")
+    image: Image = Field(default=Image(), description="How images are resized before feature extraction.")
+    backbone: Backbone = Field(default=Backbone(), description="The network that computes feature maps.")
+    features: Features = Field(default=Features(), description="How feature maps are prepared.")
+    localization: Localization = Field(default=Localization(), description="From feature maps to anomaly maps.")
     descriptor: Descriptor = Field(default=Descriptor(), description="One vector per image.")
-    contrast: Contrast = Field(default=Contrast(), description="The contrastive head.")
+    contrastive: Contrastive = Field(default=Contrastive(), description="The contrastive heads.")
     cluster: Cluster = Field(default=Cluster(), description="From descriptors to groups.")
-    output: Output = Field(default=Output(), description="What is written.")
-    cache: Cache = Field(default=Cache(), description="Results of earlier runs.")
+    output: Output = Field(default=Output(), description="Which files are written.")
+    cache: Cache = Field(default=Cache(), description="Intermediate results of earlier runs.")
 
     @model_validator(mode="before")
     @classmethod
     def _start_from_preset(cls, data: Any) -> Any:
         if not isinstance(data, Mapping) or data.get("preset") != "paper":
             return data
-        merged = dict(data)
-        for name, values in PAPER.items():
-            given = data.get(name, {})
-            if isinstance(given, Mapping):
-                merged[name] = {**values, **given}
-        return merged
+        return _over(PAPER, data)
+
+    @model_validator(mode="after")
+    def _check_method(self) -> Config:
+        if self.localization.method.startswith("vae") and self.features.normalization == "dataset":
+            raise ValueError(
+                f"localization.method {self.localization.method} needs non-negative features, because its decoder ends "
+                "in a ReLU: add features.normalization=image (or none)"
+            )
+        return self
 
     @classmethod
     def from_preset(cls, name: PresetName = "default") -> Config:
@@ -345,53 +485,55 @@ class Config(Section):
         Raises:
             ConfigError: unknown key, wrong type or out of range; one line that names ``origin`` and the key.
         """
-        from blemish.config.sources import Source, merge
-
-        return merge([Source(origin, values)])
+        return merge(cls, [Source(origin, values)])
 
     @classmethod
     def load(cls, path: str | Path) -> Config:
-        """Settings from a TOML or YAML file; what it does not name has the default of its preset.
+        """Settings from a TOML or YAML file; settings that it does not name keep the default of its preset.
 
         Raises:
-            ConfigError: not readable, not TOML or YAML, or a key or value that does not fit.
+            ConfigError: the file cannot be read, is neither TOML nor YAML, or has a key or value that does not fit.
         """
-        from blemish.config.sources import merge, read_file
-
-        return merge([read_file(Path(path))])
+        return merge(cls, [read_file(Path(path))])
 
     def updated(self, **values: Any) -> Config:
-        """The same settings with some replaced and everything checked again.
+        """A copy with some settings replaced, validated again.
 
         >>> Config().updated(**{"image.size": 320, "seed": 7}).image.size
         320
         """
-        from blemish.config.sources import Source, merge
-
-        return merge([Source("settings", self.model_dump()), Source("settings", values)])
+        return merge(type(self), [Source("settings", self.model_dump()), Source("settings", values)])
 
     def to_toml(self) -> str:
         """All settings as TOML; :meth:`load` gives an equal object."""
-        from blemish.config.sources import to_toml
-
         return to_toml(self)
 
     def digest(self) -> str:
-        """sha256 of all settings that change a result or a file: equal settings have equal digests.
+        """SHA-256 of all settings that change a result or a file. Equal settings have equal digests.
 
-        The preset's name is left out: its values are what counts. So is the cache, which changes no result.
+        The name of the preset is left out, because its values count. The cache is left out, because it changes no result.
         """
         return self.stage_digest(*(name for name in type(self).model_fields if name not in ("preset", "cache")))
 
     def stage_digest(self, *names: str, without: Collection[str] = ()) -> str:
-        """sha256 of some sections or top-level settings, for cache keys; ``without`` leaves out ``section.key`` settings.
+        """SHA-256 of some sections or top-level settings, for cache keys; ``without`` leaves out dotted settings.
 
         >>> Config().stage_digest("image") == Config(seed=3).stage_digest("image")
         True
         """
         values = self.model_dump(mode="json")
         chosen = {name: values[name] for name in names}
-        for section, _, key in (name.partition(".") for name in without):
-            del chosen[section][key]
+        for dotted in without:
+            *path, key = dotted.split(".")
+            del nested(chosen, path)[key]
         text = json.dumps(chosen, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _over(base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``data`` over it, table by table."""
+    merged = {**base, **data}
+    for name in base.keys() & data.keys():
+        if isinstance(base[name], Mapping) and isinstance(data[name], Mapping):
+            merged[name] = _over(base[name], data[name])
+    return merged

@@ -1,4 +1,4 @@
-"""Where settings come from: flag, environment, file, default; and one clear line when one of them is wrong."""
+"""Where settings come from (flag, environment, file, default), and one clear line when one of them is wrong."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from blemish.config.fields import Section
-from blemish.config.schema import Config
+from blemish.config.renamed import RENAMED, RENAMED_VALUES
 from blemish.errors import ConfigError
 
 SHORT_NAMES: dict[str, str] = {
@@ -22,43 +22,53 @@ SHORT_NAMES: dict[str, str] = {
     "preset": "preset",
     "seed": "seed",
     "device": "device",
-    "clusters": "clusters",
+    "n_clusters": "n_clusters",
     "cache": "cache.enabled",
     "cache_dir": "cache.folder",
 }
-"""Settings that have a flag of their own and an environment variable BLEMISH_<NAME>."""
+"""Settings that have their own flag and an environment variable BLEMISH_<NAME>."""
 
 PREFIX = "BLEMISH_"
 
-NEAR_ENOUGH = 0.75
-"""How like a setting's name a variable of the environment must be to count as a slip of it: others belong to other programs."""
+SIMILARITY_CUTOFF = 0.75
+"""An unknown BLEMISH_ variable this similar to a setting is reported as a misspelling; others belong to other programs."""
+
+LONGEST_VALUE = 120
+"""Characters of a value that an error message repeats at most."""
+
+C = TypeVar("C", bound=Section)
 
 
 class Source(NamedTuple):
-    """Values, nested or with dotted keys, and the words that tell a user where they stand."""
+    """Values, nested or with dotted keys, and where the user finds them."""
 
     origin: str
     values: Mapping[str, Any]
 
 
 def gather(
-    flags: Mapping[str, Any], assignments: Sequence[str], file: Path | None, environ: Mapping[str, str]
-) -> Config:
+    model: type[C],
+    flags: Mapping[str, Any],
+    assignments: Sequence[str],
+    file: Path | None,
+    environ: Mapping[str, str],
+) -> C:
     """Settings of a command line.
 
     Args:
+        model: class of the settings.
         flags: :data:`SHORT_NAMES` -> value; None = not given.
-        assignments: ``section.key=value`` texts; they win over the flags.
+        assignments: ``section.key=value`` texts; they take precedence over the flags.
         file: settings file; default: the one that ``BLEMISH_CONFIG`` names, if any.
-        environ: environment; only names that begin with ``BLEMISH_`` are looked at.
+        environ: environment; only names that begin with ``BLEMISH_`` are considered.
 
     Raises:
-        ConfigError: see :meth:`Config.load`; also for an assignment without ``=``.
+        ConfigError: unknown key, invalid value, unreadable file, or an assignment without ``=``.
     """
     if file is None and environ.get(f"{PREFIX}CONFIG"):
         file = Path(environ[f"{PREFIX}CONFIG"])
     sources = [] if file is None else [read_file(file)]
-    sources += from_environment(environ)
+    sources += from_environment(model, environ)
     sources += [
         Source(f"--{n.replace('_', '-')}", {SHORT_NAMES[n]: value}) for n, value in flags.items() if value is not None
     ]
@@ -67,14 +77,14 @@ def gather(
         if not equals or not key.strip():
             raise ConfigError(f"--set {text}: write it as section.key=value, for example --set image.size=320")
         sources.append(Source(f"--set {text}", {key.strip(): parse_value(value)}))
-    return merge(sources)
+    return merge(model, sources)
 
 
-def from_environment(environ: Mapping[str, str]) -> list[Source]:
-    """``BLEMISH_SIZE`` and its like, and any setting as ``BLEMISH_SECTION__KEY``; empty values count as not given.
+def from_environment(model: type[Section], environ: Mapping[str, str]) -> list[Source]:
+    """``BLEMISH_SIZE`` and the like, and any setting as ``BLEMISH_SECTION__KEY``; empty values count as not given.
 
     Raises:
-        ConfigError: a name that is nearly, but not, that of a setting.
+        ConfigError: a name that is almost, but not exactly, the name of a setting.
     """
     sources = []
     for name in sorted(set(environ) - {f"{PREFIX}CONFIG"}):
@@ -84,18 +94,20 @@ def from_environment(environ: Mapping[str, str]) -> list[Source]:
         key = SHORT_NAMES.get(short) or (short.replace("__", ".") if "__" in short else None)
         if key is not None:
             sources.append(Source(name, {key: parse_value(environ[name])}))
-        else:
-            names = [*SHORT_NAMES, *(known.replace(".", "__") for known in known_keys() if "." in known)]
-            for near in difflib.get_close_matches(short, names, n=1, cutoff=NEAR_ENOUGH):
-                raise ConfigError(f"{name}: no such setting; did you mean '{PREFIX}{near.upper()}'?")
+            continue
+        if short in RENAMED:
+            raise ConfigError(f"{name}: is now called {PREFIX}{RENAMED[short].replace('.', '__').upper()}")
+        names = [*SHORT_NAMES, *(known.replace(".", "__") for known in known_keys(model) if "." in known)]
+        for near in difflib.get_close_matches(short, names, n=1, cutoff=SIMILARITY_CUTOFF):
+            raise ConfigError(f"{name}: no such setting; did you mean '{PREFIX}{near.upper()}'?")
     return sources
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML would read it; what TOML cannot read is plain text.
+    """A value as TOML would read it. Text that TOML cannot read is kept as text.
 
-    >>> parse_value("0.5"), parse_value("true"), parse_value("[4, 8]"), parse_value("squash")
-    (0.5, True, [4, 8], 'squash')
+    >>> parse_value("0.5"), parse_value("true"), parse_value("[4, 8]"), parse_value("stretch")
+    (0.5, True, [4, 8], 'stretch')
     """
     try:
         parsed = tomllib.loads(f"value = {text}")
@@ -105,7 +117,7 @@ def parse_value(text: str) -> Any:
 
 
 def read_file(path: Path) -> Source:
-    """Settings file as a source: ``.toml`` is TOML, ``.yaml`` and ``.yml`` are YAML (plain values only)."""
+    """A settings file as a source: ``.toml`` is TOML; ``.yaml`` and ``.yml`` are YAML with plain values only."""
     if path.suffix.lower() not in (".toml", ".yaml", ".yml"):
         raise ConfigError(f"{path}: settings files end in .toml, .yaml or .yml")
     try:
@@ -116,7 +128,7 @@ def read_file(path: Path) -> Source:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
     values = _toml(path, text) if path.suffix.lower() == ".toml" else _yaml(path, text)
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}: holds no settings by name; write lines such as 'seed: 1'")
+        raise ConfigError(f"{path}: contains no named settings; write lines such as 'seed: 1'")
     return Source(str(path), values)
 
 
@@ -132,17 +144,17 @@ def _yaml(path: Path, text: str) -> Any:
 
     try:
         return yaml.safe_load(text) or {}
-    except (yaml.YAMLError, ValueError) as error:  # the latter for a date that no calendar has
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def merge(sources: Sequence[Source]) -> Config:
-    """Settings from sources, the last one strongest.
+def merge(model: type[C], sources: Sequence[Source]) -> C:
+    """Settings from several sources; later sources take precedence.
 
     Raises:
-        ConfigError: one line that names the source, the key and, for an unknown key, the nearest known one.
+        ConfigError: one line that names the source, the key and, for an unknown key, the most similar known one.
     """
-    known = known_keys()
+    known = known_keys(model)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for source in sources:
@@ -150,67 +162,89 @@ def merge(sources: Sequence[Source]) -> Config:
             if key not in known:
                 raise ConfigError(f"{source.origin}: {_unknown(key, known)}")
             origins[key] = source.origin
-            section, _, name = key.rpartition(".")
-            (values.setdefault(section, {}) if section else values)[name] = value
+            *path, name = key.split(".")
+            nested(values, path)[name] = value
     try:
-        return Config.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_first_problem(error, origins, known)) from None
 
 
-def known_keys() -> dict[str, str]:
-    """Every setting with its dotted name, in order, and its description."""
+def nested(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """The table below ``values`` at that path; tables that are missing are made.
+
+    >>> nested({"a": {"b": {"c": 1}}}, ["a", "b"])
+    {'c': 1}
+    """
+    for name in path:
+        values = values.setdefault(name, {})
+    return values
+
+
+def known_keys(model: type[Section]) -> dict[str, str]:
+    """Every setting's dotted name, in order, with its description."""
     keys: dict[str, str] = {}
-    for name, field in Config.model_fields.items():
+    for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            keys |= {f"{name}.{k}": f.description or "" for k, f in field.annotation.model_fields.items()}
+            keys |= {f"{name}.{key}": text for key, text in known_keys(field.annotation).items()}
         else:
             keys[name] = field.description or ""
     return keys
 
 
-def to_toml(config: Config) -> str:
+def to_toml(settings: Section) -> str:
     """All settings as TOML."""
-    lines: list[str] = []
-    tables: list[str] = []
-    for name, value in config.model_dump(mode="json").items():
+    return "\n".join(_table(settings.model_dump(mode="json"), "")) + "\n"
+
+
+def _table(values: Mapping[str, Any], name: str) -> list[str]:
+    """Lines of one TOML table and of the tables in it."""
+    lines = ["", f"[{name}]"] if name else []
+    lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for key, value in values.items():
         if isinstance(value, dict):
-            tables += ["", f"[{name}]", *(f"{key} = {_toml_value(v)}" for key, v in value.items())]
-        else:
-            lines.append(f"{name} = {_toml_value(value)}")
-    return "\n".join([*lines, *tables]) + "\n"
+            lines += _table(value, f"{name}.{key}" if name else key)
+    return lines
 
 
 def _toml_value(value: Any) -> str:
-    # JSON's texts, numbers, booleans and flat lists are TOML's too, but for the escapes of characters beyond 16 bits
+    # JSON's strings, numbers, booleans and flat lists are valid TOML, except for the escape of one control character
     return json.dumps("none" if value is None else value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _flat(source: Source, known: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; whatever is no table where a section stands is an error."""
-    sections = {key.rpartition(".")[0] for key in known} - {""}
-    for name, value in source.values.items():
-        if name not in sections:
-            yield str(name), value
-        elif isinstance(value, Section):
-            yield from ((f"{name}.{key}", getattr(value, key)) for key in type(value).model_fields)
+    """Dotted keys and values. A plain value in place of a section is an error."""
+    sections = {key[:at] for key in known for at in range(len(key)) if key[at] == "."}
+    former = {key.partition(".")[0] for key in RENAMED if "." in key}
+
+    def walk(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, Section):
+            value = {key: getattr(value, key) for key in type(value).model_fields}
+        if name in known or not (name in sections or (name in former and isinstance(value, Mapping))):
+            yield name, value
         elif isinstance(value, Mapping):
-            yield from ((f"{name}.{key}", v) for key, v in value.items())
+            for key, one in value.items():
+                yield from walk(f"{name}.{key}", one)
         else:
             first = next(key for key in known if key.startswith(f"{name}."))
             raise ConfigError(f"{source.origin}: '{name}' is a section; set its keys, for example {first}")
 
+    for name, value in source.values.items():
+        yield from walk(str(name), value)
+
 
 def _unknown(key: str, known: Mapping[str, str]) -> str:
+    if key in RENAMED:
+        return f"'{key}' is now called '{RENAMED[key]}'"
     name = key.rpartition(".")[2]
-    # the right name in the wrong section is the likelier slip than a section misspelt
+    # the right name in the wrong section is more likely than a misspelled section
     same_name = [k for k in known if k.rpartition(".")[2] == name]
     near = difflib.get_close_matches(key, same_name or list(known), n=1, cutoff=0.0 if same_name else 0.5)
     if not near:
         leaves = {k.rpartition(".")[2]: k for k in known}
         near = [leaves[leaf] for leaf in difflib.get_close_matches(name, leaves, n=1, cutoff=0.5)]
     remedy = f"did you mean '{near[0]}'?" if near else "'blemish config' lists all settings"
-    return f"unknown setting '{key}'; {remedy}"
+    return f"unknown setting '{_short(key)}'; {remedy}"
 
 
 def _first_problem(error: ValidationError, origins: Mapping[str, str], known: Mapping[str, str]) -> str:
@@ -219,19 +253,29 @@ def _first_problem(error: ValidationError, origins: Mapping[str, str], known: Ma
     key = located[0][0]
     # a union reports once per member; the alternatives belong in one line
     reasons = list(dict.fromkeys(_reason(problem["msg"]) for k, problem in located if k == key))
+    if not key:
+        return " or ".join(reasons)  # about several settings at once
     value = next((p["input"] for k, p in located if k == key), None)
     origin = origins.get(key)
     shown = f"{key} = {value!r}"
-    if len(shown) > 120:
+    if len(shown) > LONGEST_VALUE:
         shown = key
-    return f"{origin + ': ' if origin else ''}{shown}: {' or '.join(reasons)}"
+    present = RENAMED_VALUES.get(key, {}).get(value) if isinstance(value, str) else None
+    hint = f"; '{value}' is now called '{present}'" if present else ""
+    return f"{origin + ': ' if origin else ''}{shown}: {' or '.join(reasons)}{hint}"
 
 
 def _key(loc: tuple[int | str, ...], known: Mapping[str, str]) -> str:
+    """The setting that a problem is about: the longest beginning of its location that is one."""
     parts = [str(part) for part in loc]
-    return next((k for k in (".".join(parts[:2]), parts[0] if parts else "") if k in known), ".".join(parts))
+    prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in known), ".".join(parts))
 
 
 def _reason(message: str) -> str:
     text = message.removeprefix("Value error, ").replace("Input should be", "must be")
     return text[:1].lower() + text[1:]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

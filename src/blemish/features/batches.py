@@ -17,7 +17,8 @@ from blemish.errors import InputError
 from blemish.features.extractor import Extractor
 from blemish.images.source import ImageSource
 from blemish.results import FloatArray
-from blemish.runtime.cache import Cache, digest
+from blemish.runtime.cache import Cache
+from blemish.runtime.digests import digest
 
 Batch = tuple[int, ...]
 """Indices of images of one planned size, in ascending order."""

@@ -1,106 +1,59 @@
-"""Results of earlier runs, kept under a digest of everything that decides them, so that nothing is computed twice.
+"""Stored results of earlier runs. The key of each is a digest of everything that decides it.
 
-An entry is one file, ``KIND-DIGEST.safetensors``. It is written under another name and renamed, and carries a checksum:
-half an entry, or an altered one, counts as absent. Runs at the same time only ever add whole files and remove old ones.
-No trouble with the folder ever ends a run: it goes on without the cache and says so once.
+An entry is one file, ``KIND-DIGEST.safetensors``. It is written under a temporary name, then renamed, and it carries a
+checksum. An incomplete or altered entry counts as absent. Several runs can use the folder at the same time, because each
+only adds complete files and removes old ones. If the folder cannot be used, the run continues without it and says so once.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
 import logging
 import os
-import platform
 import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from blemish import __version__
-from blemish.config.schema import Cache as CacheConfig
-from blemish.config.schema import Config
+from blemish.config.schema import Cache as CacheSettings
 from blemish.images.loading import shown
 
 _log = logging.getLogger(__name__)
 _ENTRY = re.compile(r"[a-z]+-[0-9a-f]{64}\.safetensors")
 _PARTIAL = re.compile(_ENTRY.pattern + r"\.[0-9a-f]{32}\.partial")
 _STALE = 3600.0
-"""Seconds after which a half-written file belongs to a run that was killed."""
+"""Seconds after which an unfinished file is taken to be left over from a killed run."""
 
 BULKY = frozenset({"features", "pixels"})
-"""Kinds that go first when room is needed: large, and quick to make again for what they hold."""
+"""Kinds of entries that are removed first, because they are large and quick to compute again."""
 
 
 def default_folder() -> Path:
-    """The user's cache folder for this program."""
+    """The cache folder of this user."""
     from platformdirs import user_cache_path
 
     return user_cache_path("blemish", appauthor=False)
-
-
-def digest(*parts: object) -> str:
-    """sha256 over numbers, texts, and lists or tuples of them.
-
-    >>> digest("a", (1, 2.5)) == digest("a", [1, 2.5]) != digest("a", 1, 2.5)
-    True
-    """
-    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
-
-
-def array_digest(values: npt.NDArray[Any]) -> str:
-    """sha256 over type, shape and bytes."""
-    sha = hashlib.sha256(f"{values.dtype.str} {values.shape}".encode())
-    sha.update(np.ascontiguousarray(values).tobytes())
-    return sha.hexdigest()
-
-
-@functools.cache
-def source_digest() -> str:
-    """sha256 over the package's own source files: an edit makes everything stored before it unused."""
-    root = Path(__file__).parent.parent
-    sha = hashlib.sha256(__version__.encode())
-    for path in sorted(root.rglob("*.py")):
-        sha.update(f"{path.relative_to(root).as_posix()}\n".encode())
-        sha.update(path.read_bytes())
-    return sha.hexdigest()
-
-
-def environment_digest(device: str, weights: str) -> str:
-    """What decides the bits beside images and settings: code, libraries, processor, threads, device, weights."""
-    from importlib.metadata import version
-
-    import torch
-
-    libraries = ("torch", "numpy", "scipy", "scikit-learn", "numba", "pillow", "tifffile", "imagecodecs")
-    where = torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()
-    machine = (platform.machine(), platform.python_version(), where, torch.get_num_threads())
-    return digest(source_digest(), [version(name) for name in libraries], machine, device, weights)
 
 
 class Cache:
     """Entries in a folder, or none at all.
 
     Args:
-        folder: created if need be; None keeps nothing.
-        limit: bytes; beyond it the entries unused for longest are removed.
-        config: settings that entries with a fitted model are given on their way back.
+        folder: created if it does not exist; None stores nothing.
+        limit: size limit in bytes; beyond it, the entries that were unused for the longest time are removed.
+        classes: the classes that entries may contain besides plain values, see :mod:`blemish.runtime.serialization`.
 
     Attributes:
-        active: whether anything is read or written.
-        asked, found: how many entries of each kind were looked up, and were there.
+        active: whether entries are read and written.
+        asked: kind -> number of entries that were looked up.
+        found: kind -> number of them that were there.
     """
 
-    def __init__(self, folder: Path | None, limit: int, config: Config | None = None) -> None:
-        self.folder, self.limit, self.config = folder, limit, config
+    def __init__(self, folder: Path | None, limit: int, classes: Collection[type] = ()) -> None:
+        self.folder, self.limit, self.classes = folder, limit, tuple(classes)
         self.active = folder is not None
         self.asked: Counter[str] = Counter()
         self.found: Counter[str] = Counter()
@@ -115,11 +68,11 @@ class Cache:
                 self._give_up(error)
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether a file with that name is there, whole or not."""
+        """Whether there is a file for that key, complete or not."""
         return self.active and self._path(kind, key).exists()
 
     def get(self, kind: str, key: str) -> Any | None:
-        """The value stored under a key; None if there is none, or none that is whole."""
+        """The value stored under a key; None if there is none, or if it is incomplete or altered."""
         if not self.active:
             return None
         from blemish.runtime.serialization import UnreadableEntry, from_bytes
@@ -127,7 +80,7 @@ class Cache:
         path = self._path(kind, key)
         self.asked[kind] += 1
         try:
-            value = from_bytes(path.read_bytes(), self.config)
+            value = from_bytes(path.read_bytes(), self.classes)
         except OSError:
             return None
         except UnreadableEntry:
@@ -135,7 +88,7 @@ class Cache:
                 path.unlink()
             return None
         with suppress(OSError):
-            os.utime(path)  # used now: the last to be removed
+            os.utime(path)  # used now, so removed last
         self.found[kind] += 1
         return value
 
@@ -161,7 +114,7 @@ class Cache:
             self._give_up(error)
 
     def once(self, kind: str, key: Callable[[], str], compute: Callable[[], Any]) -> Any:
-        """The stored value, or the computed one, which then is stored. ``key`` is called only if there is a cache."""
+        """The stored value, or else the computed one, which is then stored. ``key`` is called only if the cache is active."""
         if not self.active:
             return compute()
         name = key()
@@ -172,7 +125,7 @@ class Cache:
         return value
 
     def report(self) -> dict[str, list[int]]:
-        """For each kind that was looked up: [how many were there, how many were looked up]."""
+        """Kind -> [number of entries found, number looked up]."""
         return {kind: [self.found[kind], count] for kind, count in self.asked.items()}
 
     def _path(self, kind: str, key: str) -> Path:
@@ -182,10 +135,10 @@ class Cache:
     def _give_up(self, error: OSError) -> None:
         self.active = False
         reason = error.strerror or type(error).__name__
-        _log.warning("cache folder %s cannot be used (%s): going on without", shown(self.folder or ""), reason)
+        _log.warning("cache folder %s cannot be used (%s): continuing without it", shown(self.folder or ""), reason)
 
     def _make_room(self, added: int) -> None:
-        """Keep the folder within its limit; other runs may write at the same time, so it is counted anew when full."""
+        """Keep the folder within its limit. Other runs may write too, so its size is measured again when it seems full."""
         if self._size is not None and self._size + added <= self.limit:
             self._size += added
             return
@@ -194,14 +147,14 @@ class Cache:
         if self._size <= self.limit:
             return
         for _, _, size, path in sorted(entries):
-            if self._size <= 0.9 * self.limit:  # some air, so that not every entry counts the folder again
+            if self._size <= 0.9 * self.limit:  # leave a margin, or every further entry would measure the folder again
                 break
             with suppress(OSError):
                 path.unlink()
             self._size -= size
 
     def _entries(self) -> list[tuple[bool, float, int, Path]]:
-        """(is to stay, last use, bytes, path) of every file that is ours; leftovers of killed runs are removed."""
+        """(stays longer, last use, bytes, path) of each entry; files left over from killed runs are removed."""
         assert self.folder is not None
         found: list[tuple[bool, float, int, Path]] = []
         for entry in os.scandir(self.folder):
@@ -215,7 +168,7 @@ class Cache:
         return found
 
 
-def open_cache(settings: CacheConfig, config: Config) -> Cache:
-    """The cache that the settings ask for."""
+def open_cache(settings: CacheSettings, classes: Collection[type] = ()) -> Cache:
+    """The cache that the settings describe; ``classes`` as for :class:`Cache`."""
     folder = (Path(settings.folder).expanduser() if settings.folder else default_folder()) if settings.enabled else None
-    return Cache(folder, settings.limit_mb * 10**6, config)
+    return Cache(folder, settings.limit_mb * 10**6, classes)

@@ -1,8 +1,9 @@
-"""What a cache entry holds: values as plain arrays and JSON, in one safetensors file, and back. No pickle.
+"""Values as the content of one safetensors file, and back. No pickle.
 
-The tensors keep their names ``0``, ``1``, ...; the tree that says where each belongs stands in the file's metadata,
-beside a checksum. Classes are looked up by name in :mod:`blemish.localization.model` and
-:mod:`blemish.descriptors.contrastive` and nowhere else, so a file cannot name code.
+Arrays and tensors are stored under the names ``0``, ``1``, ... A JSON tree in the file's metadata says where each of them
+belongs, and a checksum stands beside it. Besides plain values, a file can hold objects of classes that the reader names:
+dataclasses, sections of settings, and networks with a ``from_state``. The file holds only the name of a class, and a name
+that the reader did not list is refused, so a file cannot run code.
 """
 
 from __future__ import annotations
@@ -10,28 +11,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
-
-from blemish.config.schema import Config
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 class UnreadableEntry(ValueError):
-    """These bytes are no whole entry of ours."""
+    """These bytes are not a complete file of ours."""
 
 
 def to_bytes(value: Any) -> bytes:
     """A value as the content of a safetensors file.
 
     Args:
-        value: None, numbers, text, arrays, tensors, lists, tuples, dictionaries with text keys, the dataclasses that a
-            fitted :class:`blemish.localization.model.Normality` is made of, and networks with a ``from_state``; nested at will.
+        value: None, numbers, text, arrays, tensors, lists, tuples, dictionaries with text keys, dataclasses, sections of
+            settings, and networks with a ``from_state``, nested to any depth.
 
     Raises:
         TypeError: anything else.
@@ -43,11 +44,15 @@ def to_bytes(value: Any) -> bytes:
     return save(arrays, metadata={"tree": tree, "sha256": _checksum(tree, arrays)})
 
 
-def from_bytes(content: bytes, config: Config | None = None) -> Any:
-    """What :func:`to_bytes` was given, tensors on the CPU; a :class:`Config` inside becomes ``config``.
+def from_bytes(content: bytes, classes: Collection[type] = ()) -> Any:
+    """The value that :func:`to_bytes` was given, with tensors on the CPU.
+
+    Args:
+        content: of a whole file.
+        classes: the classes that the value may contain.
 
     Raises:
-        UnreadableEntry: truncated, altered, or not ours.
+        UnreadableEntry: truncated, altered, not ours, or with a class that is not among ``classes``.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -57,19 +62,24 @@ def from_bytes(content: bytes, config: Config | None = None) -> Any:
         size = int.from_bytes(content[:8], "little")
         note = json.loads(content[8 : 8 + size])["__metadata__"]
         if note["sha256"] != _checksum(note["tree"], arrays):
-            raise UnreadableEntry("checksum")
-        return _unpack(json.loads(note["tree"]), arrays, config)
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UnreadableEntry("the checksum is wrong")
+        return _unpack(json.loads(note["tree"]), arrays, _by_name(classes))
+    except (SafetensorError, ValidationError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableEntry(str(error)) from error
 
 
-def settled(value: Any, config: Config) -> Any:
-    """A value as it comes back from an entry: the same numbers in the same memory layout, stored or not.
+def canonicalized(value: Any, classes: Collection[type] = ()) -> Any:
+    """The value as :func:`from_bytes` would return it: the same numbers, in the same memory layout.
 
-    Matrix products may differ in the last bit with the layout of what they multiply.
+    Matrix products can differ in the last bit with the memory layout of their factors. A run that computes a value and a
+    run that reads it from the cache therefore both use the canonical layout.
     """
     arrays: Arrays = {}
-    return _unpack(_pack(value, arrays), arrays, config)
+    return _unpack(_pack(value, arrays), arrays, _by_name(classes))
+
+
+def _by_name(classes: Collection[type]) -> dict[str, type]:
+    return {one.__name__: one for one in classes}
 
 
 def _checksum(tree: str, arrays: Arrays) -> str:
@@ -81,7 +91,7 @@ def _checksum(tree: str, arrays: Arrays) -> str:
     return sha.hexdigest()
 
 
-def _kept(array: npt.NDArray[Any], arrays: Arrays) -> str:
+def _stored(array: npt.NDArray[Any], arrays: Arrays) -> str:
     name = str(len(arrays))
     arrays[name] = np.ascontiguousarray(array)
     return name
@@ -90,49 +100,40 @@ def _kept(array: npt.NDArray[Any], arrays: Arrays) -> str:
 def _pack(value: Any, arrays: Arrays) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Config):
-        return {"config": None}
-    if isinstance(value, np.ndarray) and value.ndim:  # safetensors makes a vector of what has no axis
-        return {"array": _kept(value, arrays)}
+    if isinstance(value, np.ndarray) and value.ndim:  # safetensors turns an array without axes into a vector
+        return {"array": _stored(value, arrays)}
     if isinstance(value, Tensor) and value.ndim:
-        return {"tensor": _kept(value.detach().cpu().numpy(), arrays)}
+        return {"tensor": _stored(value.detach().cpu().numpy(), arrays)}
     if isinstance(value, list | tuple):
         return {type(value).__name__: [_pack(one, arrays) for one in value]}
     if isinstance(value, dict):
         return {"dict": [[str(key), _pack(one, arrays)] for key, one in value.items()]}
+    name = type(value).__name__
+    if isinstance(value, BaseModel):
+        return {"settings": name, "values": value.model_dump_json()}
     if isinstance(value, nn.Module) and hasattr(value, "from_state"):
-        return {"network": type(value).__name__, "state": _pack(dict(value.state_dict()), arrays)}
+        return {"network": name, "state": _pack(dict(value.state_dict()), arrays)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {"class": type(value).__name__, "fields": _pack(fields, arrays)}
-    raise TypeError(f"a cache entry cannot hold a {type(value).__name__}")
+        return {"class": name, "fields": _pack(fields, arrays)}
+    raise TypeError(f"a file cannot hold a {name}")
 
 
-def _unpack(tree: Any, arrays: Arrays, config: Config | None) -> Any:
+def _unpack(tree: Any, arrays: Arrays, classes: Mapping[str, Any]) -> Any:
     if not isinstance(tree, dict):
         return tree
-    if "config" in tree:
-        return config
     if "array" in tree:
         return arrays[tree["array"]].copy()
     if "tensor" in tree:
-        # torch's own memory: aligned as that of a freshly computed tensor
+        # torch's own memory, aligned like that of a freshly computed tensor
         return torch.from_numpy(arrays[tree["tensor"]].copy()).clone()
     if "list" in tree or "tuple" in tree:
         kind = list if "list" in tree else tuple
-        return kind(_unpack(one, arrays, config) for one in tree[kind.__name__])
+        return kind(_unpack(one, arrays, classes) for one in tree[kind.__name__])
     if "dict" in tree:
-        return {key: _unpack(one, arrays, config) for key, one in tree["dict"]}
+        return {key: _unpack(one, arrays, classes) for key, one in tree["dict"]}
+    if "settings" in tree:
+        return classes[tree["settings"]].model_validate_json(tree["values"])
     if "network" in tree:
-        return _class(tree["network"]).from_state(_unpack(tree["state"], arrays, config)).eval()
-    return _class(tree["class"])(**_unpack(tree["fields"], arrays, config))
-
-
-def _class(name: str) -> Any:
-    from blemish.descriptors import contrastive
-    from blemish.localization import model
-
-    found = getattr(model, name, None) or getattr(contrastive, name)
-    if not (isinstance(found, type) and (dataclasses.is_dataclass(found) or issubclass(found, nn.Module))):
-        raise UnreadableEntry(f"{name} is no class that an entry may hold")
-    return found
+        return classes[tree["network"]].from_state(_unpack(tree["state"], arrays, classes)).eval()
+    return classes[tree["class"]](**_unpack(tree["fields"], arrays, classes))
