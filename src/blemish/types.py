@@ -1,0 +1,15 @@
+"""Names for the array types that the signatures of the package share."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+"""Array of 32-bit floats: images, features, maps, scores, descriptors."""
+
+IntArray = npt.NDArray[np.int64]
+"""Array of 64-bit integers: labels, sizes, indices."""
+
+BoolArray = npt.NDArray[np.bool_]
+"""Array of truth values, one per image or pixel."""
