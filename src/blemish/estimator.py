@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator, ClusterMixin
 
 from blemish.config.schema import Config
 from blemish.images.source import Images
-from blemish.results import IntArray, Result
+from blemish.results import Result
+from blemish.types import IntArray
 
 
 class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]

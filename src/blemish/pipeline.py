@@ -19,8 +19,9 @@ from blemish.errors import ConfigError
 from blemish.images.source import Images, ImageSource
 from blemish.localization.median_fill import filled_maps
 from blemish.localization.threshold import anomaly_weights, doubt, find_threshold, image_scores
-from blemish.results import FloatArray, IntArray, Result
+from blemish.results import Result
 from blemish.runtime.cache import open_cache
+from blemish.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""What the stages hand to the writers, the report and the exports: plain arrays with one row per image."""
+"""The result of a run: plain arrays with one row per image."""
 
 from __future__ import annotations
 
@@ -6,43 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file that looked like an image and could not be read."""
-
-    path: str
-    reason: str
+__all__ = ["Result", "Skipped"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Everything one run found, one row per readable image, in the order of ``paths``.
+    """Everything that one run found, with one row per readable image, in the order of ``paths``.
 
     Attributes:
-        paths: path of each image, relative to the input folder, ``/`` as separator (or ``array-00001`` for arrays).
-        sizes: N x 2 int, height and width of each image as stored (after EXIF orientation).
-        scores: N float32, >= 0; the image's anomaly score (a high quantile of its map before regions are filled).
-        maps: N anomaly maps, float32 h_i x w_i >= 0 at feature resolution, regions filled; one scale for the whole set.
-        threshold: pixels of a map above it are called anomalous.
-        image_threshold: images with a score above it are called anomalous.
+        paths: N paths, relative to the input folder, with ``/`` as separator (or ``array-00001`` for arrays).
+        sizes: N x 2 int, height and width of each image as stored, after EXIF orientation.
+        scores: N float32, >= 0; the anomaly score of each image: a high quantile of its map before median filling.
+        maps: N anomaly maps, float32 h_i x w_i, >= 0, at feature resolution, after median filling. One scale holds for the
+            whole set. Large sets are kept in a temporary file; indexing and iteration read one map at a time.
+        threshold: images with a score above it are anomalous, and so are pixels with a map value above it.
         is_anomalous: N bool.
-        labels: N int64 in 0..n_clusters-1. Labels are ordered: the normal group first (when there is one), then the types by falling size.
-        normal_label: label of the normal group, None where every image is anomalous.
-        distances: N float32, distance of each descriptor to the center of its own cluster.
-        descriptors: N x D float32, what the clustering saw.
-        source: the folder the paths are relative to, as given by the user; None for arrays.
+        labels: N int64 in 0..n_clusters-1: the normal group first, if there is one, then the types by decreasing size.
+        normal_label: label of the normal group; None if there is none.
+        distances: N float32, distance of each descriptor to the center of its group.
+        descriptors: N x D float32, the input of the clustering.
+        source: the folder that paths are relative to, as the user gave it; None for arrays.
         skipped: files that could not be read.
-        caution: a sentence or two for whoever reads which images are anomalous, where that stands on little; None: it does not.
-        timings: seconds per stage.
-        info: settings, seed, versions, weight digest: what run.json repeats.
+        threshold_warning: shown when the anomaly decision is unreliable; None otherwise.
+        timings: stage -> seconds.
+        info: settings, seed, versions and weight digest, as ``run.json`` repeats them.
     """
 
     paths: list[str]
@@ -50,7 +40,6 @@ class Result:
     scores: FloatArray
     maps: Sequence[FloatArray]
     threshold: float
-    image_threshold: float
     is_anomalous: BoolArray
     labels: IntArray
     normal_label: int | None
@@ -58,17 +47,17 @@ class Result:
     descriptors: FloatArray
     source: str | None = None
     skipped: list[Skipped] = field(default_factory=list)
-    caution: str | None = None
+    threshold_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_clusters(self) -> int:
-        """Number of groups, the normal one included."""
+        """Number of groups, including the normal group."""
         return int(self.labels.max()) + 1 if len(self.labels) else 0
 
     def cluster_name(self, label: int) -> str:
-        """Name shown to people: ``normal`` or ``type 1``, ``type 2``, ... by falling size."""
+        """The name that users see: ``normal``, or ``type 1``, ``type 2``, ... by decreasing size."""
         if label == self.normal_label:
             return "normal"
         return f"type {label + (self.normal_label is None)}"

@@ -33,11 +33,12 @@ from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
 from blemish.images.source import ImageSource
 from blemish.localization.model import Normality, fit_maps
-from blemish.results import FloatArray, Skipped
+from blemish.results import Skipped
 from blemish.runtime.cache import Cache, array_digest, digest, environment_digest
 from blemish.runtime.memory import hand_back
 from blemish.runtime.serialization import settled
 from blemish.runtime.spill import Arrays, ArrayStore, Kept
+from blemish.types import FloatArray
 
 Done = Callable[[int], None]
 """Told how many more images are done."""

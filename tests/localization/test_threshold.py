@@ -30,7 +30,7 @@ from blemish.localization.threshold import (
     sound_material,
     split_scores,
 )
-from blemish.results import FloatArray
+from blemish.types import FloatArray
 
 SOUND = Sound(1.2, 0.0)
 """Of `clean` scores."""

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from blemish import Config, run
-from blemish.results import FloatArray
 from blemish.runtime import spill as _arraystore
 from blemish.runtime.spill import Arrays, ArrayStore, Filed
+from blemish.types import FloatArray
 
 
 def maps(count: int) -> list[FloatArray]:

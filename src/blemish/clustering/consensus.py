@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.clustering.ward import DENSE_ROWS, Tree, cut, ward_tree
-from blemish.results import FloatArray, IntArray
+from blemish.types import FloatArray, IntArray
 
 ROUNDS = (50, 200)
 """Least and most random parts: the share of them in which two rows meet in one group then has a standard error of at most

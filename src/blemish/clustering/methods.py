@@ -12,7 +12,7 @@ from blemish.clustering.consensus import MOST_ROWS, consensus
 from blemish.clustering.n_clusters import ward_gaps
 from blemish.clustering.ward import cut, ward_tree
 from blemish.errors import ConfigError
-from blemish.results import FloatArray, IntArray
+from blemish.types import FloatArray, IntArray
 
 Method = Literal["consensus", "ward", "kmeans", "spectral", "gmm"]
 

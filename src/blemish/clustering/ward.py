@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import ConfigError, InputError
-from blemish.results import FloatArray, IntArray
+from blemish.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from blemish.clustering._ward_kernel import State

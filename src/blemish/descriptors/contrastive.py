@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from blemish.errors import InputError
 from blemish.localization.reconstruction import seeded_linear
-from blemish.results import FloatArray
 from blemish.runtime.random import seeded_generator
+from blemish.types import FloatArray
 
 
 def label_free_threshold(descriptors: FloatArray, maxima: FloatArray, n_clusters: int, seed: int = 0) -> float:

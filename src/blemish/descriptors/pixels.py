@@ -14,8 +14,8 @@ from torch import Tensor
 from blemish.clustering.methods import normalized
 from blemish.config.schema import Config
 from blemish.descriptors.contrastive import Head, label_free_threshold, train_head
-from blemish.results import FloatArray
 from blemish.runtime.spill import ArrayStore, Kept
+from blemish.types import FloatArray
 
 KEPT_LEAST = 128
 """Pixels that every image keeps, or all it has, whatever the number of images."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from blemish.errors import ConfigError, InputError
 from blemish.features.filters import correlate_axis, gaussian_kernel
-from blemish.results import FloatArray
+from blemish.types import FloatArray
 
 SURELY_ABOVE = 0.95
 """The quantile of an image's map above which cells count in any case: a twentieth of them."""

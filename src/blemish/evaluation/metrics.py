@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError
+from blemish.types import IntArray
 
 Labels = Sequence[Hashable] | npt.NDArray[Any]
-IntArray = npt.NDArray[np.int64]
 MaskLike = npt.NDArray[Any] | None
 
 _SHIFT = 11  # of a float32's 32 bits, this many low ones are ignored: 2^21 bins, 16 MB per histogram

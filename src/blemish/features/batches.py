@@ -16,9 +16,9 @@ from torch import Tensor
 from blemish.errors import InputError
 from blemish.features.extractor import Extractor
 from blemish.images.source import ImageSource
-from blemish.results import FloatArray
 from blemish.runtime.cache import Cache
 from blemish.runtime.digests import digest
+from blemish.types import FloatArray
 
 Batch = tuple[int, ...]
 """Indices of images of one planned size, in ascending order."""

@@ -21,18 +21,6 @@ DEFAULT_STRIDES = (8,)
 """Used where the settings name none, of what there is: coarser maps smear small defects, finer ones add noise."""
 
 
-@dataclass(frozen=True)
-class ChannelScale:
-    """Mean and scale of each channel over the set; ``scale`` includes 1 / sqrt(channels) of its block."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def apply(self, features: Tensor) -> Tensor:
-        """C x h x w with zero mean and, per block, unit mean squared length over the set."""
-        return (features - self.mean[:, None, None]) * self.scale[:, None, None]
-
-
 class Extractor:
     """Images in, C x h x w feature maps out, on the CPU."""
 
@@ -109,37 +97,3 @@ class Extractor:
         owners = [(stride, mean) for stride, mean, count in self.blocks() for _ in range(count)]
         flips = self.config.backbone.flips
         return tuple(at for at, (stride, mean) in enumerate(owners) if stride in wanted and mean == flips)
-
-
-def fit_scale(sample: Sequence[Tensor], channels: Sequence[int], scaling: str) -> ChannelScale:
-    """Per-channel mean and 1 / (deviation sqrt(channels of its block)) over a sample of maps; identity unless ``set``.
-
-    Every block then has the same say in distances, whatever its width. A channel that never varies gets scale 0.
-    """
-    total = sum(channels)
-    if scaling != "set":
-        return ChannelScale(torch.zeros(total), torch.ones(total))
-    # map by map and in two passes: a copy of the whole sample in float64 was the peak of a run's memory
-    cells = sum(one[0].numel() for one in sample)
-    mean = sum((one.flatten(1).double().sum(1) for one in sample), torch.zeros(total, dtype=torch.float64)) / cells
-    squares = sum(
-        ((one.flatten(1).double() - mean[:, None]).square().sum(1) for one in sample),
-        torch.zeros(total, dtype=torch.float64),
-    )
-    deviation = (squares / cells).sqrt()
-    share = torch.cat([torch.full((count,), float(count)) for count in channels]).double().rsqrt()
-    # relative floor: rounding noise of a constant channel must not be blown up to unit variance
-    alive = deviation > 1e-5 * (1 + mean.abs())
-    return ChannelScale(mean.float(), torch.where(alive, share / deviation.clamp_min(1e-12), 0.0).float())
-
-
-def scaled(features: Tensor, scale: ChannelScale, scaling: str) -> Tensor:
-    """Features as the later stages see them; C x h x w."""
-    return unit_range(features[None])[0] if scaling == "image" else scale.apply(features)
-
-
-def pooled(features: Tensor, size: int) -> Tensor:
-    """Average over size x size neighbors, edges over what is there; C x h x w."""
-    if size == 1:
-        return features
-    return F.avg_pool2d(features[None], size, 1, size // 2, count_include_pad=False)[0]

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from blemish.errors import InputError
 from blemish.images.decoders import MAX_PIXELS, ImageInfo, probe, shown
 from blemish.images.decoders import read as read_raw
+from blemish.types import FloatArray
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -42,7 +43,6 @@ __all__ = [
     "white_level",
 ]
 
-FloatArray = npt.NDArray[np.float32]
 SizeMode = Literal["common", "each", "squash"]
 
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")

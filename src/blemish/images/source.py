@@ -16,8 +16,8 @@ import numpy.typing as npt
 from blemish.config.schema import Image as ImageConfig
 from blemish.errors import InputError
 from blemish.images import loading as im
-from blemish.results import FloatArray, Skipped
 from blemish.runtime.digests import array_digest, digest
+from blemish.types import FloatArray, Skipped
 
 Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] | npt.NDArray[np.generic]
 _log = logging.getLogger(__name__)

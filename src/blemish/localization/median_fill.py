@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from blemish.results import FloatArray
 from blemish.runtime.spill import Arrays, ArrayStore
+from blemish.types import FloatArray
 
 LEVELS = 256
 """Values told apart within a map, so that a window's median is a matter of a small table of counts."""

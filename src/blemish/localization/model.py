@@ -33,8 +33,8 @@ from blemish.localization.neighbors import (
 )
 from blemish.localization.reconstruction import VAE, residual_l1, residual_l2, train_vae, vae_residual
 from blemish.localization.threshold import find_threshold, image_scores
-from blemish.results import FloatArray
 from blemish.runtime.random import sample_vectors, seeded_generator
+from blemish.types import FloatArray
 
 FEWEST_CELLS = 10
 """An image whose usual cells are fewer says nothing about what is normal."""

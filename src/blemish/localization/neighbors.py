@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blemish.results import FloatArray
+from blemish.types import FloatArray
 
 BORDER_DEPTH = 4
 """Cells from the edge whose typical level is compared with the interior's."""

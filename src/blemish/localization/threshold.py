@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from blemish.config.schema import Localize
 from blemish.errors import InputError
-from blemish.results import FloatArray
+from blemish.types import FloatArray
 
 MIN_SEPARATION = 1.1
 """Images are called anomalous only if the upper group's median score exceeds the lower group's by this factor."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.images.loading import resize
-from blemish.results import FloatArray
+from blemish.types import FloatArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -23,7 +23,8 @@ from blemish.images.loading import shown
 from blemish.output.folder import RUN_FILE, SCHEMA, SCHEMA_VERSION, OutputFolder, prepare_output
 from blemish.output.overlays import cluster_color, draw_overlay, mask, upsample_map
 from blemish.output.tables import evaluation_prefix, file_stems, write_csv, write_parquet
-from blemish.results import FloatArray, Result, Skipped
+from blemish.results import Result, Skipped
+from blemish.types import FloatArray
 
 __all__ = ["MapSize", "OutputPaths", "prepare_output", "run_document", "write_outputs"]
 

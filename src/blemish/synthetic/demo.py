@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from blemish.errors import InputError, OutputError
 from blemish.images.loading import shown
-from blemish.synthetic.drawing import DEFECTS, MATERIALS, BoolArray, Surface, photograph
+from blemish.synthetic.drawing import DEFECTS, MATERIALS, Surface, photograph
+from blemish.types import BoolArray
 
 NORMAL_SHARE = 0.35
 """Share of defect-free images in a demo set."""

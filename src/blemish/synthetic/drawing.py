@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from blemish.types import BoolArray
+
 Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _LIGHT = (-0.75, -0.55)  # towards the lamp: columns, rows
 

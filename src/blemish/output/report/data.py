@@ -13,7 +13,8 @@ from blemish.output.overlays import cluster_color
 from blemish.output.report.regions import Shape, contrast_words, in_words, measure_group
 from blemish.output.report.thumbnails import Picture, make_picture
 from blemish.output.write import run_document
-from blemish.results import FloatArray, Result
+from blemish.results import Result
+from blemish.types import FloatArray
 
 LoadImage = Callable[[int], FloatArray]
 

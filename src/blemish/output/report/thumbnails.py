@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from blemish.errors import InputError
 from blemish.images.loading import shown
 from blemish.output.overlays import cluster_color, draw_heat, draw_overlay, fit_within
-from blemish.results import FloatArray, Result
+from blemish.results import Result
+from blemish.types import FloatArray
 
 SIDE = 256
 """Longest side of a photograph in pixels."""

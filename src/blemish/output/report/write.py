@@ -12,7 +12,8 @@ from blemish.output.folder import REPORT_FILE, is_ours, prepare_output, write_wh
 from blemish.output.overlays import heat_table
 from blemish.output.report.data import MAX_ROWS, Histogram, ReportData, build_report
 from blemish.output.report.regions import percent
-from blemish.results import FloatArray, Result
+from blemish.results import Result
+from blemish.types import FloatArray
 
 
 def write_report(
