@@ -1,13 +1,17 @@
-"""The scikit-learn face of the pipeline."""
+"""The pipeline as a scikit-learn estimator."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from sklearn.base import BaseEstimator, ClusterMixin
 
 from blemish.config.schema import Config
-from blemish.images.source import Images
+from blemish.errors import ConfigError
+from blemish.images import Images
 from blemish.results import Result
 from blemish.types import IntArray
 
@@ -15,24 +19,39 @@ from blemish.types import IntArray
 class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Find defects in images of one texture and sort them into types, without labels.
 
+    Arguments that are None keep the value of ``config`` or, without one, the default.
+
     Args:
-        n_clusters: number of groups, the normal one included, or ``auto``.
-        backbone: name, see :func:`blemish.backbones.load_backbone`.
-        size: side in pixels, see ``image.size``; None: the preset's.
-        preset: ``default`` or ``paper``.
+        n_clusters: number of groups, including the normal group; ``auto`` estimates it.
+        backbone: ``embedded``, ``timm:MODEL`` or ``random:SEED``, see :func:`blemish.backbones.load_backbone`.
+        image_size: side, in pixels, of the square with the area of a scaled image. Larger values show smaller defects and
+            take more time.
+        localization: ``knn``, ``vae_fca``, ``pca_fca``, ``fca``, ``vae_l1`` or ``vae_l2``.
+        threshold: score above which an image is anomalous, or ``auto``. A higher value means fewer anomalous images.
+        n_heads: number of contrastive heads; 0 clusters the descriptors without heads.
+        clusterer: ``consensus``, ``ward``, ``kmeans``, ``spectral`` or ``gmm``.
+        cache: True or False, or the folder for intermediate results.
+        n_jobs: number of threads; -1 = all processors. Set for the process while ``fit`` runs.
         device: ``auto``, ``cpu`` or ``cuda``.
-        random_state: seed.
-        settings: further settings by dotted name, such as ``{"cluster.method": "kmeans"}``.
+        random_state: seed of all random draws, an integer.
+        verbose: show progress on stderr.
+        config: all other settings: a :class:`Config`, a mapping with dotted names such as ``{"image.resize": "image"}``,
+            or a TOML or YAML file. The arguments above take precedence.
 
     Attributes:
-        paths_: N names, of the images that could be read: all that follows is in their order.
-        skipped_: the others, each with its path and reason; arrays are never skipped.
-        labels_: N int, group of each image. n_clusters_: how many groups.
-        scores_: N float32, anomaly scores. is_anomalous_: N bool. threshold_: float.
-        anomaly_maps_: N maps, float32 h x w. descriptors_: N x D float32.
-        normal_label_: label of the normal group or None. result_: everything, see :class:`blemish.results.Result`.
+        labels_: N int64, group of each readable image.
+        n_clusters_: number of groups.
+        normal_label_: label of the normal group, or None.
+        scores_: N float32, anomaly scores.
+        threshold_: the threshold on scores.
+        is_anomalous_: N bool.
+        anomaly_maps_: N maps, float32 h x w. Large sets are read from a temporary file, one map at a time.
+        descriptors_: N x D float32, the input of the clustering.
+        paths_: N names of the readable images; the attributes above are in their order.
+        skipped_: the files that could not be read, each with its path and the reason.
+        result_: the complete :class:`blemish.results.Result`.
 
-    The constructor only stores its arguments; they are checked by ``fit``.
+    The constructor only stores its arguments; :meth:`fit` checks them.
 
     >>> BlindAnomalyClustering(n_clusters=3).get_params()["n_clusters"]
     3
@@ -42,55 +61,101 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self,
         n_clusters: int | Literal["auto"] = "auto",
         *,
-        backbone: str = "embedded",
-        size: int | None = None,
-        preset: Literal["default", "paper"] = "default",
-        device: Literal["auto", "cpu", "cuda"] = "auto",
-        random_state: int = 0,
-        settings: dict[str, Any] | None = None,
+        backbone: str | None = None,
+        image_size: int | None = None,
+        localization: str | None = None,
+        threshold: float | Literal["auto"] | None = None,
+        n_heads: int | None = None,
+        clusterer: str | None = None,
+        cache: bool | str | Path | None = None,
+        n_jobs: int | None = None,
+        device: str | None = None,
+        random_state: int | None = None,
+        verbose: bool = False,
+        config: Config | Mapping[str, Any] | str | Path | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.backbone = backbone
-        self.size = size
-        self.preset = preset
+        self.image_size = image_size
+        self.localization = localization
+        self.threshold = threshold
+        self.n_heads = n_heads
+        self.clusterer = clusterer
+        self.cache = cache
+        self.n_jobs = n_jobs
         self.device = device
         self.random_state = random_state
-        self.settings = settings
+        self.verbose = verbose
+        self.config = config
 
     def fit(self, X: Images, y: object = None) -> Self:
-        """Run the whole method on a folder, paths or arrays; ``y`` is ignored.
+        """Run the method on a folder, paths or arrays.
+
+        Args:
+            X: as for :func:`blemish.pipeline.run`.
+            y: ignored.
 
         Raises:
-            InputError: nothing readable. ConfigError: arguments that do not fit.
+            InputError: no image can be read.
+            ConfigError: an argument does not fit.
         """
         from blemish.pipeline import run
+        from blemish.runtime.progress import SilentProgress
+        from blemish.runtime.terminal import Bars
 
-        result: Result = run(X, self._config())
-        self.result_ = result
-        self.paths_ = list(result.paths)
-        self.skipped_ = list(result.skipped)
+        with _threads(self.n_jobs):
+            result = run(X, self._settings(), progress=Bars() if self.verbose else SilentProgress())
+        self.result_: Result = result
         self.labels_ = result.labels
         self.n_clusters_ = result.n_clusters
+        self.normal_label_ = result.normal_label
         self.scores_ = result.scores
-        self.anomaly_maps_ = list(result.maps)
         self.threshold_ = result.threshold
         self.is_anomalous_ = result.is_anomalous
-        self.normal_label_ = result.normal_label
+        self.anomaly_maps_ = result.maps
         self.descriptors_ = result.descriptors
+        self.paths_ = list(result.paths)
+        self.skipped_ = list(result.skipped)
         return self
 
     def fit_predict(self, X: Images, y: object = None) -> IntArray:
-        """``fit`` and return ``labels_``."""
+        """Call :meth:`fit` and return ``labels_``."""
         return self.fit(X).labels_
 
-    def _config(self) -> Config:
-        values: dict[str, Any] = {
-            "preset": self.preset,
-            "clusters": self.n_clusters,
+    def _settings(self) -> Config:
+        """The settings that the arguments amount to."""
+        base = Config() if self.config is None else self.config
+        if isinstance(base, str | Path):
+            base = Config.load(base)
+        elif not isinstance(base, Config):
+            base = Config.from_values(base, "config")
+        cache_folder = None if self.cache is None or isinstance(self.cache, bool) else str(self.cache)
+        given = {
+            "n_clusters": None if self.n_clusters == "auto" else self.n_clusters,
             "backbone.name": self.backbone,
+            "image.size": self.image_size,
+            "localization.method": self.localization,
+            "localization.threshold": self.threshold,
+            "contrastive.n_heads": self.n_heads or None,
+            "contrastive.enabled": None if self.n_heads is None else self.n_heads > 0,
+            "cluster.method": self.clusterer,
+            "cache.enabled": self.cache if isinstance(self.cache, bool) else (True if cache_folder else None),
+            "cache.folder": cache_folder,
             "device": self.device,
             "seed": self.random_state,
         }
-        if self.size is not None:
-            values["image.size"] = self.size
-        return Config.from_values(values | (self.settings or {}))
+        return base.updated(**{name: value for name, value in given.items() if value is not None})
+
+
+@contextlib.contextmanager
+def _threads(n_jobs: int | None) -> Iterator[None]:
+    """Compute with so many threads, and restore the number afterwards; None changes nothing."""
+    if n_jobs is None:
+        yield
+        return
+    from blemish.runtime.threads import available_processors, limited_threads
+
+    if n_jobs == 0 or n_jobs < -1:
+        raise ConfigError(f"n_jobs is {n_jobs}: give a number of threads, or -1 for all processors")
+    with limited_threads(available_processors() if n_jobs == -1 else n_jobs):
+        yield

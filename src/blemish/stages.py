@@ -1,252 +1,348 @@
-"""The long stages of a run, each of which first looks whether an earlier run has left its result in the cache.
+"""The cached steps of a run. Each first looks for the result of an earlier run in the cache.
 
-The formulas are elsewhere (:mod:`blemish.localization.model`, :mod:`blemish.descriptors.pixels`); here is what goes under which key. A key
-holds everything that its result depends on: the code and its surroundings, the images by content, the settings of that
-stage and of those before it. Settings are left out by name, so that a new one counts until somebody decides otherwise.
+The computation is in the folders of the stages; this module decides what is stored under which key. A key covers
+everything that its result depends on: the code and its environment, the images by content, the settings of that stage and
+of the stages before it. Settings are excluded from a key by name, so a new setting counts until somebody excludes it.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blemish.config.schema import Config
-from blemish.descriptors.pixels import (
-    PixelStore,
-    Sample,
-    head_threshold,
-    pixels_per_image,
-    refined_descriptors,
-    sample_pixels,
-    train_heads,
-)
+from blemish.clustering.grouping import Grouping
+from blemish.config.schema import Config, Localization
+from blemish.descriptors.heads import head_descriptors, head_threshold, train_heads
+from blemish.descriptors.model import DescriptorModel
+from blemish.descriptors.pixels import Pixels, PixelSample, PixelStore, pixels_per_image, sample_pixels
 from blemish.errors import InputError
 from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
+from blemish.features.normalization import FeatureNormalizer, fit_normalizer, within_image_covariance
 from blemish.images.source import ImageSource
-from blemish.localization.model import Normality, fit_maps
-from blemish.results import Skipped
-from blemish.runtime.cache import Cache, array_digest, digest, environment_digest
-from blemish.runtime.memory import hand_back
-from blemish.runtime.serialization import settled
+from blemish.localization.border import BorderCorrection
+from blemish.localization.model import MapModel, fit_map_model
+from blemish.localization.neighbors import MemoryBank
+from blemish.localization.reconstruction import VAE, PrincipalSubspace
+from blemish.runtime.cache import Cache, open_cache
+from blemish.runtime.digests import array_digest, digest, environment_digest
+from blemish.runtime.memory import release_memory
+from blemish.runtime.progress import Advance
+from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Kept
-from blemish.types import FloatArray
+from blemish.types import BoolArray, FloatArray, Skipped
 
-Done = Callable[[int], None]
-"""Told how many more images are done."""
+AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "contrastive", "cluster", "output", "cache")
+"""Settings that no anomaly map depends on. (The device counts by the name of the one in use.)"""
 
-AFTER_MAPS = ("preset", "device", "clusters", "descriptor", "contrast", "cluster", "output", "cache")
-"""Settings that no map depends on (the device counts by the name of what was found), and within ``localize``:"""
-AFTER_MAPS_LOCALIZE = ("localize.threshold", "localize.score_quantile", "localize.fill")
+AFTER_MAPS_LOCALIZATION = ("localization.threshold", "localization.score_quantile", "localization.median_windows")
+"""Settings within ``localization`` that no anomaly map depends on."""
 
-HAND_BACK_EVERY = 16
-"""Images after which freed memory goes back to the system."""
+RELEASE_EVERY = 16
+"""Number of images after which freed memory is returned to the system."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the main pass found, one row per readable image, in the order of ``indices``."""
+class FittedLocalization:
+    """Everything that is fitted to the sample before the anomaly maps of the whole set are computed.
+
+    Attributes:
+        normalizer: normalization of feature channels.
+        map_model: from normalized features to an anomaly map.
+        covariance: C x C, of features within images; whitening is computed from it.
+        sample_maps: anomaly maps of the sampled images.
+        sample_indices: their indices in the set.
+    """
+
+    normalizer: FeatureNormalizer
+    map_model: MapModel
+    covariance: Tensor
+    sample_maps: list[FloatArray]
+    sample_indices: list[int]
+
+
+@dataclass(frozen=True)
+class MapResults:
+    """The result of the pass over all images, one row per readable image.
+
+    Attributes:
+        indices: index of each readable image in the source.
+        maps: their anomaly maps.
+        descriptors: N x C float32.
+        pixels: the pixels that contrastive heads are trained on; None if no heads are trained.
+    """
 
     indices: list[int]
     maps: Arrays
     descriptors: FloatArray
-    pixels: Sample | None
+    pixels: PixelSample | None
+
+
+@dataclass
+class BatchResults:
+    """What is known of one batch, with one value per readable image; None where nothing is known yet."""
+
+    maps: Sequence[FloatArray] | None = None
+    descriptors: Sequence[FloatArray] | None = None
+    pixels: Sequence[Pixels] | None = None
+    stored: list[Kept] | None = field(default=None, repr=False)
+    """Where the maps are kept."""
+
+
+MAPS, DESCRIPTORS, PIXELS = "maps", "descriptors", "pixels"
+"""Kinds of cache entries of a batch; names of the fields of :class:`BatchResults`."""
+
+CACHED_CLASSES = (
+    *(FittedLocalization, FeatureNormalizer, MapModel, Localization, MemoryBank, VAE, PrincipalSubspace, BorderCorrection),
+    Grouping,
+)
+"""The classes that a cache entry may contain."""
 
 
 class Stages:
-    """The stages of one run over one set."""
+    """The cached steps of one run over one set of images."""
 
-    def __init__(self, source: ImageSource, extractor: Extractor, config: Config, cache: Cache, device: str) -> None:
-        self.source, self.extractor, self.config, self.cache = source, extractor, config, cache
+    def __init__(self, source: ImageSource, extractor: Extractor, config: Config, device: str) -> None:
+        self.source, self.extractor, self.config = source, extractor, config
+        self.cache = open_cache(config.cache, CACHED_CLASSES)
         backbone = extractor.backbone
-        environment = environment_digest(device, f"{backbone.name} {backbone.digest}") if cache.active else ""
-        self.features = FeatureBatches(source, extractor, cache, environment)
+        stem = ""
+        if self.cache.active:
+            environment = environment_digest(device, f"{backbone.name} {backbone.digest}")
+            stem = digest(environment, config.stage_digest("backbone"))
+        self.features = FeatureBatches(
+            source, extractor, self.cache, stem, store_features=config.cache.features
+        )
         n = len(source)
-        self.n_sample = min(n, config.normality.sample_images)
+        self.n_sample = min(n, config.localization.sample_images)
         chosen = set(np.random.default_rng(config.seed).choice(n, self.n_sample, replace=False).tolist())
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
-        self._since = 0
-        self._sampled_maps: dict[int, FloatArray] = {}  # by-product of the learning, for the main pass
+        self._since_release = 0
+        self._sample_maps: dict[int, FloatArray] = {}  # by-product of the fit, for the pass over all images
 
-    def learn(self, done: Done) -> Normality:
-        """The model of what is normal, from the features of some images."""
-        model, maps, indices = self.cache.once("normality", lambda: self._normality_key, lambda: self._fit(done))
-        self._sampled_maps = dict(zip(indices, maps, strict=True))
-        normality: Normality = model.tempered(maps)
-        return normality
+    # Localization model
 
-    def look(self, normality: Normality, done: Done) -> Found:
-        """Map, descriptor and, for the head, pixels of every image. Each batch is kept as soon as it is done."""
-        store, kept = ArrayStore(), dict[Batch, list[Kept]]()
-        pixels = PixelStore(self.config.contrast.memory)
-        parts, missing = dict[Batch, dict[str, Any]](), list[Batch]()
+    def fit_localization(self, advance: Advance) -> FittedLocalization:
+        """Fit normalization and localization model to the features of a sample; ``advance`` counts images."""
+        fitted: FittedLocalization = self.cache.once("localization", lambda: self._fit_key, lambda: self._fit(advance))
+        self._sample_maps = dict(zip(fitted.sample_indices, fitted.sample_maps, strict=True))
+        return fitted
 
-        def put_away(batch: Batch) -> None:
-            part = parts[batch]
-            if part["maps"] is not None and batch not in kept:
-                kept[batch] = store.keep(part["maps"])
-                part["maps"] = store.view(kept[batch])
-            if part.get("pixels"):
-                pixels.keep([i for i in batch if i not in self.features.unreadable], part["pixels"])
-                part["pixels"] = ()
-
-        for batch in (*self.sampled, *self.others):
-            parts[batch] = self._recall(batch, normality)
-            put_away(batch)
-            if None in parts[batch].values():
-                missing.append(batch)
-        done(len(self.source) - sum(map(len, missing)))
-        for batch, members in self.features.stream(missing):
-            self._examine(batch, members, normality, parts[batch], done)
-            put_away(batch)
-            self._hand_back(len(batch))
-        rows = {
-            index: (kept[batch][place], part["descriptors"][place])
-            for batch, part in parts.items()
-            for place, index in enumerate(i for i in batch if i not in self.features.unreadable)
-        }
-        indices = sorted(rows)
-        self._note_skipped()
-        return Found(
-            indices,
-            store.view([rows[index][0] for index in indices]),
-            np.stack([rows[index][1] for index in indices]),
-            pixels.view(indices) if self._sharpening else None,
+    def _fit(self, advance: Advance) -> FittedLocalization:
+        sample = self._sample_features(advance)
+        normalizer = fit_normalizer(
+            [raw for _, raw in sample], self.extractor.channels(), self.config.features.normalization
         )
+        features = [(self._image_ids[index], normalizer.apply(raw)) for index, raw in sample]
+        map_model, maps = fit_map_model(
+            features,
+            self.config.localization,
+            pool_size=self.config.features.pool_size,
+            channels=self.extractor.map_channels(self.config.localization.strides),
+            seed=self.config.seed,
+        )
+        covariance = within_image_covariance([one for _, one in features])
+        fitted = FittedLocalization(normalizer, map_model, covariance, maps, [index for index, _ in sample])
+        return canonicalized(fitted, CACHED_CLASSES)
 
-    @property
-    def _sharpening(self) -> bool:
-        return self.config.contrast.enabled and len(self.source) > 1
-
-    def sharpen(self, found: Found, normality: Normality, anomalous: npt.NDArray[np.bool_], done: Done) -> FloatArray:
-        """Descriptors from what contrastive heads make of the kept pixels; the heads are trained here.
-
-        Args:
-            anomalous: N bool, whose share decides which pixels the heads take for anomalous.
-        """
-        sample, config = found.pixels, self.config
-        assert sample is not None
-        level = head_threshold(found.maps, found.descriptors, anomalous, config)
-
-        def key() -> str:
-            inputs = [self._key("pixels", batch, normality) for batch in (*self.sampled, *self.others)]
-            return digest("heads", inputs, level, config.stage_digest("contrast", "seed"))
-
-        def compute() -> FloatArray:
-            heads = train_heads(sample, found.descriptors, level, config, done)
-            return refined_descriptors(sample, heads, done)
-
-        return self.cache.once("heads", key, compute)
-
-    @functools.cached_property
-    def _owners(self) -> list[int]:
-        """Whose vectors an image is not compared with: its own and its copies', which would make anything look normal."""
-        return self.source.originals()
-
-    @functools.cached_property
-    def _normality_key(self) -> str:
-        names = (name for name in Config.model_fields if name not in AFTER_MAPS)
-        settings = self.config.stage_digest(*names, without=AFTER_MAPS_LOCALIZE)
-        return digest("normality", settings, self.features.key(*self.sampled))
-
-    def _fit(self, done: Done) -> Any:
+    def _sample_features(self, advance: Advance) -> list[tuple[int, Tensor]]:
+        """(index, features) of the sampled images, by index; of the next readable batch if none of them can be read."""
         sample: list[tuple[int, Tensor]] = []
         for _, members in self.features.stream(self.sampled, hold=True):
             sample += members
-            done(len(members))
-            self._hand_back(len(members))
+            advance(len(members))
+            self._release_memory(len(members))
         if not sample:
-            self.cache.active = False  # the keys speak of a sample that cannot be read
+            self.cache.active = False  # the keys assume that the sample can be read
         for batch in self.others:
             if sample:
                 break
             sample = [member for _, members in self.features.stream([batch], hold=True) for member in members]
         if not sample:
-            self._note_skipped()
-        sample.sort(key=lambda member: member[0])
-        channels, mapped = self.extractor.channels(), self.extractor.map_channels()
-        owned = [(self._owners[index], raw) for index, raw in sample]
-        model, maps = fit_maps(owned, channels, self.config, mapped)
-        return settled((model, maps, [index for index, _ in sample]), self.config)
+            self._report_unreadable()
+        return sorted(sample, key=lambda member: member[0])
 
-    def _key(self, kind: str, batch: Batch, normality: Normality) -> str:
-        stem: list[object] = [self._normality_key, self.features.key(batch)]
-        if kind in ("descriptors", "pixels"):
-            stem += [
-                self.config.stage_digest("descriptor", without=("descriptor.normalize",)),
-                repr((normality.tau, normality.level)),
-            ]
-        if kind == "pixels":
-            stem.append(self._pixels_each)
-        return digest(kind, stem)
+    @functools.cached_property
+    def _image_ids(self) -> list[int]:
+        """For each image the first one with the same content: an image is not compared with itself or its copies."""
+        return self.source.originals()
+
+    # Anomaly maps, descriptors and pixels
+
+    def map_images(
+        self, fitted: FittedLocalization, descriptor_model: DescriptorModel, advance: Advance
+    ) -> MapResults:
+        """Map, descriptor and, for the heads, pixels of every image, in one pass; each batch is stored once it is done."""
+        store, pixels = ArrayStore(), PixelStore(self.config.contrastive.pixel_budget_mb)
+        results, missing = dict[Batch, BatchResults](), list[Batch]()
+        for batch in (*self.sampled, *self.others):
+            results[batch] = self._recall(batch, descriptor_model)
+            self._spill(batch, results[batch], store, pixels)
+            if any(getattr(results[batch], kind) is None for kind in self._kinds):
+                missing.append(batch)
+        advance(len(self.source) - sum(map(len, missing)))
+        for batch, members in self.features.stream(missing):
+            self._compute(batch, members, fitted, descriptor_model, results[batch], advance)
+            self._spill(batch, results[batch], store, pixels)
+            self._release_memory(len(batch))
+        self._report_unreadable()
+        return self._in_order(results, store, pixels)
 
     @property
-    def _pixels_each(self) -> int:
-        return pixels_per_image(len(self.source), sum(self.extractor.channels()), self.config.contrast.memory)
+    def _kinds(self) -> tuple[str, ...]:
+        """The kinds of results that this run needs of each batch."""
+        heads = self.config.contrastive.enabled and len(self.source) > 1
+        return (MAPS, DESCRIPTORS, PIXELS) if heads else (MAPS, DESCRIPTORS)
 
-    def _recall(self, batch: Batch, normality: Normality) -> dict[str, Any]:
-        """Kind -> one value per readable image, or None where there is no entry."""
-        kinds = ["maps", "descriptors"]
-        if self._sharpening:
-            kinds.append("pixels")
-        part: dict[str, Any] = dict.fromkeys(kinds)
-        for kind in kinds if self.cache.active else ():
-            entry = self.cache.get(kind, self._key(kind, batch, normality))
+    def _recall(self, batch: Batch, descriptor_model: DescriptorModel) -> BatchResults:
+        """What the cache has of one batch."""
+        results = BatchResults()
+        for kind in self._kinds if self.cache.active else ():
+            entry = self.cache.get(kind, self._key(kind, batch, descriptor_model))
             if entry is not None and self.features.confirmed_unreadable(batch[place] for place in entry["unreadable"]):
-                part[kind] = entry["rows"]
-        return part
+                setattr(results, kind, entry["rows"])
+        return results
 
     @torch.no_grad()
-    def _examine(
+    def _compute(
         self,
         batch: Batch,
         members: Sequence[tuple[int, Tensor]],
-        normality: Normality,
-        part: dict[str, Any],
-        done: Done,
+        fitted: FittedLocalization,
+        descriptor_model: DescriptorModel,
+        results: BatchResults,
+        advance: Advance,
     ) -> None:
-        """Fill in what is missing of one batch and keep it."""
-        fresh = [kind for kind in part if part[kind] is None]
-        part.update({kind: [] for kind in fresh})
+        """Compute what is missing of one batch, and store it."""
+        missing = [kind for kind in self._kinds if getattr(results, kind) is None]
+        maps, descriptors, pixels = list[FloatArray](), list[FloatArray](), list[Pixels]()
         for place, (index, raw) in enumerate(members):
-            features = normality.features(raw)
-            if "maps" in fresh:
-                known = self._sampled_maps.pop(index, None)
-                part["maps"].append(normality.anomaly_map(features, self._owners[index]) if known is None else known)
-            values = part["maps"][place]
-            weights = normality.pixel_weights(values)
-            if "descriptors" in fresh:
-                part["descriptors"].append(normality.descriptor(features, weights))
-            if "pixels" in fresh:
-                part["pixels"].append(
-                    sample_pixels(features, values, weights, index, self.config.seed, self._pixels_each)
+            features = fitted.normalizer.apply(raw)
+            values = self._map(index, features, fitted.map_model) if results.maps is None else results.maps[place]
+            weights = descriptor_model.pixel_weights(values)
+            if MAPS in missing:
+                maps.append(values)
+            if DESCRIPTORS in missing:
+                descriptors.append(descriptor_model.descriptor(features, weights))
+            if PIXELS in missing:
+                pixels.append(
+                    sample_pixels(features, values, weights, index, self.config.seed, self._pixels_per_image)
                 )
-            done(1)
-        done(len(batch) - len(members))
+            advance(1)
+        advance(len(batch) - len(members))
         unreadable = [place for place, index in enumerate(batch) if index in self.features.unreadable]
-        for kind in fresh if self.cache.active else ():
-            self.cache.put(kind, self._key(kind, batch, normality), {"unreadable": unreadable, "rows": part[kind]})
+        computed = {MAPS: maps, DESCRIPTORS: descriptors, PIXELS: pixels}
+        for kind in missing:
+            setattr(results, kind, computed[kind])
+            if self.cache.active:
+                self.cache.put(kind, self._key(kind, batch, descriptor_model), {"unreadable": unreadable, "rows": computed[kind]})
 
-    def _hand_back(self, images: int) -> None:
-        """Let go of freed memory every ``HAND_BACK_EVERY`` images: to have it given anew costs time as well."""
-        self._since += images
-        if self._since >= HAND_BACK_EVERY:
-            hand_back()
-            self._since = 0
+    def _map(self, index: int, features: Tensor, model: MapModel) -> FloatArray:
+        known = self._sample_maps.pop(index, None)
+        return model.anomaly_map(features, self._image_ids[index]) if known is None else known
 
-    def _note_skipped(self) -> None:
-        """Tell of the images that could not be decoded; it is an error if none could."""
+    def _spill(self, batch: Batch, results: BatchResults, store: ArrayStore, pixels: PixelStore) -> None:
+        """Move maps and pixels of one batch to their stores, which keep them in memory or in a temporary file."""
+        if results.maps is not None and results.stored is None:
+            results.stored = store.keep(results.maps)
+            results.maps = store.view(results.stored)
+        if results.pixels:
+            pixels.keep([index for index in batch if index not in self.features.unreadable], results.pixels)
+            results.pixels = ()
+
+    def _in_order(self, results: dict[Batch, BatchResults], store: ArrayStore, pixels: PixelStore) -> MapResults:
+        """All batches as one set, by index."""
+        rows: dict[int, tuple[Kept, FloatArray]] = {}
+        for batch, one in results.items():
+            assert one.stored is not None
+            assert one.descriptors is not None
+            readable = [index for index in batch if index not in self.features.unreadable]
+            rows |= dict(zip(readable, zip(one.stored, one.descriptors, strict=True), strict=True))
+        indices = sorted(rows)
+        return MapResults(
+            indices,
+            store.view([rows[index][0] for index in indices]),
+            np.stack([rows[index][1] for index in indices]),
+            pixels.view(indices) if PIXELS in self._kinds else None,
+        )
+
+    @functools.cached_property
+    def _pixels_per_image(self) -> int:
+        channels, budget = sum(self.extractor.channels()), self.config.contrastive.pixel_budget_mb
+        return pixels_per_image(len(self.source), channels, budget)
+
+    # Contrastive heads
+
+    def refine_descriptors(
+        self, results: MapResults, descriptor_model: DescriptorModel, anomalous: BoolArray, advance: Advance
+    ) -> FloatArray:
+        """Train the heads, and put the descriptors that they give beside the plain ones, or in their place.
+
+        Args:
+            results: maps, descriptors and pixels of N images.
+            descriptor_model: part of the cache key.
+            anomalous: N bool; the fraction of anomalous images decides which pixels count as anomalous in training.
+            advance: counts steps, then images.
+
+        Returns:
+            N x (C + heads * dim) float32; without the C plain columns if ``contrastive.head_weight`` is none.
+        """
+        pixels, config = results.pixels, self.config
+        assert pixels is not None
+        threshold = head_threshold(
+            results.maps, results.descriptors, anomalous, config.contrastive, config.n_clusters, config.seed
+        )
+
+        def key() -> str:
+            inputs = [self._key(PIXELS, batch, descriptor_model) for batch in (*self.sampled, *self.others)]
+            return digest("heads", inputs, threshold, config.stage_digest("contrastive", "seed"))
+
+        def compute() -> FloatArray:
+            heads = train_heads(pixels, results.descriptors, threshold, config.contrastive, config.seed, advance)
+            return head_descriptors(pixels, heads, advance)
+
+        refined: FloatArray = self.cache.once("heads", key, compute)
+        weight = config.contrastive.head_weight
+        if weight is None:
+            return refined
+        return concat_descriptors(results.descriptors, refined, config.contrastive.n_heads, weight)
+
+    # Keys and unreadable images
+
+    @functools.cached_property
+    def _fit_key(self) -> str:
+        names = (name for name in Config.model_fields if name not in AFTER_MAPS)
+        settings = self.config.stage_digest(*names, without=AFTER_MAPS_LOCALIZATION)
+        return digest("localization", settings, self.features.key(*self.sampled))
+
+    def _key(self, kind: str, batch: Batch, descriptor_model: DescriptorModel) -> str:
+        """The key of one kind of results of one batch."""
+        stem: list[object] = [self._fit_key, self.features.key(batch)]
+        if kind in (DESCRIPTORS, PIXELS):
+            settings = self.config.stage_digest("descriptor", without=("descriptor.normalize",))
+            stem += [settings, repr((descriptor_model.tau, descriptor_model.level))]
+        if kind == PIXELS:
+            stem.append(self._pixels_per_image)
+        return digest(kind, stem)
+
+    def _release_memory(self, images: int) -> None:
+        """Return freed memory to the system every ``RELEASE_EVERY`` images; getting it back costs time as well."""
+        self._since_release += images
+        if self._since_release >= RELEASE_EVERY:
+            release_memory()
+            self._since_release = 0
+
+    def _report_unreadable(self) -> None:
+        """Record the images that could not be decoded; it is an error if none could."""
         for index, reason in sorted(self.features.unreadable.items()):
             self.source.skipped.append(Skipped(self.source.names[index], reason))
             _log.warning("skipped %s", reason)
@@ -263,7 +359,7 @@ def groups_key(
     threshold: float,
     config: Config,
 ) -> str:
-    """Key of the clustering: its input by bytes, and all settings but those that only say where and what is written."""
+    """The key of the clustering: its input by bytes, and all settings except those on presets, devices and outputs."""
     names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
     arrays = [array_digest(values) for values in (descriptors, counted, shapes, scores)]
     return digest("groups", environment_digest("cpu", ""), arrays, repr(threshold), config.stage_digest(*names))

@@ -1,4 +1,4 @@
-"""Options of the commands. Those that every run of the method takes are written once and come to a command as one argument."""
+"""Options of the commands. The options that every run of the method takes reach a command as one argument."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from blemish.cli.shared import read_settings
 if TYPE_CHECKING:
     from blemish.config.schema import Config
 
-Preset = Annotated[str | None, typer.Option(help="default, or paper: the published values.")]
+Preset = Annotated[str | None, typer.Option(help="default, or paper for the published method.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML or YAML file with settings.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Any setting: section.key=value. Repeatable.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an unexpected error.")]
 
 RUN_OPTIONS: dict[str, Any] = {
     "backbone": Annotated[str | None, typer.Option(help="embedded, or timm:MODEL.")],
-    "size": Annotated[int | None, typer.Option(help="Side in pixels that images are scaled to.")],
+    "size": Annotated[int | None, typer.Option(help="Side, in pixels, of the square with the area of a scaled image.")],
     "preset": Preset,
-    "seed": Annotated[int | None, typer.Option(help="Seed of everything random.")],
+    "seed": Annotated[int | None, typer.Option(help="Seed of all random draws.")],
     "device": Annotated[str | None, typer.Option(help="auto, cpu or cuda.")],
     "config": ConfigFile,
     "assignments": Settings,
-    "threads": Annotated[int | None, typer.Option(min=1, help="Threads of the computation.")],
+    "threads": Annotated[int | None, typer.Option(min=1, help="Number of threads.")],
 }
-"""What any command that runs the method takes, in the order of its help; none given: None."""
+"""The options of every command that runs the method, in the order of its help; None = not given."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,21 @@ class RunOptions:
     given: dict[str, Any]
 
     def sets(self, key: str) -> bool:
-        """Whether ``--set`` or the environment gives that setting, by a name without a section."""
+        """Whether ``--set`` or the environment gives a setting, by its name without a section."""
         from blemish.config.sources import PREFIX
 
         names = [text.partition("=")[0].strip() for text in self.given["assignments"] or []]
         return key in names or bool(os.environ.get(f"{PREFIX}{key.upper()}", "").strip())
 
     def settings(self, **flags: Any) -> Config:
-        """The settings that they, and further flags of the command, amount to."""
+        """The settings that result from these options and from further flags of the command."""
         given = dict(self.given)
         file, assignments, threads = given.pop("config"), given.pop("assignments"), given.pop("threads")
         return read_settings(file, assignments, threads=threads, **given, **flags)
 
 
 def takes_run_options(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as typer is to see it: with all of :data:`RUN_OPTIONS` in place of its argument ``options``."""
+    """The function with all of :data:`RUN_OPTIONS` in place of its argument ``options``, as typer is to see it."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     run_options = [
         inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in RUN_OPTIONS.items()

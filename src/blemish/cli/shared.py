@@ -1,11 +1,10 @@
-"""What the commands share: progress on a terminal, settings from all sources, errors as one line."""
+"""What the commands share: settings from all sources, the number of threads, errors as one line, exit codes."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,66 +14,31 @@ from blemish.errors import BlemishError
 
 if TYPE_CHECKING:
     from blemish.config.schema import Config
-    from blemish.pipeline import Advancing
 
 OK, UNEXPECTED, USAGE, SOME_SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
-
-
-class Bars:
-    """Progress on stderr: bars with time left on a terminal, one line per stage elsewhere, nothing when quiet."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-
-    def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
-        """A display for one stage of the run."""
-        return Bar(name, total, self.quiet)
-
-
-class Bar:
-    """The display of one stage; shown while it is entered."""
-
-    def __init__(self, name: str, total: int, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, quiet=quiet)
-        if not console.is_terminal:
-            if not quiet:
-                print(f"{name} ({total})", file=sys.stderr, flush=True)
-            console.quiet = True
-        columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console)
-        self.task = self.bar.add_task(name, total=total)
-
-    def __enter__(self) -> Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.bar.stop()
-
-    def advance(self, n: int = 1) -> None:
-        """Say that ``n`` more items are done."""
-        self.bar.advance(self.task, n)
+"""Exit codes."""
 
 
 def read_settings(
     config_file: Path | None, assignments: list[str] | None, *, threads: int | None = None, **flags: Any
 ) -> Config:
-    """Flag, then environment, then file, then default. Sets the threads first: libraries read theirs when loaded."""
+    """The settings of a command. Flags take precedence over the environment, the environment over the file.
+
+    The number of threads is set first, because libraries read it when they are loaded.
+    """
     use_threads(threads)
+    from blemish.config.schema import Config
     from blemish.config.sources import gather, parse_value
 
-    if isinstance(flags.get("clusters"), str):
-        flags["clusters"] = parse_value(flags["clusters"])
-    return gather(flags, assignments or [], config_file, os.environ)
+    if isinstance(flags.get("n_clusters"), str):
+        flags["n_clusters"] = parse_value(flags["n_clusters"])
+    return gather(Config, flags, assignments or [], config_file, os.environ)
 
 
 def use_threads(threads: int | None) -> None:
-    """Let torch, the compiled kernels and the BLAS of NumPy and SciPy use so many threads; None leaves the choice."""
+    """Set the number of threads of torch, of the compiled kernels and of the BLAS of NumPy and SciPy; None = their choice."""
     if threads:
-        for name in ("NUMBA", "OMP", "OPENBLAS", "MKL"):  # each is read once, when its library is loaded
+        for name in ("NUMBA", "OMP", "OPENBLAS", "MKL"):  # each library reads its variable once, when it is loaded
             os.environ[f"{name}_NUM_THREADS"] = str(threads)
         import torch
 

@@ -138,7 +138,7 @@ class Features(Section):
     )
 
 
-class MemoryBank(Section):
+class MemoryBankOptions(Section):
     """The memory bank of ``localization.method = knn``: feature patches of the dataset itself."""
 
     patches_per_image: int = Field(
@@ -170,7 +170,7 @@ class MemoryBank(Section):
     )
 
 
-class VariationalAutoencoder(Section):
+class VAEOptions(Section):
     """The variational autoencoder of ``localization.method`` vae_fca, vae_l1 and vae_l2."""
 
     patches_per_image: int = Field(
@@ -189,7 +189,7 @@ class VariationalAutoencoder(Section):
     )
 
 
-class PrincipalComponents(Section):
+class PCAOptions(Section):
     """The principal component analysis of ``localization.method = pca_fca``."""
 
     patches_per_image: int = Field(default=512, ge=1, description="Feature vectors drawn from each sampled image.")
@@ -198,7 +198,7 @@ class PrincipalComponents(Section):
     )
 
 
-class FCA(Section):
+class FCAOptions(Section):
     """Feature correspondence analysis, used by ``localization.method`` fca, vae_fca and pca_fca."""
 
     patch_size: Odd = Field(default=7, ge=1, le=15, description="Side of a patch in feature cells; odd.")
@@ -266,12 +266,12 @@ class Localization(Section):
         description="Raise each cell of the map to the median of its window, for each window size in turn; odd sizes in "
         "cells, `none` = off. This fills gaps within large defects. Scores are computed before it.",
     )
-    memory_bank: MemoryBank = Field(default=MemoryBank(), description="Options of `knn`.")
-    vae: VariationalAutoencoder = Field(
-        default=VariationalAutoencoder(), description="Options of `vae_fca`, `vae_l1` and `vae_l2`."
+    memory_bank: MemoryBankOptions = Field(default=MemoryBankOptions(), description="Options of `knn`.")
+    vae: VAEOptions = Field(
+        default=VAEOptions(), description="Options of `vae_fca`, `vae_l1` and `vae_l2`."
     )
-    pca: PrincipalComponents = Field(default=PrincipalComponents(), description="Options of `pca_fca`.")
-    fca: FCA = Field(default=FCA(), description="Options of `fca`, `vae_fca` and `pca_fca`.")
+    pca: PCAOptions = Field(default=PCAOptions(), description="Options of `pca_fca`.")
+    fca: FCAOptions = Field(default=FCAOptions(), description="Options of `fca`, `vae_fca` and `pca_fca`.")
 
 
 class Descriptor(Section):

@@ -39,23 +39,31 @@ def plan_batches(sizes: Sequence[tuple[int, int]], chosen: Iterable[int], batch_
 
 
 class FeatureBatches:
-    """Raw features of a set, batch by batch.
+    """Features of a set, not yet normalized, batch by batch.
+
+    Args:
+        source: the images.
+        extractor: computes their features.
+        cache: where feature maps are stored, if ``store_features``.
+        stem: digest of everything besides the images that decides the features; part of every key.
+        store_features: store feature maps in the cache.
 
     Attributes:
         unreadable: index -> reason, of the images that could not be decoded so far.
     """
 
-    def __init__(self, source: ImageSource, extractor: Extractor, cache: Cache, environment: str) -> None:
+    def __init__(
+        self, source: ImageSource, extractor: Extractor, cache: Cache, stem: str, *, store_features: bool = False
+    ) -> None:
         self.source, self.extractor, self.cache = source, extractor, cache
         self.unreadable: dict[int, str] = {}
-        config = extractor.config
-        self._stem = digest(environment, config.stage_digest("backbone")) if cache.active else ""
-        self._store = config.cache.features
+        self._stem = stem
+        self._store = store_features
         self._held: dict[Batch, Tensor] = {}
 
     def plan(self, chosen: Iterable[int]) -> list[Batch]:
         """Batches of some images of the set."""
-        return plan_batches(self.source.planned, chosen, self.extractor.config.backbone.batch_size)
+        return plan_batches(self.source.planned, chosen, self.extractor.settings.batch_size)
 
     def key(self, *batches: Batch) -> str:
         """Digest of what decides the features of some batches: place, content and size of every image, and the network."""

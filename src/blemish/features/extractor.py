@@ -1,40 +1,51 @@
-"""Feature maps of a set: one map per image on one grid, scaled per channel over the set."""
+"""Feature maps of images: the backbone's maps of the strides in use, stacked on one grid."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from blemish.backbones import Backbone
-from blemish.config.schema import Config
+from blemish.config.schema import Backbone as BackboneSettings
 from blemish.errors import ConfigError
-from blemish.features.filters import pad_reflect, unit_range
+from blemish.features.filters import pad_reflect
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((3,), (2,), (2, 3))
-"""Axes of B x C x H x W along which a picture is mirrored: left to right, upside down, both."""
+"""Axes of B x C x H x W along which an image is mirrored: left to right, top to bottom, both."""
 
 DEFAULT_STRIDES = (8,)
-"""Used where the settings name none, of what there is: coarser maps smear small defects, finer ones add noise."""
+"""Strides used where the settings name none. Coarser maps blur small defects; finer maps add noise."""
 
 
 class Extractor:
-    """Images in, C x h x w feature maps out, on the CPU."""
+    """Computes C x h x w feature maps of images, on the CPU.
 
-    def __init__(self, backbone: Backbone, config: Config) -> None:
-        chosen = config.backbone.strides or tuple(s for s in DEFAULT_STRIDES if s in backbone.strides)
+    Args:
+        backbone: the network.
+        settings: strides, padding and test-time augmentation.
+
+    Attributes:
+        strides: the strides in use, ascending.
+        grid: the stride of the grid that all maps are brought to.
+
+    Raises:
+        ConfigError: the network has no map of a wanted stride.
+    """
+
+    def __init__(self, backbone: Backbone, settings: BackboneSettings) -> None:
+        chosen = settings.strides or tuple(s for s in DEFAULT_STRIDES if s in backbone.strides)
         chosen = chosen or backbone.strides[:1]
         missing = [stride for stride in chosen if stride not in backbone.strides]
         if missing:
             raise ConfigError(
                 f"backbone {backbone.name} has no map of stride {missing[0]}: choose from {backbone.strides}"
             )
-        limit = getattr(backbone, "limited_to", None)  # a network may skip the stages that nobody asks for
+        limit = getattr(backbone, "limited_to", None)  # some networks can skip stages that are not in use
         self.backbone: Backbone = limit(chosen) if limit else backbone
-        self.config, self.strides = config, chosen
+        self.settings, self.strides = settings, chosen
         self.grid = 8 if 8 in chosen else chosen[0]
 
     def raw(self, batch: Tensor) -> Tensor:
@@ -50,14 +61,14 @@ class Extractor:
         return torch.cat(parts, 1).contiguous()
 
     def _maps(self, batch: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """The network's maps under their strides, each, with ``backbone.flips``, followed by the mean over mirror images.
+        """Yield each stride with its map and, with test-time augmentation, once more with the mean over mirror images.
 
-        That is the mean of the map and of those of `MIRRORINGS`, mirrored back; sides are filled up to whole cells with
-        mirrored picture first, so that the picture's cells and those of its mirror image are the same.
+        The mean is over the map of the image and the maps of its `MIRRORINGS`, which are mirrored back. Sides are first
+        extended to whole cells by reflection, so that the cells of an image and of its mirror images coincide.
         """
-        flips, coarsest = self.config.backbone.flips, max(self.strides)
-        # what the network mirrors itself counts: 48 px instead of 32 round small images is a fifth more work
-        wanted = max(0, self.config.backbone.border_padding - getattr(self.backbone, "margin", 0))
+        flips, coarsest = self.settings.tta_flips, max(self.strides)
+        # the network adds a mirrored margin itself: padding small images by 48 px, not 32, is a fifth more work
+        wanted = max(0, self.settings.border_padding - getattr(self.backbone, "margin", 0))
         pad = -(-wanted // coarsest) * coarsest
         down, right = (-side % coarsest if flips else 0 for side in batch.shape[-2:])
         padded = pad_reflect(batch, top=pad, bottom=pad + down, left=pad, right=pad + right)
@@ -74,26 +85,34 @@ class Extractor:
                 yield stride, total[stride][:, :, rows, columns] / (1 + len(MIRRORINGS))
 
     def blocks(self) -> list[tuple[int, bool, int]]:
-        """Stride, whether it is the mean over mirror images, and channels of each part of the stacked features, in order."""
-        kinds = (False, True) if self.config.backbone.flips else (False,)
+        """(stride, is the mean over mirror images, channels) of each block of the stacked features, in order."""
+        kinds = (False, True) if self.settings.tta_flips else (False,)
         return [(stride, mean, self.backbone.channels[stride]) for stride in self.strides for mean in kinds]
 
     def channels(self) -> list[int]:
         """Channels of each of :meth:`blocks`."""
         return [count for _, _, count in self.blocks()]
 
-    def map_channels(self) -> tuple[int, ...]:
-        """Channels of the stacked features that anomaly maps are made of, ascending: the means over mirror images, where
-        there are any, of the strides in question.
+    def map_channels(self, strides: tuple[int, ...] | None) -> tuple[int, ...]:
+        """The channels that anomaly maps are computed from, ascending.
+
+        Args:
+            strides: ``localization.strides``; None: 8 if it is in use, else all strides in use.
+
+        Returns:
+            Indices into the stacked features: the blocks of these strides. With test-time augmentation, only the means
+            over mirror images.
+
+        Raises:
+            ConfigError: a stride is not in use.
         """
-        wanted = self.config.localize.strides
-        missing = [stride for stride in wanted or () if stride not in self.strides]
+        missing = [stride for stride in strides or () if stride not in self.strides]
         if missing:
             raise ConfigError(
-                f"localize.strides names {missing[0]}, which is not among the strides in use, {self.strides}: "
+                f"localization.strides names {missing[0]}, which is not among the strides in use, {self.strides}: "
                 "add it to backbone.strides"
             )
-        wanted = wanted or tuple(s for s in DEFAULT_STRIDES if s in self.strides) or self.strides
-        owners = [(stride, mean) for stride, mean, count in self.blocks() for _ in range(count)]
-        flips = self.config.backbone.flips
-        return tuple(at for at, (stride, mean) in enumerate(owners) if stride in wanted and mean == flips)
+        wanted = strides or tuple(s for s in DEFAULT_STRIDES if s in self.strides) or self.strides
+        blocks = [(stride, mean) for stride, mean, count in self.blocks() for _ in range(count)]
+        flips = self.settings.tta_flips
+        return tuple(at for at, (stride, mean) in enumerate(blocks) if stride in wanted and mean == flips)

@@ -1,0 +1,131 @@
+"""``blemish run``: find the defects in a folder of images and write everything that was found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
+from blemish.runtime.terminal import Bars
+from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.runtime.progress import Stage, StageTimer
+
+if TYPE_CHECKING:
+    from blemish.config.schema import Config
+    from blemish.images import ImageSource
+    from blemish.results import Result
+
+Folder = Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
+NClusters = Annotated[str | None, typer.Option(help="Number of groups, including the normal group, or auto.")]
+Maps = Annotated[str | None, typer.Option(help="Anomaly maps to write: feature, image or none.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store intermediate results.")]
+CacheDir = Annotated[str | None, typer.Option(help="Folder for intermediate results.")]
+
+
+def add_run(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @app.command()
+    @takes_run_options
+    def run(
+        folder: Folder,
+        out: Out,
+        *,
+        n_clusters: NClusters = None,
+        maps: Maps = None,
+        options: RunOptions,
+        no_cache: NoCache = False,
+        cache_dir: CacheDir = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Find the defects in a folder of images and sort them into types."""
+        with Guard(verbose):
+            config = options.settings(
+                n_clusters=n_clusters, maps=maps, cache=False if no_cache else None, cache_dir=cache_dir
+            )
+            result = run_and_write(folder, out, config, quiet)
+            print_summary(result, out)
+            if result.skipped:
+                raise typer.Exit(SOME_SKIPPED)
+
+
+def run_and_write(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
+    """Run the method on a folder and write all outputs, with progress on stderr."""
+    from blemish.images import ImageSource
+    from blemish.output import prepare_output
+    from blemish.pipeline import run
+
+    timer = StageTimer(Bars(quiet))
+    prepare_output(out, folder)
+    with timer.stage(Stage.READ) as advance:
+        source = ImageSource(folder, config.image)
+        advance(1)
+    result = run(source, config, progress=Bars(quiet))
+    result.timings.update(timer.timings)
+    with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
+        write_results(result, source, out, config, lambda _done, _total: advance(1))
+    result.timings.update(timer.timings)
+    return result
+
+
+def write_results(
+    result: Result, source: ImageSource, out: Path, config: Config, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Write all files that the settings ask for into a folder that ``prepare_output`` has accepted."""
+    from blemish.output import write_outputs, write_report
+
+    write_outputs(
+        result,
+        out,
+        maps=config.output.maps,
+        overlays=config.output.overlays,
+        load_image=source.full,
+        progress=progress,
+    )
+    if config.output.report:
+        write_report(result, out, source.full)
+
+
+def print_summary(result: Result, out: Path) -> None:
+    """Print what was found, what was skipped and where the results are."""
+    n, anomalous = len(result.paths), int(result.is_anomalous.sum())
+    print(
+        f"{_count(n, 'image')}, {anomalous} anomalous ({100 * anomalous / n:.1f} %), {_count(result.n_clusters, 'group')}"
+    )
+    for label in range(result.n_clusters):
+        print(f"  {result.cluster_name(label)}: {_count(int((result.labels == label).sum()), 'image')}")
+    if result.threshold_warning:
+        print(f"  {result.threshold_warning}")
+    for one in result.skipped:
+        print(f"skipped: {one.path}: {one.reason}", file=sys.stderr)
+    if result.skipped:
+        print(f"  {_count(len(result.skipped), 'file')} could not be read and were left out")
+    if any(found for found, _ in result.info["cache"].values()):
+        print(f"  from the cache: {_from_cache(result.info['cache'])}")
+    report = out / "report.html"
+    print(f"Results: {out}" + (f"; open {report}" if report.exists() else ""))
+
+
+def _count(count: int, noun: str) -> str:
+    """A number and its noun, in characters that every terminal has.
+
+    >>> _count(1, "image"), _count(0, "file")
+    ('1 image', '0 files')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _from_cache(report: dict[str, list[int]]) -> str:
+    """The stages that came from the cache, with the number of entries where not all of them did.
+
+    >>> _from_cache({"localization": [1, 1], "maps": [3, 8], "groups": [0, 1]})
+    'localization, maps (3 of 8)'
+    """
+    parts = [(kind, found, count) for kind, (found, count) in report.items() if found]
+    return ", ".join(kind if found == count else f"{kind} ({found} of {count})" for kind, found, count in parts)

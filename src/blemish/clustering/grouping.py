@@ -1,0 +1,131 @@
+"""From descriptors and scores to groups: how scores weigh descriptors, how many groups there are, and which is normal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from blemish.clustering.methods import cluster
+from blemish.clustering.n_clusters import estimate_clusters
+from blemish.clustering.score_weights import anomaly_weights
+from blemish.config.schema import Cluster, Descriptor
+from blemish.descriptors.geometry import concat_shape
+from blemish.descriptors.vectors import unit_rows
+from blemish.types import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of a set of images.
+
+    Attributes:
+        labels: N int64: the normal group first, if there is one, then the types by decreasing size.
+        normal_label: 0, or None if no group is normal.
+        descriptors: N x D float32, the input of the clustering.
+    """
+
+    labels: IntArray
+    normal_label: int | None
+    descriptors: FloatArray
+
+
+def group_images(
+    descriptors: FloatArray,
+    shapes: FloatArray,
+    scores: FloatArray,
+    threshold: float,
+    settings: Cluster,
+    *,
+    n_clusters: int | Literal["auto"] = "auto",
+    shape_weight: float = Descriptor().shape_weight,
+    normalize: bool = Descriptor().normalize,
+    seed: int = 0,
+    counted: FloatArray | None = None,
+) -> Grouping:
+    """Sort images into groups.
+
+    How scores affect the groups depends on ``score_weighting``:
+
+    - ``soft``: descriptors are multiplied by :func:`blemish.clustering.score_weights.anomaly_weights`, so that images
+      without a defect, whose descriptors have no meaningful direction, move towards the origin. If no image is anomalous,
+      all weights are 1.
+    - ``hard``: the images below the threshold form the normal group, and only the others are clustered, into one group
+      fewer.
+    - ``none``: descriptors are clustered as they are (the paper).
+
+    Except with ``hard``, the group with the lowest mean score is the normal one, unless most of its images are anomalous.
+
+    Args:
+        descriptors: N x D, N at least 1.
+        shapes: N x 3, see :func:`blemish.descriptors.geometry.region_geometry`.
+        scores: N.
+        threshold: images with a higher score are anomalous.
+        settings: the cluster section of the settings.
+        n_clusters: number of groups, including the normal group; ``auto`` estimates it.
+        shape_weight: weight of the shapes relative to the descriptors.
+        normalize: scale descriptors to length 1.
+        seed: of all random draws.
+        counted: N x E, the descriptors that the number of groups is estimated from. These are the ones without heads: the
+            heads also draw similar types together, so fewer groups stand out in their output. None: ``descriptors``.
+    """
+    anomalous = scores > threshold
+
+    def prepared(rows: FloatArray) -> FloatArray:
+        rows = _with_shapes(rows, shapes, shape_weight, normalize, anomalous)
+        if settings.score_weighting == "soft" and anomalous.any():
+            rows = rows * anomaly_weights(scores, threshold, settings.soft_width, settings.soft_floor)[:, None]
+        return rows
+
+    inputs = prepared(descriptors)
+    labels = np.zeros(len(inputs), np.int64)
+    hard = settings.score_weighting == "hard" and not anomalous.all()
+    part = anomalous if hard else np.ones(len(inputs), bool)
+    most = settings.max_clusters if n_clusters == "auto" else n_clusters
+    if not part.any() or (hard and most == 1):
+        return Grouping(labels, 0, inputs)
+    rows = inputs[part]
+    k = min(most - hard, len(rows))
+    if n_clusters == "auto":
+        plain = inputs if counted is None else prepared(counted)
+        k = min(k, _estimated_number(plain[part], anomalous[part], k, settings, seed))
+    found = cluster(rows, k, method=settings.method, seed=seed)
+    if hard:
+        labels[part] = found + 1
+        return Grouping(labels, 0, inputs)
+    return _with_normal_group_first(found, scores, anomalous, inputs)
+
+
+def _with_shapes(
+    rows: FloatArray, shapes: FloatArray, shape_weight: float, normalize: bool, anomalous: BoolArray
+) -> FloatArray:
+    """Descriptors with the shapes of the anomalous regions beside them."""
+    if not normalize:
+        return concat_shape(rows.astype(np.float32), shapes, shape_weight, anomalous).astype(np.float32)
+    return unit_rows(concat_shape(unit_rows(rows), shapes, shape_weight, anomalous))
+
+
+def _estimated_number(rows: FloatArray, anomalous: BoolArray, most: int, settings: Cluster, seed: int) -> int:
+    """Estimated number of groups: the types of the anomalous images, and one group for the normal images if there are any.
+
+    If scores do not affect the groups, they do not affect their number either.
+    """
+    if settings.score_weighting == "none":
+        return estimate_clusters(rows, max_clusters=most, seed=seed)
+    if not anomalous.any():
+        return 1  # differences between normal images are not types of defects
+    normal = int(not anomalous.all())
+    return normal + estimate_clusters(rows[anomalous], max_clusters=max(most - normal, 1), seed=seed)
+
+
+def _with_normal_group_first(
+    found: IntArray, scores: FloatArray, anomalous: BoolArray, inputs: FloatArray
+) -> Grouping:
+    """The group with the lowest mean score becomes group 0, the normal group, unless most of its images are anomalous."""
+    means = [scores[found == label].mean() for label in range(found.max() + 1)]
+    lowest = int(np.argmin(means))
+    if anomalous[found == lowest].mean() > 0.5:
+        return Grouping(found, None, inputs)
+    order = [lowest, *(label for label in range(len(means)) if label != lowest)]
+    return Grouping(np.argsort(order)[found].astype(np.int64), 0, inputs)

@@ -1,0 +1,124 @@
+"""The descriptor model: from an image's features and its anomaly map to one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blemish.config.schema import Descriptor, Localization
+from blemish.descriptors.pooling import (
+    average_weights,
+    blur_weights,
+    descriptor_level,
+    max_weights,
+    relative_tau,
+    softmax_weights,
+    thresholded_weights,
+    weighted_sum,
+)
+from blemish.errors import InputError
+from blemish.localization.scores import image_scores
+from blemish.localization.threshold import find_threshold
+from blemish.types import FloatArray
+
+
+@dataclass(frozen=True)
+class DescriptorModel:
+    """Everything fitted that a descriptor depends on, besides the features and the map of its image. It holds no image.
+
+    Attributes:
+        settings: the descriptor section of the settings.
+        tau: temperature of the softmax weighting, in units of the maps.
+        level: map value above which cells count in the thresholded weighting.
+        whitening: C x C float32, see :func:`whitening_matrix`; None = off.
+    """
+
+    settings: Descriptor
+    tau: float = 1.0
+    level: float = 0.0
+    whitening: Tensor | None = None
+
+    def pixel_weights(self, values: FloatArray) -> Tensor:
+        """The weight of each cell's features in the descriptor, h x w float64, from an anomaly map h x w.
+
+        The weights include the blur of the features. Their sum is 0, because the mean feature is subtracted, except for
+        plain averages, whose sum is 1.
+        """
+        s, maps = self.settings, torch.from_numpy(values)[None]
+        if s.weighting == "thresholded":
+            weights = thresholded_weights(maps, self.level)
+        elif s.weighting == "softmax":
+            weights = softmax_weights(maps, self.tau)
+        elif s.weighting == "max":
+            weights = max_weights(maps)
+        else:
+            weights = average_weights(maps)
+        return blur_weights(weights, s.blur_size, s.blur_sigma, center=s.weighting != "average")[0]
+
+    def descriptor(self, features: Tensor, weights: Tensor) -> FloatArray:
+        """The descriptor of one image, C float32: the weighted sum of its features, whitened.
+
+        Args:
+            features: C x h x w, normalized.
+            weights: h x w, see :meth:`pixel_weights`.
+
+        Raises:
+            InputError: the features contain NaN or infinite values.
+        """
+        vector = weighted_sum(features[None], weights[None])[0]
+        if not bool(torch.isfinite(vector).all()):
+            raise InputError("The features contain NaN or infinite values.")
+        return (vector if self.whitening is None else self.whitening @ vector).numpy()
+
+
+def fit_descriptor_model(
+    maps: Sequence[FloatArray], covariance: Tensor, settings: Descriptor, localization: Localization
+) -> DescriptorModel:
+    """Estimate temperature, level and whitening from sample maps.
+
+    The level depends on the threshold of the sample's scores, because the scores of the whole set are not known yet. It
+    never depends on a threshold that the user gives, so trying another one needs no pass of the network.
+
+    Args:
+        maps: the sample's anomaly maps, at least one.
+        covariance: C x C, see :func:`blemish.features.normalization.within_image_covariance`.
+        settings: the descriptor section of the settings.
+        localization: method and score quantile, for the threshold.
+    """
+    threshold = find_threshold(maps, image_scores(maps, localization.score_quantile), localization)
+    shrinkage = settings.whitening_shrinkage
+    return DescriptorModel(
+        settings,
+        tau=settings.tau or relative_tau(maps, settings.relative_tau),
+        level=descriptor_level(maps, threshold, settings.threshold_fraction),
+        whitening=None if shrinkage is None else whitening_matrix(covariance, shrinkage),
+    )
+
+
+def whitening_matrix(covariance: Tensor, shrinkage: float) -> Tensor:
+    """The whitening matrix (S / m + shrinkage I)^(-1/2) of a covariance S with mean variance m.
+
+    What differs from place to place on normal texture (streaks, grain, light) says little about the type of a defect.
+    After whitening it has no more weight than anything else. Defects cover too few cells to affect S much.
+
+    Args:
+        covariance: C x C, see :func:`blemish.features.normalization.within_image_covariance`.
+        shrinkage: > 0; larger values whiten less.
+
+    Returns:
+        C x C, symmetric, float32, scaled to a mean eigenvalue of one; the identity if nothing varies.
+
+    Source: within-class covariance normalization (Hatch et al. 2006) with each image as a class; not in Ardelean & Weyrich.
+
+    >>> whitening_matrix(torch.diag(torch.tensor([4.0, 4.0, 0.0])), 0.01).diagonal().argmax().item()
+    2
+    """
+    mean = float(covariance.diagonal().mean())
+    if not mean > 0:
+        return torch.eye(len(covariance))
+    values, vectors = torch.linalg.eigh(covariance.double() / mean)
+    root = (values.clamp_min(0) + shrinkage).rsqrt()
+    return ((vectors * (root / root.mean())) @ vectors.T).float()

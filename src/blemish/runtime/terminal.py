@@ -1,0 +1,58 @@
+"""Progress on stderr: bars on a terminal, one line per stage elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+
+from blemish.runtime.progress import Stage, StageDisplay
+
+STAGE_TEXT: dict[Stage, str] = {
+    Stage.READ: "Reading image headers",
+    Stage.LOCALIZATION_MODEL: "Learning the normal texture",
+    Stage.ANOMALY_MAPS: "Computing anomaly maps",
+    Stage.CONTRASTIVE_HEADS: "Training contrastive heads",
+    Stage.CLUSTERING: "Clustering",
+    Stage.FILLED_MAPS: "Filling maps",
+    Stage.OUTPUT: "Writing results",
+}
+"""What users see while a stage runs."""
+
+
+class Bars:
+    """A progress display on stderr; ``quiet`` shows nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def stage(self, stage: Stage, total: int) -> AbstractContextManager[StageDisplay]:
+        """A display for one stage of the run."""
+        return Bar(STAGE_TEXT[stage], total, self.quiet)
+
+
+class Bar:
+    """The display of one stage, shown while it is entered."""
+
+    def __init__(self, text: str, total: int, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, quiet=quiet)
+        if not console.is_terminal:
+            if not quiet:
+                print(f"{text} ({total})", file=sys.stderr, flush=True)
+            console.quiet = True
+        columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console)
+        self.task = self.bar.add_task(text, total=total)
+
+    def __enter__(self) -> Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.bar.stop()
+
+    def advance(self, n: int = 1) -> None:
+        """Report that ``n`` more items are done."""
+        self.bar.advance(self.task, n)
