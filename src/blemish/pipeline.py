@@ -99,7 +99,9 @@ def run(
 
     # Contrastive heads: trained on pixels of the images, they separate the types.
     if config.contrastive.enabled and len(descriptors) > 1:
-        steps = config.contrastive.n_heads * training_steps(len(descriptors), config.contrastive)
+        steps = config.contrastive.n_heads * training_steps(
+            len(descriptors), config.contrastive.epochs, config.contrastive.max_steps
+        )
         with timer.stage(Stage.CONTRASTIVE_HEADS, steps + len(descriptors)) as advance:
             descriptors = stages.refine_descriptors(results, descriptor_model, anomalous, advance)
 

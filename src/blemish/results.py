@@ -8,7 +8,6 @@ from typing import Any
 
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
-
 __all__ = ["Result", "Skipped"]
 
 

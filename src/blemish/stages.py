@@ -21,6 +21,7 @@ from blemish.config.schema import Config, Localization
 from blemish.descriptors.heads import head_descriptors, head_threshold, train_heads
 from blemish.descriptors.model import DescriptorModel
 from blemish.descriptors.pixels import Pixels, PixelSample, PixelStore, pixels_per_image, sample_pixels
+from blemish.descriptors.vectors import concat_descriptors
 from blemish.errors import InputError
 from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
@@ -30,12 +31,12 @@ from blemish.localization.border import BorderCorrection
 from blemish.localization.model import MapModel, fit_map_model
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import VAE, PrincipalSubspace
-from blemish.runtime.cache import Cache, open_cache
+from blemish.runtime.cache import open_cache
 from blemish.runtime.digests import array_digest, digest, environment_digest
-from blemish.runtime.memory import release_memory
+from blemish.runtime.memory import release_freed_memory
 from blemish.runtime.progress import Advance
 from blemish.runtime.serialization import canonicalized
-from blemish.runtime.spill import Arrays, ArrayStore, Kept
+from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.types import BoolArray, FloatArray, Skipped
 
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "contrastive", "cluster", "output", "cache")
@@ -93,7 +94,7 @@ class BatchResults:
     maps: Sequence[FloatArray] | None = None
     descriptors: Sequence[FloatArray] | None = None
     pixels: Sequence[Pixels] | None = None
-    stored: list[Kept] | None = field(default=None, repr=False)
+    stored: list[Stored] | None = field(default=None, repr=False)
     """Where the maps are kept."""
 
 
@@ -101,7 +102,16 @@ MAPS, DESCRIPTORS, PIXELS = "maps", "descriptors", "pixels"
 """Kinds of cache entries of a batch; names of the fields of :class:`BatchResults`."""
 
 CACHED_CLASSES = (
-    *(FittedLocalization, FeatureNormalizer, MapModel, Localization, MemoryBank, VAE, PrincipalSubspace, BorderCorrection),
+    *(
+        FittedLocalization,
+        FeatureNormalizer,
+        MapModel,
+        Localization,
+        MemoryBank,
+        VAE,
+        PrincipalSubspace,
+        BorderCorrection,
+    ),
     Grouping,
 )
 """The classes that a cache entry may contain."""
@@ -118,9 +128,7 @@ class Stages:
         if self.cache.active:
             environment = environment_digest(device, f"{backbone.name} {backbone.digest}")
             stem = digest(environment, config.stage_digest("backbone"))
-        self.features = FeatureBatches(
-            source, extractor, self.cache, stem, store_features=config.cache.features
-        )
+        self.features = FeatureBatches(source, extractor, self.cache, stem, store_features=config.cache.features)
         n = len(source)
         self.n_sample = min(n, config.localization.sample_images)
         chosen = set(np.random.default_rng(config.seed).choice(n, self.n_sample, replace=False).tolist())
@@ -178,9 +186,7 @@ class Stages:
 
     # Anomaly maps, descriptors and pixels
 
-    def map_images(
-        self, fitted: FittedLocalization, descriptor_model: DescriptorModel, advance: Advance
-    ) -> MapResults:
+    def map_images(self, fitted: FittedLocalization, descriptor_model: DescriptorModel, advance: Advance) -> MapResults:
         """Map, descriptor and, for the heads, pixels of every image, in one pass; each batch is stored once it is done."""
         store, pixels = ArrayStore(), PixelStore(self.config.contrastive.pixel_budget_mb)
         results, missing = dict[Batch, BatchResults](), list[Batch]()
@@ -234,9 +240,7 @@ class Stages:
             if DESCRIPTORS in missing:
                 descriptors.append(descriptor_model.descriptor(features, weights))
             if PIXELS in missing:
-                pixels.append(
-                    sample_pixels(features, values, weights, index, self.config.seed, self._pixels_per_image)
-                )
+                pixels.append(sample_pixels(features, values, weights, index, self.config.seed, self._pixels_per_image))
             advance(1)
         advance(len(batch) - len(members))
         unreadable = [place for place, index in enumerate(batch) if index in self.features.unreadable]
@@ -244,7 +248,9 @@ class Stages:
         for kind in missing:
             setattr(results, kind, computed[kind])
             if self.cache.active:
-                self.cache.put(kind, self._key(kind, batch, descriptor_model), {"unreadable": unreadable, "rows": computed[kind]})
+                self.cache.put(
+                    kind, self._key(kind, batch, descriptor_model), {"unreadable": unreadable, "rows": computed[kind]}
+                )
 
     def _map(self, index: int, features: Tensor, model: MapModel) -> FloatArray:
         known = self._sample_maps.pop(index, None)
@@ -253,15 +259,15 @@ class Stages:
     def _spill(self, batch: Batch, results: BatchResults, store: ArrayStore, pixels: PixelStore) -> None:
         """Move maps and pixels of one batch to their stores, which keep them in memory or in a temporary file."""
         if results.maps is not None and results.stored is None:
-            results.stored = store.keep(results.maps)
+            results.stored = store.add(results.maps)
             results.maps = store.view(results.stored)
         if results.pixels:
-            pixels.keep([index for index in batch if index not in self.features.unreadable], results.pixels)
+            pixels.add([index for index in batch if index not in self.features.unreadable], results.pixels)
             results.pixels = ()
 
     def _in_order(self, results: dict[Batch, BatchResults], store: ArrayStore, pixels: PixelStore) -> MapResults:
         """All batches as one set, by index."""
-        rows: dict[int, tuple[Kept, FloatArray]] = {}
+        rows: dict[int, tuple[Stored, FloatArray]] = {}
         for batch, one in results.items():
             assert one.stored is not None
             assert one.descriptors is not None
@@ -299,7 +305,12 @@ class Stages:
         pixels, config = results.pixels, self.config
         assert pixels is not None
         threshold = head_threshold(
-            results.maps, results.descriptors, anomalous, config.contrastive, config.n_clusters, config.seed
+            results.maps,
+            results.descriptors,
+            anomalous,
+            method=config.contrastive.threshold,
+            n_clusters=config.n_clusters,
+            seed=config.seed,
         )
 
         def key() -> str:
@@ -307,7 +318,9 @@ class Stages:
             return digest("heads", inputs, threshold, config.stage_digest("contrastive", "seed"))
 
         def compute() -> FloatArray:
-            heads = train_heads(pixels, results.descriptors, threshold, config.contrastive, config.seed, advance)
+            heads = train_heads(
+                pixels, results.descriptors, threshold, config.contrastive, seed=config.seed, progress=advance
+            )
             return head_descriptors(pixels, heads, advance)
 
         refined: FloatArray = self.cache.once("heads", key, compute)
@@ -338,7 +351,7 @@ class Stages:
         """Return freed memory to the system every ``RELEASE_EVERY`` images; getting it back costs time as well."""
         self._since_release += images
         if self._since_release >= RELEASE_EVERY:
-            release_memory()
+            release_freed_memory()
             self._since_release = 0
 
     def _report_unreadable(self) -> None:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The command line, one module per command group. Modules are imported by name, because help must not load PyTorch."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Bars, Guard
+from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
     from blemish import backbones

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.runtime.terminal import Bars
 from blemish.cli.shared import SOME_SKIPPED, Guard
 from blemish.runtime.progress import Stage, StageTimer
+from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
     from blemish.config.schema import Config

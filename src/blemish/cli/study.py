@@ -10,7 +10,8 @@ import typer
 
 from blemish.cli.evaluate import Groups, LayoutName, Limit, Seeds, blind_groups, open_backbone, open_sets
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Bars, Guard
+from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
     from blemish.cli.evaluate import LoadBackbone

@@ -1,1 +1,20 @@
-"""TODO."""
+"""From descriptors to groups: the number of groups, and the partition of the images into them."""
+
+from blemish.clustering.grouping import Grouping, group_images
+from blemish.clustering.methods import center_distances, cluster, order_by_size
+from blemish.clustering.n_clusters import estimate_clusters
+from blemish.clustering.score_weights import anomaly_weights
+from blemish.clustering.ward import Tree, cut, ward_tree
+
+__all__ = [
+    "Grouping",
+    "Tree",
+    "anomaly_weights",
+    "center_distances",
+    "cluster",
+    "cut",
+    "estimate_clusters",
+    "group_images",
+    "order_by_size",
+    "ward_tree",
+]

@@ -119,9 +119,7 @@ def _estimated_number(rows: FloatArray, anomalous: BoolArray, most: int, setting
     return normal + estimate_clusters(rows[anomalous], max_clusters=max(most - normal, 1), seed=seed)
 
 
-def _with_normal_group_first(
-    found: IntArray, scores: FloatArray, anomalous: BoolArray, inputs: FloatArray
-) -> Grouping:
+def _with_normal_group_first(found: IntArray, scores: FloatArray, anomalous: BoolArray, inputs: FloatArray) -> Grouping:
     """The group with the lowest mean score becomes group 0, the normal group, unless most of its images are anomalous."""
     means = [scores[found == label].mean() for label in range(found.max() + 1)]
     lowest = int(np.argmin(means))

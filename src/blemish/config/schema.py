@@ -81,7 +81,8 @@ class Image(Section):
         "defects and cost time in proportion to the area.",
     )
     upscale: bool = Field(
-        default=False, description="Also enlarge images that are smaller than that. If off, small images keep their size."
+        default=False,
+        description="Also enlarge images that are smaller than that. If off, small images keep their size.",
     )
     resize: Literal["dataset", "image", "stretch"] = Field(
         default="dataset",
@@ -184,9 +185,7 @@ class VAEOptions(Section):
     batch_size: int = Field(default=2048, ge=1, description="Feature vectors per training step.")
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Learning rate of AdamW.")
     weight_decay: float = Field(default=0.1, ge=0, le=1, description="Weight decay of AdamW.")
-    kl_weight: float = Field(
-        default=1e-3, ge=0, description="Weight of the Kullback-Leibler divergence in the loss."
-    )
+    kl_weight: float = Field(default=1e-3, ge=0, description="Weight of the Kullback-Leibler divergence in the loss.")
 
 
 class PCAOptions(Section):
@@ -208,9 +207,7 @@ class FCAOptions(Section):
     sigma_p: float = Field(
         default=3.0, gt=0, description="Standard deviation, in cells, of the weights within a patch."
     )
-    blur_size: Odd = Field(
-        default=5, ge=1, le=31, description="Side of the kernel of both blurs, in cells; odd."
-    )
+    blur_size: Odd = Field(default=5, ge=1, le=31, description="Side of the kernel of both blurs, in cells; odd.")
 
 
 class Localization(Section):
@@ -267,9 +264,7 @@ class Localization(Section):
         "cells, `none` = off. This fills gaps within large defects. Scores are computed before it.",
     )
     memory_bank: MemoryBankOptions = Field(default=MemoryBankOptions(), description="Options of `knn`.")
-    vae: VAEOptions = Field(
-        default=VAEOptions(), description="Options of `vae_fca`, `vae_l1` and `vae_l2`."
-    )
+    vae: VAEOptions = Field(default=VAEOptions(), description="Options of `vae_fca`, `vae_l1` and `vae_l2`.")
     pca: PCAOptions = Field(default=PCAOptions(), description="Options of `pca_fca`.")
     fca: FCAOptions = Field(default=FCAOptions(), description="Options of `fca`, `vae_fca` and `pca_fca`.")
 
@@ -319,7 +314,9 @@ class Descriptor(Section):
 class Contrastive(Section):
     """The contrastive heads: small networks that separate types of defects."""
 
-    enabled: bool = Field(default=True, description="Train contrastive heads. If off, descriptors are clustered directly.")
+    enabled: bool = Field(
+        default=True, description="Train contrastive heads. If off, descriptors are clustered directly."
+    )
     n_heads: int = Field(
         default=4,
         ge=1,

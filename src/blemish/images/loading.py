@@ -43,7 +43,7 @@ __all__ = [
     "white_level",
 ]
 
-SizeMode = Literal["common", "each", "squash"]
+SizeMode = Literal["dataset", "image", "stretch"]
 
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Suffixes (lower case; any case matches) that :func:`find_images` looks for."""
@@ -273,7 +273,7 @@ def common_scale(infos: Sequence[ImageInfo], size: int) -> float:
 def plan_sizes(
     infos: Sequence[ImageInfo],
     size: int,
-    mode: SizeMode = "common",
+    mode: SizeMode = "dataset",
     multiple: int = 16,
     max_side: int = 2048,
     enlarge: bool = True,
@@ -295,16 +295,16 @@ def plan_sizes(
     Raises:
         InputError: unknown mode, or a number below 1.
     """
-    if mode not in ("common", "each", "squash"):
+    if mode not in ("dataset", "image", "stretch"):
         raise InputError(f"resize mode {mode!r} is not known; choose common, each or squash")
     if min(size, multiple, max_side) < 1:
         raise InputError(f"size {size}, multiple {multiple} and longest side {max_side} must be at least 1")
     if not infos:
         return []
-    if mode == "squash":
+    if mode == "stretch":
         return [target_size(size, size, 1.0, multiple, max_side=max(size, MIN_SIDE) + multiple)] * len(infos)
     shared = common_scale(infos, size)
-    scales = [shared if mode == "common" else size / math.sqrt(info.height * info.width) for info in infos]
+    scales = [shared if mode == "dataset" else size / math.sqrt(info.height * info.width) for info in infos]
     return [
         target_size(info.height, info.width, scale if enlarge else min(scale, 1.0), multiple, max_side)
         for info, scale in zip(infos, scales, strict=True)

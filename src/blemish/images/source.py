@@ -49,7 +49,7 @@ class ImageSource:
             self._open_files([Path(str(one)) for one in images])
         if not self.names:
             raise InputError(self.nothing())
-        self.planned = im.plan_sizes(self.infos, config.size, config.mode, 16, config.max_side, config.enlarge)
+        self.planned = im.plan_sizes(self.infos, config.size, config.resize, 16, config.max_side, config.upscale)
 
     def _open_files(self, paths: list[Path]) -> None:
         good: list[Path] = []

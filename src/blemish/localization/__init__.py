@@ -1,1 +1,33 @@
-"""TODO."""
+"""Where the anomalies are: models of the normal texture, anomaly maps, image scores and their threshold."""
+
+from blemish.localization.border import BorderCorrection, fit_border_correction
+from blemish.localization.fca import fca_map
+from blemish.localization.median_fill import median_filled, median_filled_maps
+from blemish.localization.model import MapModel, fit_map_model, inlier_cells
+from blemish.localization.neighbors import MemoryBank
+from blemish.localization.reconstruction import VAE, PrincipalSubspace, fit_pca, train_vae, vae_residual
+from blemish.localization.scores import NormalTexture, estimate_normal_texture, image_scores
+from blemish.localization.threshold import find_threshold, split_scores, threshold_warning
+
+__all__ = [
+    "VAE",
+    "BorderCorrection",
+    "MapModel",
+    "MemoryBank",
+    "NormalTexture",
+    "PrincipalSubspace",
+    "estimate_normal_texture",
+    "fca_map",
+    "find_threshold",
+    "fit_border_correction",
+    "fit_map_model",
+    "fit_pca",
+    "image_scores",
+    "inlier_cells",
+    "median_filled",
+    "median_filled_maps",
+    "split_scores",
+    "threshold_warning",
+    "train_vae",
+    "vae_residual",
+]

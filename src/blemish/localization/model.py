@@ -18,7 +18,7 @@ from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import (
     VAE,
     PrincipalSubspace,
-    fit_principal_subspace,
+    fit_pca,
     residual_l1,
     residual_l2,
     train_vae,
@@ -150,12 +150,12 @@ def _fit_method(model: MapModel, inputs: Sample, seed: int) -> MapModel:
     count = s.pca.patches_per_image if s.method == "pca_fca" else s.vae.patches_per_image
     vectors = torch.cat([sample_vectors(pooled(one, model.pool_size), count, generator) for _, one in inputs])
     if s.method == "pca_fca":
-        return replace(model, subspace=fit_principal_subspace(vectors, s.pca.n_components))
+        return replace(model, subspace=fit_pca(vectors, s.pca.n_components))
     vae = train_vae(
         vectors,
         steps=s.vae.steps,
-        batch=s.vae.batch_size,
-        lr=s.vae.learning_rate,
+        batch_size=s.vae.batch_size,
+        learning_rate=s.vae.learning_rate,
         weight_decay=s.vae.weight_decay,
         hidden=s.vae.hidden,
         latent=s.vae.latent,

@@ -237,9 +237,7 @@ def _clearest(logs: npt.NDArray[np.float64], cuts: Sequence[float], normal_media
     return max([cuts[0], *higher], key=separation.__getitem__)
 
 
-def _mixture_cuts(
-    logs: npt.NDArray[np.float64], one_class_deviation: float, evidence: float
-) -> list[float]:
+def _mixture_cuts(logs: npt.NDArray[np.float64], one_class_deviation: float, evidence: float) -> list[float]:
     """The cuts between components, lowest first.
 
     Args:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Services that the stages share: cache, files, memory, threads, random draws, progress. Modules are imported by name."""

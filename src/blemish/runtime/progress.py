@@ -19,6 +19,7 @@ class Stage(StrEnum):
     CLUSTERING = "clustering"
     FILLED_MAPS = "filled_maps"
     OUTPUT = "output"
+    SCORING = "scoring"
 
 
 Advance = Callable[[int], None]
@@ -35,8 +36,8 @@ class StageDisplay(Protocol):
 class Progress(Protocol):
     """A progress display, such as the bars of the command line."""
 
-    def stage(self, stage: Stage, total: int) -> AbstractContextManager[StageDisplay]:
-        """A display for one stage of ``total`` items, shown while it is entered."""
+    def stage(self, stage: Stage, total: int, note: str = "") -> AbstractContextManager[StageDisplay]:
+        """A display for one stage of ``total`` items, shown while it is entered; ``note`` is shown before its name."""
 
 
 class SilentProgress:
@@ -45,7 +46,7 @@ class SilentProgress:
     def advance(self, n: int = 1) -> None:
         """Ignore the progress."""
 
-    def stage(self, stage: Stage, total: int) -> AbstractContextManager[StageDisplay]:
+    def stage(self, stage: Stage, total: int, note: str = "") -> AbstractContextManager[StageDisplay]:
         """A silent display."""
         return nullcontext(self)
 

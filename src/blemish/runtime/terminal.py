@@ -15,6 +15,7 @@ STAGE_TEXT: dict[Stage, str] = {
     Stage.CLUSTERING: "Clustering",
     Stage.FILLED_MAPS: "Filling maps",
     Stage.OUTPUT: "Writing results",
+    Stage.SCORING: "Scoring",
 }
 """What users see while a stage runs."""
 
@@ -25,9 +26,9 @@ class Bars:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
 
-    def stage(self, stage: Stage, total: int) -> AbstractContextManager[StageDisplay]:
-        """A display for one stage of the run."""
-        return Bar(STAGE_TEXT[stage], total, self.quiet)
+    def stage(self, stage: Stage, total: int, note: str = "") -> AbstractContextManager[StageDisplay]:
+        """A display for one stage of the run; ``note`` is shown before its name."""
+        return Bar(note + STAGE_TEXT[stage], total, self.quiet)
 
 
 class Bar:
