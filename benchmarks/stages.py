@@ -31,7 +31,7 @@ from blemish.config.sources import gather
 from blemish.features.extractor import Extractor
 from blemish.images.source import ImageSource
 from blemish.localization.model import Normality
-from blemish.localization.neighbors import NeighborModel
+from blemish.localization.neighbors import MemoryBank
 from blemish.output.write import prepare_output
 
 
@@ -82,13 +82,13 @@ class Meter:
         for layer in network.modules():
             if isinstance(layer, torch.nn.Conv2d):
                 layer.register_forward_hook(count)
-        distance = NeighborModel.distance
+        distance = MemoryBank.distance
 
-        def counted(model: NeighborModel, features: torch.Tensor, *args: Any) -> torch.Tensor:
+        def counted(model: MemoryBank, features: torch.Tensor, *args: Any) -> torch.Tensor:
             self.products["maps"] += features.numel() * model.vectors.shape[0] * model.vectors.shape[1]
             return distance(model, features, *args)
 
-        NeighborModel.distance = counted  # type: ignore[assignment,method-assign]
+        MemoryBank.distance = counted  # type: ignore[assignment,method-assign]
 
 
 def product_rate(side: int = 1536, rounds: int = 5) -> float:

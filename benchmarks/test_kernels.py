@@ -18,11 +18,13 @@ from blemish.backbones import load_backbone
 from blemish.clustering.n_clusters import ward_gaps
 from blemish.clustering.ward import cut, ward_tree
 from blemish.config.schema import Config
-from blemish.descriptors.pooling import excess_descriptor, region_geometry
+from blemish.descriptors.geometry import region_geometry
+from blemish.descriptors.pooling import blur_weights, thresholded_weights, weighted_sum
+from blemish.localization.border import fit_border_correction
 from blemish.localization.fca import fca_map
-from blemish.localization.median_fill import filled
+from blemish.localization.median_fill import median_filled
 from blemish.localization.model import variation_within
-from blemish.localization.neighbors import NeighborModel, fit_border
+from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import train_vae
 from blemish.localization.threshold import split_scores
 from blemish.pipeline import run
@@ -47,7 +49,7 @@ def test_fca(benchmark: Bench, rng: np.random.Generator, channels: int, patch: i
 
 
 def test_distance_to_the_set(benchmark: Bench, rng: np.random.Generator) -> None:
-    model = NeighborModel(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0).evened(0.25)
+    model = MemoryBank(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0).with_density_normalization(0.25)
     assert benchmark(model.distance, tensor(rng, 128, 48, 48), 3).shape == (48, 48)
 
 
@@ -57,14 +59,20 @@ def test_embedded_backbone(benchmark: Bench, rng: np.random.Generator, last: int
     assert benchmark(network, tensor(rng, 2, 3, 384, 384))[last].shape[2:] == (384 // last, 384 // last)
 
 
-def test_evening(benchmark: Bench, rng: np.random.Generator) -> None:
-    model = NeighborModel(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0)
-    assert benchmark.pedantic(model.evened, (0.25,), rounds=3, warmup_rounds=1).gains.shape == (144, 64)
+def test_density_normalization(benchmark: Bench, rng: np.random.Generator) -> None:
+    model = MemoryBank(tensor(rng, 144, 64, 128), tuple(range(144)), 0.0)
+    assert benchmark.pedantic(
+        model.with_density_normalization, (0.25,), rounds=3, warmup_rounds=1
+    ).density_weights.shape == (144, 64)
 
 
 def test_descriptor(benchmark: Bench, rng: np.random.Generator) -> None:
     features, maps = tensor(rng, 1, 192, 48, 48), tensor(rng, 1, 48, 48)
-    assert benchmark(excess_descriptor, features, maps, level=0.5).shape == (1, 192)
+
+    def descriptor() -> torch.Tensor:
+        return weighted_sum(features, blur_weights(thresholded_weights(maps, 0.5), 7, 2.0, center=True))
+
+    assert benchmark(descriptor).shape == (1, 192)
 
 
 def test_region_geometry(benchmark: Bench, rng: np.random.Generator) -> None:
@@ -72,11 +80,11 @@ def test_region_geometry(benchmark: Bench, rng: np.random.Generator) -> None:
 
 
 def test_border(benchmark: Bench, rng: np.random.Generator) -> None:
-    assert len(benchmark(fit_border, [rng.random((48, 48), np.float32) for _ in range(144)]).median) == 5
+    assert len(benchmark(fit_border_correction, [rng.random((48, 48), np.float32) for _ in range(144)]).median) == 5
 
 
 def test_filling(benchmark: Bench, rng: np.random.Generator) -> None:
-    assert benchmark(filled, rng.random((48, 48), np.float32), (7, 13, 25)).shape == (48, 48)
+    assert benchmark(median_filled, rng.random((48, 48), np.float32), (7, 13, 25)).shape == (48, 48)
 
 
 def test_variation_within(benchmark: Bench, rng: np.random.Generator) -> None:

@@ -1,7 +1,7 @@
 """Does the autoencoder learn the same from sampled vectors as from whole images? python benchmarks/vae_sampling.py
 
 Both are given the same number of vectors: batches of `--images-per-batch` whole images, or batches of as many vectors
-drawn from a reservoir over all images. On held-out images it prints the correlation of the maps of the residual norm
+drawn from a sample of all images. On held-out images it prints the correlation of the maps of the residual norm
 and of BAL (FCA on residuals) between the two, the same between two seeds of whole-image training (what agreement can
 be expected at best), pixel AUROC where there is a truth, and the times. Images are synthetic unless a folder is given.
 """
@@ -21,8 +21,8 @@ from blemish.evaluation.metrics import pixel_auroc
 from blemish.features.filters import unit_range
 from blemish.images.loading import find_images, load
 from blemish.localization.fca import fca_map
-from blemish.localization.reconstruction import VAE, residual_l2, train_vae, train_vae_images, vae_residual
-from blemish.runtime.random import VectorReservoir
+from blemish.localization.reconstruction import VAE, residual_l2, train_vae, vae_loss, vae_residual
+from blemish.runtime.random import sample_vectors, seeded_generator
 from blemish.synthetic.demo import DEMO_DEFECTS, render
 
 Maps = dict[str, np.ndarray]
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--images-per-batch", type=int, default=2)
-    parser.add_argument("--per-image", type=int, default=256, help="vectors that an image gives to the reservoir")
+    parser.add_argument("--per-image", type=int, default=256, help="vectors that an image gives to the sample")
     parser.add_argument("--lr", type=float, default=1e-4)
     args = parser.parse_args()
 
@@ -46,10 +46,8 @@ def main() -> None:
     held_out = torch.stack(features[: args.held_out])
     seen = features[args.held_out :]
     cells = seen[0][0].numel()
-    reservoir = VectorReservoir(per_image=args.per_image)
-    for image in seen:
-        reservoir.add(image)
-    sample = reservoir.vectors()
+    generator = seeded_generator(0)
+    sample = torch.cat([sample_vectors(image, args.per_image, generator) for image in seen])
     batch = args.images_per_batch * cells
     print(f"{len(seen)} images of {tuple(seen[0].shape)}, {args.steps} steps of {batch} vectors, lr {args.lr}")
     print(f"sample: {len(sample)} of {len(seen) * cells} vectors; held out: {len(held_out)} images\n")
@@ -59,14 +57,31 @@ def main() -> None:
     for name, seed in (("whole images", 0), ("whole images, seed 1", 1), ("sampled", 0), ("sampled, seed 1", 1)):
         start = time.perf_counter()
         if name.startswith("sampled"):
-            vae = train_vae(sample, steps=args.steps, batch=batch, lr=args.lr, seed=seed)
+            vae = train_vae(sample, steps=args.steps, batch_size=batch, learning_rate=args.lr, seed=seed)
         else:
-            vae = train_vae_images(
-                seen, steps=args.steps, images_per_batch=args.images_per_batch, lr=args.lr, seed=seed
-            )
+            vae = train_on_images(seen, args.steps, args.images_per_batch, args.lr, seed)
         seconds = time.perf_counter() - start
         runs[name] = maps_of(vae, held_out), seconds
     report(runs, truth[: args.held_out] if truth is not None else None)
+
+
+def train_on_images(images: list[Tensor], steps: int, images_per_batch: int, lr: float, seed: int) -> VAE:
+    """The autoencoder trained as published: each batch is all vectors of some whole images."""
+    generator = seeded_generator(seed)
+    model = VAE(images[0].shape[0], generator=generator).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.1)
+    order: list[int] = []
+    for _ in range(steps):
+        if len(order) < images_per_batch:
+            order = torch.randperm(len(images), generator=generator).tolist()
+        picked, order = order[:images_per_batch], order[images_per_batch:]
+        x = torch.cat([images[i].flatten(1).T for i in picked])
+        noise = torch.randn(len(x), model.mu.out_features, generator=generator)
+        optimizer.zero_grad(set_to_none=True)
+        reconstruction, mu, log_sigma = model(x, noise)
+        vae_loss(x, reconstruction, mu, log_sigma).backward()
+        optimizer.step()
+    return model.eval()
 
 
 def collect(args: argparse.Namespace) -> tuple[list[Tensor], np.ndarray | None]:

@@ -25,7 +25,7 @@ def draw(count: int, dim: int, kind: str, seed: int = 0):  # type: ignore[no-unt
     """Count x dim float32."""
     import numpy as np
 
-    from blemish.clustering.methods import normalized
+    from blemish.descriptors.vectors import unit_rows
 
     rng = np.random.default_rng(seed)
     if kind == "noise":
@@ -36,7 +36,7 @@ def draw(count: int, dim: int, kind: str, seed: int = 0):  # type: ignore[no-unt
     for begin in range(0, count, 5000):  # so that drawing is not what takes the memory
         some = member[begin : begin + 5000]
         rows[begin : begin + 5000] = np.abs(centers[some] + spread[some] * rng.normal(size=(len(some), dim)))
-    return normalized(rows)
+    return unit_rows(rows)
 
 
 def measure(count: int, dim: int, kind: str, exact: int) -> None:

@@ -18,7 +18,7 @@ from blemish.config.schema import Config
 from blemish.features import batches
 from blemish.images.source import ImageSource
 from blemish.localization import model as normality
-from blemish.localization.neighbors import NeighborModel
+from blemish.localization.neighbors import MemoryBank
 from blemish.pipeline import run
 
 COUNT, SAMPLED = 23, 7
@@ -48,9 +48,9 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     watch(ImageSource, "small", "decoded")
     watch(embedded.EmbeddedBackbone, "__call__", "through the network", lambda _network, rgb: len(rgb))
     watch(torch.nn.functional, "conv2d", "convolutions")
-    watch(NeighborModel, "distance", "compared with the set")
+    watch(MemoryBank, "distance", "compared with the set")
     watch(normality.Normality, "descriptor", "described")
-    watch(normality, "fit_border", "borders fitted")
+    watch(normality, "fit_border_correction", "borders fitted")
     watch(pipeline, "estimate_clusters", "numbers estimated")
     watch(pipeline, "region_geometry", "shapes measured")
     return seen

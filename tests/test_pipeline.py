@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from blemish import BlindAnomalyClustering, Config, run
-from blemish.descriptors.pixels import joined
+from blemish.descriptors.vectors import concat_descriptors
 from blemish.errors import ConfigError, InputError
 from blemish.evaluation.datasets import load_dataset
 from blemish.pipeline import group
@@ -69,7 +69,7 @@ def test_heads_stand_in_place_of_the_descriptors_or_beside_them(folder: Path) ->
         for more in (none, heads | {"contrast__beside": None}, heads | {"contrast__beside": 0.5})
     )
     assert alone.descriptors.shape == (18, 64)
-    np.testing.assert_array_equal(both.descriptors, joined(plain.descriptors, alone.descriptors, 2, 0.5))
+    np.testing.assert_array_equal(both.descriptors, concat_descriptors(plain.descriptors, alone.descriptors, 2, 0.5))
 
 
 @pytest.mark.parametrize("method", ["bal", "fca", "l1", "l2"])

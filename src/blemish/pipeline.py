@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from blemish import __version__
-from blemish.clustering.methods import center_distances, cluster, estimate_clusters, normalized
+from blemish.clustering.methods import center_distances, cluster
+from blemish.clustering.n_clusters import estimate_clusters
 from blemish.config.schema import Config
-from blemish.descriptors.pooling import region_geometry, with_geometry
+from blemish.descriptors.geometry import concat_shape, region_geometry
+from blemish.descriptors.vectors import concat_descriptors, unit_rows
 from blemish.errors import ConfigError
 from blemish.images.source import Images, ImageSource
-from blemish.localization.median_fill import filled_maps
+from blemish.localization.median_fill import median_filled_maps
 from blemish.localization.threshold import anomaly_weights, doubt, find_threshold, image_scores
 from blemish.results import FloatArray, IntArray, Result
 from blemish.runtime.cache import open_cache
@@ -94,7 +96,7 @@ def run_source(
 ) -> Result:
     """As :func:`run`, with a way to open the images, so that a caller can keep the source."""
     from blemish.backbones import load_backbone
-    from blemish.descriptors.pixels import joined, training_steps
+    from blemish.descriptors.heads import training_steps
     from blemish.features.extractor import Extractor
     from blemish.stages import Stages, groups_key
 
@@ -121,11 +123,13 @@ def run_source(
 
     plain = table = found.descriptors
     if config.contrast.enabled and len(table) > 1:
-        steps = config.contrast.heads * training_steps(len(table), config) + len(table)
+        steps = config.contrast.heads * training_steps(len(table), config.contrast.epochs, config.contrast.steps) + len(
+            table
+        )
         with _timed(timings, "contrast"), show.stage("Sharpening the types", steps) as bar:
             table = stages.sharpen(found, normality, anomalous, bar.advance)
         if config.contrast.beside is not None:
-            table = joined(plain, table, config.contrast.heads, config.contrast.beside)
+            table = concat_descriptors(plain, table, config.contrast.heads, config.contrast.beside)
     with _timed(timings, "clustering"), show.stage("Sorting into types", 1) as bar:
         shapes = _shapes(found.maps, threshold, config)
         labels, normal_label, seen = cache.once(
@@ -136,7 +140,7 @@ def run_source(
         bar.advance()
 
     with _timed(timings, "filling"):
-        maps = filled_maps(found.maps, config.localize.fill)
+        maps = median_filled_maps(found.maps, config.localize.fill)
     source.keep(found.indices)
     return Result(
         paths=list(source.names),
@@ -210,8 +214,8 @@ def _seen(
     descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float, config: Config
 ) -> FloatArray:
     """Descriptors with shape beside them, faded out towards the normal ones if the settings say so."""
-    anomalous, scaled = scores > threshold, normalized if config.descriptor.normalize else _as_they_are
-    seen = scaled(with_geometry(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
+    anomalous, scaled = scores > threshold, unit_rows if config.descriptor.normalize else _as_they_are
+    seen = scaled(concat_shape(scaled(descriptors), shapes, config.descriptor.geometry, anomalous))
     if config.cluster.normal == "gate" and anomalous.any():
         seen = seen * anomaly_weights(scores, threshold, config.cluster.gate_width, config.cluster.gate_floor)[:, None]
     return seen

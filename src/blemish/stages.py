@@ -19,15 +19,8 @@ import torch
 from torch import Tensor
 
 from blemish.config.schema import Config
-from blemish.descriptors.pixels import (
-    PixelStore,
-    Sample,
-    head_threshold,
-    pixels_per_image,
-    refined_descriptors,
-    sample_pixels,
-    train_heads,
-)
+from blemish.descriptors.heads import head_descriptors, head_threshold, train_heads
+from blemish.descriptors.pixels import PixelSample, PixelStore, pixels_per_image, sample_pixels
 from blemish.errors import InputError
 from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
@@ -35,9 +28,9 @@ from blemish.images.source import ImageSource
 from blemish.localization.model import Normality, fit_maps
 from blemish.results import FloatArray, Skipped
 from blemish.runtime.cache import Cache, array_digest, digest, environment_digest
-from blemish.runtime.memory import hand_back
+from blemish.runtime.memory import release_freed_memory
 from blemish.runtime.serialization import settled
-from blemish.runtime.spill import Arrays, ArrayStore, Kept
+from blemish.runtime.spill import Arrays, ArrayStore, Stored
 
 Done = Callable[[int], None]
 """Told how many more images are done."""
@@ -59,7 +52,7 @@ class Found:
     indices: list[int]
     maps: Arrays
     descriptors: FloatArray
-    pixels: Sample | None
+    pixels: PixelSample | None
 
 
 class Stages:
@@ -87,17 +80,17 @@ class Stages:
 
     def look(self, normality: Normality, done: Done) -> Found:
         """Map, descriptor and, for the head, pixels of every image. Each batch is kept as soon as it is done."""
-        store, kept = ArrayStore(), dict[Batch, list[Kept]]()
+        store, kept = ArrayStore(), dict[Batch, list[Stored]]()
         pixels = PixelStore(self.config.contrast.memory)
         parts, missing = dict[Batch, dict[str, Any]](), list[Batch]()
 
         def put_away(batch: Batch) -> None:
             part = parts[batch]
             if part["maps"] is not None and batch not in kept:
-                kept[batch] = store.keep(part["maps"])
+                kept[batch] = store.add(part["maps"])
                 part["maps"] = store.view(kept[batch])
             if part.get("pixels"):
-                pixels.keep([i for i in batch if i not in self.features.unreadable], part["pixels"])
+                pixels.add([i for i in batch if i not in self.features.unreadable], part["pixels"])
                 part["pixels"] = ()
 
         for batch in (*self.sampled, *self.others):
@@ -136,15 +129,22 @@ class Stages:
         """
         sample, config = found.pixels, self.config
         assert sample is not None
-        level = head_threshold(found.maps, found.descriptors, anomalous, config)
+        level = head_threshold(
+            found.maps,
+            found.descriptors,
+            anomalous,
+            method=config.contrast.threshold,
+            n_clusters=config.clusters,
+            seed=config.seed,
+        )
 
         def key() -> str:
             inputs = [self._key("pixels", batch, normality) for batch in (*self.sampled, *self.others)]
             return digest("heads", inputs, level, config.stage_digest("contrast", "seed"))
 
         def compute() -> FloatArray:
-            heads = train_heads(sample, found.descriptors, level, config, done)
-            return refined_descriptors(sample, heads, done)
+            heads = train_heads(sample, found.descriptors, level, config.contrast, seed=config.seed, progress=done)
+            return head_descriptors(sample, heads, done)
 
         return self.cache.once("heads", key, compute)
 
@@ -241,7 +241,7 @@ class Stages:
         """Let go of freed memory every ``HAND_BACK_EVERY`` images: to have it given anew costs time as well."""
         self._since += images
         if self._since >= HAND_BACK_EVERY:
-            hand_back()
+            release_freed_memory()
             self._since = 0
 
     def _note_skipped(self) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blemish.clustering.methods import by_size, center_distances, cluster, estimate_clusters, normalized
-from blemish.clustering.n_clusters import Gaps
+from blemish.clustering.methods import center_distances, cluster, order_by_size
+from blemish.clustering.n_clusters import Gaps, estimate_clusters
+from blemish.descriptors.vectors import unit_rows
 from blemish.errors import ConfigError
 
 
@@ -35,7 +36,7 @@ def slow_ward(rows: np.ndarray, k: int) -> np.ndarray:
     labels = np.empty(len(rows), np.int64)
     for label, members in enumerate(groups):
         labels[members] = label
-    return by_size(labels)
+    return order_by_size(labels)
 
 
 @pytest.mark.parametrize("k", [2, 4, 7])
@@ -87,7 +88,7 @@ def test_the_estimate_hears_of_one_number_of_groups_more_than_it_may_give(monkey
         asked.append(most)
         return Gaps(np.full(most - 1, 9.0), np.full(most - 1, 0.1))
 
-    monkeypatch.setattr("blemish.clustering.methods.ward_gaps", counted)
+    monkeypatch.setattr("blemish.clustering.n_clusters.ward_gaps", counted)
     assert estimate_clusters(blobs()[0], max_clusters=5) == 5
     assert estimate_clusters(np.eye(4, dtype=np.float32), max_clusters=5) == 4
     assert asked == [6, 4]
@@ -101,7 +102,7 @@ def test_spectral_clustering_of_too_many_rows_is_refused(monkeypatch: pytest.Mon
 
 def test_lengths_and_distances() -> None:
     rows = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
-    np.testing.assert_allclose(normalized(rows), [[0.6, 0.8], [0, 0]])
+    np.testing.assert_allclose(unit_rows(rows), [[0.6, 0.8], [0, 0]])
     points = np.array([[0.0, 0.0], [2.0, 0.0], [9.0, 9.0]], np.float32)
     np.testing.assert_allclose(center_distances(points, np.array([0, 0, 1])), [1, 1, 0])
 

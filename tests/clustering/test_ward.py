@@ -8,8 +8,10 @@ import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
 import blemish.clustering.ward
-from blemish.clustering.methods import by_size, estimate_clusters, normalized
+from blemish.clustering.methods import order_by_size
+from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.ward import Tree, cut, ward_tree
+from blemish.descriptors.vectors import unit_rows
 from blemish.errors import ConfigError, InputError
 
 
@@ -38,7 +40,7 @@ def groups(n: int, d: int = 24, seed: int = 0) -> np.ndarray:
 
 
 def unit_groups(n: int, d: int = 24, seed: int = 0) -> np.ndarray:
-    return normalized(np.abs(groups(n, d, seed)))
+    return unit_rows(np.abs(groups(n, d, seed)))
 
 
 def tight_groups(n: int, d: int = 24, seed: int = 0) -> np.ndarray:
@@ -49,7 +51,7 @@ def tight_groups(n: int, d: int = 24, seed: int = 0) -> np.ndarray:
 
 def hub(n: int, d: int = 24, seed: int = 0) -> np.ndarray:
     """A sphere around one row that is everybody's nearest."""
-    return np.concatenate([np.zeros((1, d), np.float32), normalized(gaussian(n - 1, d, seed))])
+    return np.concatenate([np.zeros((1, d), np.float32), unit_rows(gaussian(n - 1, d, seed))])
 
 
 DRAWN = [gaussian, groups, unit_groups, tight_groups, hub]
@@ -68,7 +70,7 @@ def slow_tree(rows: np.ndarray) -> tuple[list[float], list[np.ndarray]]:
         labels = np.empty(len(rows), np.int64)
         for label, part in enumerate(parts):
             labels[part] = label
-        partitions.append(by_size(labels))
+        partitions.append(order_by_size(labels))
         if len(parts) == 1:
             return heights, partitions
         costs = {
@@ -90,7 +92,7 @@ def test_tree_is_the_one_of_greedy_merging(way: str, repeats: bool) -> None:
     tree = ward_tree(rows)
     np.testing.assert_allclose(tree.merges[:, 2], heights, rtol=1e-9)
     for k in range(1, len(partitions) + 1):
-        np.testing.assert_array_equal(by_size(cut(tree, k)), partitions[-k])
+        np.testing.assert_array_equal(order_by_size(cut(tree, k)), partitions[-k])
 
 
 @pytest.mark.parametrize("draw", DRAWN)
@@ -100,7 +102,7 @@ def test_tree_is_scipys(draw: Callable[[int], np.ndarray], way: str) -> None:
     np.testing.assert_allclose(tree.merges[:, 2:], reference[:, 2:], rtol=1e-7)
     for k in (1, 2, 3, 5, 8, 13, 50, 300, 599):
         theirs = np.asarray(fcluster(reference, k, "maxclust"), np.int64)
-        np.testing.assert_array_equal(by_size(cut(tree, k)), by_size(theirs))
+        np.testing.assert_array_equal(order_by_size(cut(tree, k)), order_by_size(theirs))
 
 
 def test_thousands_of_rows_give_the_groups_of_scipy() -> None:
@@ -109,7 +111,7 @@ def test_thousands_of_rows_give_the_groups_of_scipy() -> None:
     tree, reference = ward_tree(rows), linkage(rows.astype(np.float64), "ward")
     for k in (2, 4, 8, 12, 100):
         theirs = np.asarray(fcluster(reference, k, "maxclust"), np.int64)
-        np.testing.assert_array_equal(by_size(cut(tree, k)), by_size(theirs))
+        np.testing.assert_array_equal(order_by_size(cut(tree, k)), order_by_size(theirs))
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 64])

@@ -6,17 +6,30 @@ import torch
 from torch import Tensor
 
 from blemish.descriptors.pooling import (
-    average_descriptor,
-    excess_descriptor,
-    max_descriptor,
-    region_geometry,
-    region_level,
+    average_weights,
+    blur_weights,
+    descriptor_level,
+    max_weights,
     relative_tau,
-    softmax_descriptor,
-    with_geometry,
+    softmax_weights,
+    thresholded_weights,
+    weighted_sum,
 )
 from blemish.errors import ConfigError, InputError
 from helpers.reference_method import blur_loop, descriptor_loop, quantile_loop
+
+
+def pooled(features: Tensor, weights: Tensor, size: int = 7, sigma: float = 2.0, center: bool = True) -> Tensor:
+    """Descriptors of blurred features, B x C."""
+    return weighted_sum(features, blur_weights(weights, size, sigma, center))
+
+
+def by_softmax(features: Tensor, maps: Tensor, tau: float, center: bool = True) -> Tensor:
+    return pooled(features, softmax_weights(maps, tau), center=center)
+
+
+def by_threshold(features: Tensor, maps: Tensor, level: float) -> Tensor:
+    return pooled(features, thresholded_weights(maps, level))
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
@@ -26,9 +39,11 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("shape", [(6, 9), (1, 1), (1, 5), (8, 3)])
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize(("tau", "size", "sigma"), [(0.02, 7, 2.0), (0.5, 3, 1.0), (1e-4, 1, 1.0)])
-def test_agrees_with_the_loop(shape: tuple[int, int], center: bool, tau: float, size: int, sigma: float) -> None:
+def test_softmax_descriptor_agrees_with_the_loop(
+    shape: tuple[int, int], center: bool, tau: float, size: int, sigma: float
+) -> None:
     features, maps = rand(2, 3, *shape), rand(2, *shape, seed=1)
-    found = softmax_descriptor(features, maps, tau=tau, blur_size=size, sigma=sigma, center=center)
+    found = pooled(features, softmax_weights(maps, tau), size, sigma, center)
     assert found.shape == (2, 3)
     assert found.dtype == torch.float32
     for i in range(2):
@@ -40,63 +55,64 @@ def test_agrees_with_the_loop(shape: tuple[int, int], center: bool, tau: float, 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1e6])
 def test_a_constant_map_gives_exactly_zero(value: float) -> None:
-    found = softmax_descriptor(100 * rand(2, 4, 7, 11), torch.full((2, 7, 11), value), tau=0.002)
+    found = by_softmax(100 * rand(2, 4, 7, 11), torch.full((2, 7, 11), value), tau=0.002)
     assert torch.equal(found, torch.zeros(2, 4))
 
 
-def test_constant_features_give_zero_and_uncenterd_give_themselves() -> None:
+def test_constant_features_give_zero_or_themselves_without_centering() -> None:
     features = torch.tensor([0.25, 3.0]).reshape(1, 2, 1, 1).expand(1, 2, 6, 5)
     maps = rand(1, 6, 5)
-    assert softmax_descriptor(features, maps, tau=0.1).abs().max() < 1e-6
-    torch.testing.assert_close(softmax_descriptor(features, maps, tau=0.1, center=False)[0], torch.tensor([0.25, 3.0]))
+    assert by_softmax(features, maps, tau=0.1).abs().max() < 1e-6
+    torch.testing.assert_close(by_softmax(features, maps, tau=0.1, center=False)[0], torch.tensor([0.25, 3.0]))
 
 
 def test_batch_is_loop_and_images_may_be_permuted() -> None:
     features, maps = rand(4, 3, 6, 9), rand(4, 6, 9, seed=1)
-    batch = softmax_descriptor(features, maps, tau=0.05)
+    batch = by_softmax(features, maps, tau=0.05)
     order = [2, 0, 3, 1]
-    assert torch.equal(softmax_descriptor(features[order], maps[order], tau=0.05), batch[order])
+    assert torch.equal(by_softmax(features[order], maps[order], tau=0.05), batch[order])
     for i in range(4):
-        assert torch.equal(softmax_descriptor(features[i : i + 1], maps[i : i + 1], tau=0.05)[0], batch[i])
-    assert softmax_descriptor(features[:0], maps[:0], tau=0.05).shape == (0, 3)
-    assert max_descriptor(features[:0], maps[:0]).shape == (0, 3)
-    assert average_descriptor(features[:0]).shape == (0, 3)
+        assert torch.equal(by_softmax(features[i : i + 1], maps[i : i + 1], tau=0.05)[0], batch[i])
+    assert by_softmax(features[:0], maps[:0], tau=0.05).shape == (0, 3)
+    assert pooled(features[:0], max_weights(maps[:0])).shape == (0, 3)
+    assert pooled(features[:0], average_weights(maps[:0]), center=False).shape == (0, 3)
 
 
-def test_shift_and_scale_of_the_map() -> None:
+def test_softmax_ignores_shifts_and_follows_the_scale_of_the_map() -> None:
     features, maps = rand(2, 3, 6, 9).double(), rand(2, 6, 9, seed=1).double()
-    plain = softmax_descriptor(features, maps, tau=0.05)
-    torch.testing.assert_close(softmax_descriptor(features, maps + 5, tau=0.05), plain)
-    torch.testing.assert_close(softmax_descriptor(features, maps * 40, tau=40 * 0.05), plain)
+    plain = by_softmax(features, maps, tau=0.05)
+    torch.testing.assert_close(by_softmax(features, maps + 5, tau=0.05), plain)
+    torch.testing.assert_close(by_softmax(features, maps * 40, tau=40 * 0.05), plain)
 
 
-def test_limits_of_tau() -> None:
+def test_a_small_tau_takes_the_maximum_and_a_large_one_the_average() -> None:
     features, maps = rand(2, 3, 6, 9), rand(2, 6, 9, seed=1)
     for center in (True, False):
-        sharp = softmax_descriptor(features, maps, tau=1e-9, center=center)
-        torch.testing.assert_close(sharp, max_descriptor(features, maps, center=center))
-    flat = softmax_descriptor(features, maps, tau=1e9, center=False)
-    torch.testing.assert_close(flat, average_descriptor(features))
+        sharp = by_softmax(features, maps, tau=1e-9, center=center)
+        torch.testing.assert_close(sharp, pooled(features, max_weights(maps), center=center))
+    flat = by_softmax(features, maps, tau=1e9, center=False)
+    torch.testing.assert_close(flat, pooled(features, average_weights(maps), center=False))
 
 
 def test_max_takes_the_first_of_equal_pixels() -> None:
     features, maps = rand(1, 2, 3, 4), torch.zeros(1, 3, 4)
     maps[0, 1, 2] = maps[0, 2, 0] = 1.0
-    assert torch.equal(max_descriptor(features, maps, blur_size=1, center=False)[0], features[0, :, 1, 2])
+    assert torch.equal(pooled(features, max_weights(maps), 1, 0.0, center=False)[0], features[0, :, 1, 2])
 
 
 def test_average_is_the_mean_of_the_blurred_features() -> None:
     features = rand(1, 2, 4, 5)
     expected = [blur_loop(channel.numpy().astype(np.float64), 7, 2.0).mean() for channel in features[0]]
-    np.testing.assert_allclose(average_descriptor(features)[0], expected, rtol=1e-6)
+    weights = average_weights(torch.zeros(1, 4, 5))
+    np.testing.assert_allclose(pooled(features, weights, center=False)[0], expected, rtol=1e-6)
 
 
 def test_large_values_do_not_overflow() -> None:
     maps = torch.tensor([[[0.0, 1e30, -1e30]]])
-    assert bool(torch.isfinite(softmax_descriptor(rand(1, 2, 1, 3), maps, tau=1e-30)).all())
+    assert bool(torch.isfinite(by_softmax(rand(1, 2, 1, 3), maps, tau=1e-30)).all())
 
 
-def excess_loop(features: np.ndarray, values: np.ndarray, level: float, size: int, sigma: float) -> np.ndarray:
+def thresholded_loop(features: np.ndarray, values: np.ndarray, level: float, size: int, sigma: float) -> np.ndarray:
     own = quantile_loop(values.ravel(), 0.95)
     weights = np.array([max(value - min(level, own), 0.0) for value in values.ravel()])
     weights = weights / weights.sum() if weights.sum() else np.full(values.size, 1 / values.size)
@@ -106,46 +122,46 @@ def excess_loop(features: np.ndarray, values: np.ndarray, level: float, size: in
 
 @pytest.mark.parametrize("shape", [(6, 9), (1, 1), (1, 5), (8, 3)])
 @pytest.mark.parametrize("level", [-1.0, 0.4, 0.9, 7.0])
-def test_excess_agrees_with_the_loop(shape: tuple[int, int], level: float) -> None:
+def test_thresholded_descriptor_agrees_with_the_loop(shape: tuple[int, int], level: float) -> None:
     features, maps = rand(2, 3, *shape), rand(2, *shape, seed=1)
-    found = excess_descriptor(features, maps, level=level)
+    found = by_threshold(features, maps, level=level)
     assert found.shape == (2, 3)
     assert found.dtype == torch.float32
     for i in range(2):
-        expected = excess_loop(features[i].numpy().astype(float), maps[i].numpy().astype(float), level, 7, 2.0)
+        expected = thresholded_loop(features[i].numpy().astype(float), maps[i].numpy().astype(float), level, 7, 2.0)
         np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1e6])
 @pytest.mark.parametrize("level", [-5.0, 0.3, 5.0])
-def test_excess_of_a_constant_map_is_exactly_zero(value: float, level: float) -> None:
-    found = excess_descriptor(100 * rand(2, 4, 7, 11), torch.full((2, 7, 11), value), level=level)
+def test_thresholded_descriptor_of_a_constant_map_is_exactly_zero(value: float, level: float) -> None:
+    found = by_threshold(100 * rand(2, 4, 7, 11), torch.full((2, 7, 11), value), level=level)
     assert torch.equal(found, torch.zeros(2, 4))
 
 
-def test_excess_follows_shift_and_scale_and_ignores_what_is_below_the_level() -> None:
+def test_thresholded_weights_follow_shift_and_scale_and_ignore_values_below_the_level() -> None:
     features, maps = rand(2, 3, 6, 9).double(), rand(2, 6, 9, seed=1).double()
-    plain = excess_descriptor(features, maps, level=0.5)
-    torch.testing.assert_close(excess_descriptor(features, 40 * maps + 5, level=25.0), plain)
-    torch.testing.assert_close(excess_descriptor(features, maps.clamp_min(0.5), level=0.5), plain)
+    plain = by_threshold(features, maps, level=0.5)
+    torch.testing.assert_close(by_threshold(features, 40 * maps + 5, level=25.0), plain)
+    torch.testing.assert_close(by_threshold(features, maps.clamp_min(0.5), level=0.5), plain)
     order = [1, 0]
-    assert torch.equal(excess_descriptor(features[order], maps[order], level=0.5), plain[order])
-    assert torch.equal(excess_descriptor(features[:1], maps[:1], level=0.5)[0], plain[0])
-    assert excess_descriptor(features[:0], maps[:0], level=0.5).shape == (0, 3)
+    assert torch.equal(by_threshold(features[order], maps[order], level=0.5), plain[order])
+    assert torch.equal(by_threshold(features[:1], maps[:1], level=0.5)[0], plain[0])
+    assert by_threshold(features[:0], maps[:0], level=0.5).shape == (0, 3)
 
 
 @pytest.mark.parametrize("level", [float("nan"), float("inf")])
-def test_excess_refuses_a_level_that_is_no_number(level: float) -> None:
+def test_a_level_that_is_not_finite_is_refused(level: float) -> None:
     with pytest.raises(ConfigError, match="level"):
-        excess_descriptor(rand(1, 2, 3, 3), rand(1, 3, 3), level=level)
+        thresholded_weights(rand(1, 3, 3), level)
 
 
 def test_the_level_lies_between_the_typical_value_and_the_threshold() -> None:
     maps = [rand(4, 5).numpy(), rand(9, 3, seed=1).numpy() + 1, rand(2, 2, seed=2).numpy() + 5]
     typical = sorted(quantile_loop(one.ravel(), 0.5) for one in maps)[1]
-    assert region_level(maps, 8.0, 0.0) == pytest.approx(typical)
-    assert region_level(maps, 8.0, 1.0) == pytest.approx(8.0)
-    assert region_level(maps, 8.0, 0.25) == pytest.approx(typical + (8 - typical) / 4)
+    assert descriptor_level(maps, 8.0, 0.0) == pytest.approx(typical)
+    assert descriptor_level(maps, 8.0, 1.0) == pytest.approx(8.0)
+    assert descriptor_level(maps, 8.0, 0.25) == pytest.approx(typical + (8 - typical) / 4)
 
 
 def test_relative_tau_is_a_share_of_the_quantile() -> None:
@@ -156,14 +172,14 @@ def test_relative_tau_is_a_share_of_the_quantile() -> None:
     assert relative_tau(30 * rand(2, 4, 5)) == pytest.approx(30 * relative_tau(rand(2, 4, 5)))
 
 
-def test_relative_tau_of_quiet_maps() -> None:
+def test_relative_tau_falls_back_to_the_largest_value_and_then_to_one() -> None:
     quiet = torch.zeros(1, 10, 100)
     assert relative_tau(quiet) == 1.0
     quiet[0, 0, 0] = 2.0
     assert relative_tau(quiet) == pytest.approx(0.3)
 
 
-def test_relative_tau_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_tau_of_a_thinned_sample_is_close_to_that_of_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
     maps = rand(10, 100, 100)
     whole = relative_tau(maps)
     monkeypatch.setattr("blemish.descriptors.pooling._MAX_VALUES", 10_000)
@@ -171,24 +187,29 @@ def test_relative_tau_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("tau", [0.0, -1.0, float("nan"), float("inf")])
-def test_bad_tau(tau: float) -> None:
+def test_tau_must_be_finite_and_positive(tau: float) -> None:
     with pytest.raises(ConfigError, match="tau"):
-        softmax_descriptor(rand(1, 2, 3, 3), rand(1, 3, 3), tau=tau)
+        softmax_weights(rand(1, 3, 3), tau)
 
 
-def test_bad_input() -> None:
-    features, maps = rand(1, 2, 3, 3), rand(1, 3, 3)
-    with pytest.raises(InputError, match="maps must have shape"):
-        softmax_descriptor(features, maps[:, :2], tau=1.0)
+def test_weights_and_features_must_fit_each_other() -> None:
+    features, weights = rand(1, 2, 3, 3), rand(1, 3, 3)
+    with pytest.raises(InputError, match="weights must have shape"):
+        weighted_sum(features, weights[:, :2])
     with pytest.raises(InputError, match="floating point"):
-        softmax_descriptor(features.long(), maps, tau=1.0)
-    with pytest.raises(InputError, match="NaN"):
-        softmax_descriptor(features, maps.log() * 0 + float("nan"), tau=1.0)
+        weighted_sum(features.long(), weights)
     with pytest.raises(InputError, match="floating point"):
-        average_descriptor(rand(2, 3, 3))
-    for blur in ({"blur_size": 4}, {"sigma": -1.0}, {"sigma": float("nan")}):
-        with pytest.raises(ConfigError, match="blur"):
-            softmax_descriptor(features, maps, tau=1.0, **blur)  # type: ignore[arg-type]
+        weighted_sum(rand(2, 3, 3), weights)
+
+
+@pytest.mark.parametrize(("size", "sigma"), [(4, 2.0), (0, 2.0), (7, -1.0), (7, float("nan"))])
+def test_a_blur_out_of_range_is_refused(size: int, sigma: float) -> None:
+    with pytest.raises(ConfigError, match="blur"):
+        blur_weights(rand(1, 3, 3), size, sigma, center=True)
+
+
+def test_relative_tau_refuses_bad_maps_and_shares() -> None:
+    maps = rand(1, 3, 3)
     with pytest.raises(InputError, match="at least one map"):
         relative_tau([])
     with pytest.raises(InputError, match="NaN"):
@@ -197,79 +218,3 @@ def test_bad_input() -> None:
         relative_tau(maps, fraction=0.0)
     with pytest.raises(ConfigError, match="fraction"):
         relative_tau(maps, q=1.5)
-
-
-def geometry_loop(values: np.ndarray, threshold: float) -> list[float]:
-    level = min(threshold, quantile_loop(values.ravel().tolist(), 0.98))
-    mass = {(y, x): v - level for (y, x), v in np.ndenumerate(values.astype(float)) if v > level}
-    total = sum(mass.values())
-    if not total:
-        return [0.0, 0.5 * np.log(0.3), 0.0]
-    my = sum(m * y for (y, _), m in mass.items()) / total
-    mx = sum(m * x for (_, x), m in mass.items()) / total
-    yy = sum(m * (y - my) ** 2 for (y, _), m in mass.items()) / total + 0.3
-    xx = sum(m * (x - mx) ** 2 for (_, x), m in mass.items()) / total + 0.3
-    yx = sum(m * (y - my) * (x - mx) for (y, x), m in mass.items()) / total
-    # eigenvalues of a symmetric 2 x 2 matrix by the quadratic formula
-    root = np.sqrt((yy - xx) ** 2 / 4 + yx**2)
-    long, short = (yy + xx) / 2 + root, (yy + xx) / 2 - root
-    effective = total**2 / sum(m * m for m in mass.values())
-    return [np.log(1 + effective), 0.5 * np.log(long), 0.5 * np.log(long / short)]
-
-
-@pytest.mark.parametrize("shape", [(6, 9), (1, 7), (12, 3), (1, 1)])
-@pytest.mark.parametrize("threshold", [0.4, 0.9, 5.0])
-def test_geometry_agrees_with_the_loop(shape: tuple[int, int], threshold: float) -> None:
-    values = rand(*shape, seed=3).numpy()
-    np.testing.assert_allclose(region_geometry(values, threshold), geometry_loop(values, threshold), atol=1e-6)
-
-
-def test_geometry_tells_lines_from_spots_wherever_and_however_they_lie() -> None:
-    line, spot = np.zeros((24, 30), np.float32), np.zeros((24, 30), np.float32)
-    line[5, 3:23] = 1
-    spot[8:12, 9:14] = 1
-    size, extent, elongation = region_geometry(line, 0.5)
-    for other in (np.roll(line, (9, 4), (0, 1)), line.T, line[::-1]):
-        np.testing.assert_allclose(region_geometry(other, 0.5), (size, extent, elongation), atol=1e-6)
-    assert region_geometry(spot, 0.5)[0] == pytest.approx(size, abs=1e-6)  # both have 20 cells
-    assert region_geometry(spot, 0.5)[1] < extent - 0.5
-    assert region_geometry(spot, 0.5)[2] < 0.3 < 1 < elongation
-    np.testing.assert_allclose(region_geometry(3 * line, 1.5), (size, extent, elongation), atol=1e-6)
-
-
-@pytest.mark.parametrize("level", [0.0, 0.7])
-def test_geometry_of_a_constant_map(level: float) -> None:
-    np.testing.assert_allclose(region_geometry(np.full((5, 8), level, np.float32), 0.9)[0::2], (0, 0), atol=1e-9)
-
-
-def test_geometry_weighs_what_it_is_told_to_whatever_the_units() -> None:
-    rng = np.random.default_rng(0)
-    descriptors = rng.standard_normal((40, 6)).astype(np.float32)
-    shapes = rng.standard_normal((40, 3)).astype(np.float32) * [1, 50, 0.1] + 7
-    anomalous = np.arange(40) < 25
-    out = with_geometry(descriptors, shapes, 0.3, anomalous)
-    np.testing.assert_array_equal(out[:, :6], descriptors)
-    lengths = np.sqrt(np.square(out[anomalous, 6:]).sum(1).mean())
-    assert lengths == pytest.approx(0.3 * np.linalg.norm(descriptors, axis=1).mean(), rel=1e-4)
-    np.testing.assert_allclose(out, with_geometry(descriptors, shapes * [3, 2, 9], 0.3, anomalous), atol=1e-4)
-    assert with_geometry(descriptors, shapes, 0, anomalous) is descriptors
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_geometry_with_hardly_an_anomalous_image_is_finite(count: int) -> None:
-    shapes = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.5]])
-    out = with_geometry(np.eye(2, dtype=np.float32), shapes, 0.3, np.arange(2) < count)
-    assert np.isfinite(out).all()
-    np.testing.assert_array_equal(out[:, 2:4], 0)  # what never varies says nothing
-
-
-@pytest.mark.parametrize("apart", [1e-5, 1e-2, 0.1])
-def test_anomalous_images_that_are_alike_do_not_blow_up_the_shapes_of_the_others(apart: float) -> None:
-    rng = np.random.default_rng(0)
-    descriptors = rng.normal(size=(20, 8)).astype(np.float32)
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    shapes = rng.normal([2, 0.5, 0.3], [0.3, 0.2, 0.2], (20, 3)).astype(np.float32)
-    shapes[0] = [3, 0.8, 0.5]
-    shapes[1] = shapes[0] + apart
-    out = with_geometry(descriptors, shapes, 0.3, np.arange(20) < 2)
-    assert np.median(np.linalg.norm(out[2:, 8:], axis=1)) < 2.0

@@ -7,7 +7,7 @@ import pytest
 
 from blemish.config.schema import Config
 from blemish.errors import ConfigError
-from blemish.localization.median_fill import LEVELS, filled, filled_maps
+from blemish.localization.median_fill import LEVELS, median_filled, median_filled_maps
 from blemish.pipeline import run
 from blemish.results import FloatArray
 from blemish.runtime.spill import ArrayStore
@@ -44,13 +44,13 @@ def filled_slowly(values: FloatArray, windows: list[int]) -> FloatArray:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_filling_is_its_definition(shape: tuple[int, int], windows: list[int]) -> None:
     values = few(shape)
-    np.testing.assert_array_equal(filled(values, windows), filled_slowly(values, windows))
+    np.testing.assert_array_equal(median_filled(values, windows), filled_slowly(values, windows))
 
 
 @pytest.mark.parametrize("side", [3, 9, 31])
 def test_many_values_are_told_apart_to_a_level(side: int) -> None:
     values = np.random.default_rng(1).normal(size=(40, 30)).astype(np.float32)
-    found, exact = filled(values, [side]), filled_slowly(values, [side])
+    found, exact = median_filled(values, [side]), filled_slowly(values, [side])
     assert (found <= exact).all()
     ordered = np.sort(values, axis=None)
     apart = np.searchsorted(ordered, exact) - np.searchsorted(ordered, found)
@@ -59,24 +59,24 @@ def test_many_values_are_told_apart_to_a_level(side: int) -> None:
 
 def test_exactly_as_many_values_as_levels_are_exact() -> None:
     values = np.random.default_rng(2).permutation(LEVELS).reshape(16, 16).astype(np.float32)
-    np.testing.assert_array_equal(filled(values, [5]), filled_slowly(values, [5]))
+    np.testing.assert_array_equal(median_filled(values, [5]), filled_slowly(values, [5]))
 
 
 @pytest.mark.parametrize("windows", WINDOWS)
 def test_filling_keeps_what_a_map_is(windows: list[int]) -> None:
     values = np.random.default_rng(3).gamma(2.0, size=(20, 33)).astype(np.float32)
     before = values.copy()
-    found = filled(values, windows)
+    found = median_filled(values, windows)
     assert found.dtype == np.float32
     assert found.shape == values.shape
     assert (found >= values).all()
     assert found.max() == values.max()
     np.testing.assert_array_equal(values, before)
-    np.testing.assert_array_equal(filled(values[::-1], windows), found[::-1])
-    np.testing.assert_array_equal(filled(values.T, windows), found.T)
-    np.testing.assert_array_equal(filled(4 * values, windows), 4 * found)
+    np.testing.assert_array_equal(median_filled(values[::-1], windows), found[::-1])
+    np.testing.assert_array_equal(median_filled(values.T, windows), found.T)
+    np.testing.assert_array_equal(median_filled(4 * values, windows), 4 * found)
     constant = np.full((6, 4), 0.3, np.float32)
-    np.testing.assert_array_equal(filled(constant, windows), constant)
+    np.testing.assert_array_equal(median_filled(constant, windows), constant)
 
 
 def test_holes_close_and_small_defects_do_not_spread() -> None:
@@ -84,36 +84,36 @@ def test_holes_close_and_small_defects_do_not_spread() -> None:
     region = np.zeros((40, 40), np.float32)
     region[:, :20] = 1 + rng.random((40, 20))
     region[rng.random((40, 40)) < 0.3] = 0
-    found = filled(region, [9, 25])
+    found = median_filled(region, [9, 25])
     assert (region[:, :20] == 0).mean() > 0.2
     assert found[:, :15].min() >= 1
     assert (found[:, 22:] == 0).all()
     spot = np.zeros((40, 40), np.float32)
     spot[18:22, 18:22] = 5
-    np.testing.assert_array_equal(filled(spot, [9, 25]), spot)
+    np.testing.assert_array_equal(median_filled(spot, [9, 25]), spot)
 
 
 def test_no_window_no_change() -> None:
     values = few((5, 6))
-    np.testing.assert_array_equal(filled(values, []), values)
+    np.testing.assert_array_equal(median_filled(values, []), values)
     store = ArrayStore()
-    maps = store.view(store.keep([values]))
-    assert filled_maps(maps, None) is maps
+    maps = store.view(store.add([values]))
+    assert median_filled_maps(maps, None) is maps
 
 
 def test_a_sets_maps_are_filled_one_by_one_and_stay_as_they_are() -> None:
     store = ArrayStore()
     ones = [few(shape, seed) for seed, shape in enumerate(SHAPES)]
-    maps = store.view(store.keep([one.copy() for one in ones]))
-    for found, one, kept in zip(filled_maps(maps, (3, 9)), ones, maps, strict=True):
-        np.testing.assert_array_equal(found, filled(one, (3, 9)))
+    maps = store.view(store.add([one.copy() for one in ones]))
+    for found, one, kept in zip(median_filled_maps(maps, (3, 9)), ones, maps, strict=True):
+        np.testing.assert_array_equal(found, median_filled(one, (3, 9)))
         np.testing.assert_array_equal(kept, one)
 
 
 def test_nothing_is_warned_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        filled(np.random.default_rng(5).random((30, 30), np.float32), (9, 25))
+        median_filled(np.random.default_rng(5).random((30, 30), np.float32), (9, 25))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_run_fills_the_maps_it_gives_and_nothing_before() -> None:
     plain = run(images, Config.from_values({**settings, "localize.fill": "none"}))
     found = run(images, Config.from_values(settings))
     for a, b in zip(plain.maps, found.maps, strict=True):
-        np.testing.assert_array_equal(filled(a, (7, 13, 25)), b)
+        np.testing.assert_array_equal(median_filled(a, (7, 13, 25)), b)
     assert any((b > a).any() for a, b in zip(plain.maps, found.maps, strict=True))
     for name in ("scores", "labels", "descriptors", "threshold"):
         np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))

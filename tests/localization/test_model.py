@@ -126,10 +126,10 @@ def test_trimming_leaves_no_trace_of_the_trimmed_cells_and_keeps_the_shape_of_th
     config = Config.from_values(settings)
     fitted, _ = fit_maps(sample, [5], config)
     assert fitted.neighbors is not None
-    assert fitted.neighbors.owners == tuple(range(9))
-    assert fitted.neighbors.vectors.shape == (9, config.normality.sample_vectors, 5)
+    assert fitted.neighbors.image_ids == tuple(range(9))
+    assert fitted.neighbors.patches.shape == (9, config.normality.sample_vectors, 5)
     rows = [row.numpy().tobytes() for index in strange for row in sample[index][1][:, 4:8, 4:8].flatten(1).T]
-    held = {row.numpy().tobytes() for row in fitted.neighbors.vectors.flatten(0, 1)}
+    held = {row.numpy().tobytes() for row in fitted.neighbors.patches.flatten(0, 1)}
     assert len(held & set(rows)) < 0.3 * len(rows)
     assert len(held) > 9 * 50  # and the rest are vectors of the images
     assert held <= {row.numpy().tobytes() for _, one in sample for row in one.flatten(1).T.contiguous()}
@@ -141,10 +141,10 @@ def test_an_image_that_is_anomalous_all_over_leaves_the_bank_but_the_last_two_st
     config = Config.from_values({"normality.trim": 0.25, "features.pool": 1, "features.scaling": "none"})
     fitted, _ = fit_maps(sample, [5], config)
     assert fitted.neighbors is not None
-    assert 3 not in fitted.neighbors.owners
+    assert 3 not in fitted.neighbors.image_ids
     pair, _ = fit_maps([sample[0], sample[3]], [5], config)
     assert pair.neighbors is not None
-    assert pair.neighbors.owners == (0, 3)
+    assert pair.neighbors.image_ids == (0, 3)
 
 
 def test_a_given_threshold_leaves_the_descriptors_level_as_it_is() -> None:

@@ -6,19 +6,18 @@ import torch
 from torch import Tensor
 
 from blemish.errors import ConfigError, InputError, WeightsError
-from blemish.features.filters import gaussian_blur, unit_range
 from blemish.localization.reconstruction import (
     VAE,
+    fit_pca,
     kl_loss,
+    pca_residual,
     reconstruction_loss,
     residual_l1,
     residual_l2,
     train_vae,
-    train_vae_images,
     vae_loss,
     vae_residual,
 )
-from blemish.runtime.random import VectorReservoir, sample_vectors
 from helpers.reference_method import kl_loop, mse_loop, vae_decode, vae_encode, vae_residual_loop
 
 
@@ -32,21 +31,6 @@ def small(channels: int = 5, seed: int = 1) -> VAE:
 
 def weights(model: torch.nn.Module) -> dict[str, np.ndarray]:
     return {name: value.numpy().astype(np.float64) for name, value in model.state_dict().items()}
-
-
-def textures(count: int, seed: int, channels: int = 16, size: int = 20) -> list[Tensor]:
-    """Feature maps of one made-up material, each with a patch whose vectors are mixed in another way."""
-    generator = torch.Generator().manual_seed(seed)
-    mix = rand(channels, 4, seed=100)
-    other = rand(channels, 4, seed=101)
-    out = []
-    for _ in range(count):
-        hidden = gaussian_blur(torch.randn(4, size, size, generator=generator), 5, 1.0)
-        image = torch.einsum("ck,khw->chw", mix, hidden)
-        y, x = torch.randint(0, size - 4, (2,), generator=generator).tolist()
-        image[:, y : y + 4, x : x + 4] = torch.einsum("ck,khw->chw", other, hidden.roll(1, 0))[:, y : y + 4, x : x + 4]
-        out.append(unit_range(image))
-    return out
 
 
 def test_forward_agrees_with_the_loop() -> None:
@@ -81,7 +65,7 @@ def test_residual_agrees_with_the_loop(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(residual_l2(found), np.sqrt((found.numpy() ** 2).sum(1)), rtol=1e-5)
 
 
-def test_residual_of_a_batch_is_that_of_its_images() -> None:
+def test_residual_of_a_batch_equals_the_residuals_of_its_images() -> None:
     model, x = small(), rand(3, 5, 4, 9)
     before = x.clone()
     batch = vae_residual(model, x)
@@ -99,14 +83,14 @@ def test_residual_of_large_maps_does_not_depend_on_the_pieces(monkeypatch: pytes
     torch.testing.assert_close(vae_residual(model, x), whole)
 
 
-def test_residual_follows_the_pixels() -> None:
+def test_pixels_do_not_see_each_other() -> None:
     model, x = small(), rand(1, 5, 6, 6)
     order = torch.randperm(36, generator=torch.Generator().manual_seed(0))
     moved = vae_residual(model, x.flatten(2)[:, :, order].reshape(1, 5, 6, 6))
     torch.testing.assert_close(moved.flatten(2), vae_residual(model, x).flatten(2)[:, :, order])
 
 
-def test_published_widths() -> None:
+def test_default_widths_are_the_published_ones() -> None:
     shapes = {name: tuple(value.shape) for name, value in VAE(512).state_dict().items() if name.endswith("weight")}
     assert shapes == {
         "encoder.0.weight": (512, 512),
@@ -122,23 +106,25 @@ def test_published_widths() -> None:
 def test_training_reproduces_frequent_vectors_better_than_rare_ones() -> None:
     common, rare = torch.tensor([0.9, 0.1, 0.5, 0.2]), torch.tensor([0.1, 0.9, 0.2, 0.6])
     vectors = torch.cat([common + 0.05 * rand(990, 4), rare + 0.05 * rand(10, 4)])
-    model = train_vae(vectors, steps=400, batch=64, lr=2e-3, hidden=32, latent=1)
+    model = train_vae(vectors, steps=400, batch_size=64, learning_rate=2e-3, hidden=32, latent=1)
     error = residual_l2(vae_residual(model, torch.stack([common, rare]).reshape(2, 4, 1, 1))).flatten()
     assert error[1] > 3 * error[0]
     assert error[0] < 0.15
 
 
-def test_one_seed_gives_one_network_and_the_global_generator_is_left_alone() -> None:
+def test_one_seed_gives_one_network_and_leaves_the_global_generator_alone() -> None:
     vectors = rand(300, 6)
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    states = [train_vae(vectors, steps=8, batch=32, hidden=8, latent=2, seed=seed).state_dict() for seed in (3, 3, 4)]
+    states = [
+        train_vae(vectors, steps=8, batch_size=32, hidden=8, latent=2, seed=seed).state_dict() for seed in (3, 3, 4)
+    ]
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
 
 
-def test_state_round_trip() -> None:
+def test_a_network_comes_back_from_its_state_and_other_states_are_refused() -> None:
     model, x = small(), rand(1, 5, 3, 4)
     again = VAE.from_state(model.state_dict()).eval()
     assert torch.equal(vae_residual(again, x), vae_residual(model, x))
@@ -150,64 +136,12 @@ def test_state_round_trip() -> None:
             VAE.from_state(state)
 
 
-def test_progress_and_single_vector() -> None:
+def test_training_on_a_single_vector_reports_every_step() -> None:
     seen: list[int] = []
     model = train_vae(rand(1, 3), steps=3, hidden=4, latent=2, progress=seen.append)
     assert seen == [1, 2, 3]
     assert not model.training
     assert bool(torch.isfinite(vae_residual(model, rand(1, 3, 1, 1))).all())
-
-
-def test_sampling_takes_each_pixel_at_most_once() -> None:
-    image = torch.arange(24.0).reshape(2, 3, 4)
-    for n, expected in ((5, 5), (12, 12), (99, 12)):
-        got = sample_vectors(image, n, torch.Generator().manual_seed(0))
-        assert got.shape == (expected, 2)
-        assert len(set(got[:, 0].tolist())) == expected
-        assert torch.equal(got[:, 1] - got[:, 0], torch.full((expected,), 12.0))
-
-
-def test_reservoir_is_unbiased() -> None:
-    counts = np.zeros(20)
-    for seed in range(600):
-        reservoir = VectorReservoir(capacity=5, per_image=4, seed=seed)
-        for image in range(5):
-            reservoir.add(torch.arange(4.0).reshape(1, 2, 2) + 4 * image)
-        kept = reservoir.vectors().flatten().long().tolist()
-        assert len(set(kept)) == 5
-        counts[kept] += 1
-    # 150 expected each; the standard deviation is about 10.6
-    assert np.abs(counts - 150).max() < 4 * 10.6
-
-
-def test_reservoir_keeps_all_while_there_is_room() -> None:
-    reservoir = VectorReservoir(capacity=100, per_image=50)
-    reservoir.add(rand(3, 2, 5))
-    reservoir.add(rand(3, 1, 1, seed=1))
-    assert reservoir.vectors().shape == (11, 3)
-    assert sorted(reservoir.vectors()[:10, 0].tolist()) == sorted(rand(3, 2, 5)[0].flatten().tolist())
-    with pytest.raises(InputError, match="differ in channels"):
-        reservoir.add(rand(4, 2, 2))
-
-
-def test_vectors_give_what_whole_images_give() -> None:
-    """The same number of vectors, drawn at random or image by image: the maps of held-out images agree."""
-    images, held_out = textures(40, seed=1), torch.stack(textures(8, seed=2))
-    reservoir = VectorReservoir(per_image=200)
-    for image in images:
-        reservoir.add(image)
-    settings = {"steps": 150, "lr": 2e-3, "hidden": 32, "latent": 6, "weight_decay": 0.1}
-    sampled = train_vae(reservoir.vectors(), batch=800, **settings)  # type: ignore[arg-type]
-    whole = train_vae_images(images, images_per_batch=2, **settings)  # type: ignore[arg-type]
-    first, second = (residual_l2(vae_residual(model, held_out)).numpy() for model in (sampled, whole))
-    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.95
-    assert first.mean() == pytest.approx(second.mean(), rel=0.1)
-
-
-def test_whole_images_of_several_sizes() -> None:
-    images = [rand(3, 2, 5), rand(3, 4, 4), rand(3, 1, 1)]
-    first, second = (train_vae_images(images, steps=5, images_per_batch=2, hidden=4, latent=2) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -218,33 +152,42 @@ def test_whole_images_of_several_sizes() -> None:
         (torch.zeros(2, 3, dtype=torch.int64), {}, InputError),
         (torch.full((2, 3), float("nan")), {}, InputError),
         (torch.zeros(2, 3), {"steps": 0}, ConfigError),
-        (torch.zeros(2, 3), {"batch": 0}, ConfigError),
-        (torch.zeros(2, 3), {"lr": 0.0}, ConfigError),
+        (torch.zeros(2, 3), {"batch_size": 0}, ConfigError),
+        (torch.zeros(2, 3), {"learning_rate": 0.0}, ConfigError),
         (torch.zeros(2, 3), {"kl_weight": -1.0}, ConfigError),
         (torch.zeros(2, 3), {"weight_decay": -1.0}, ConfigError),
         (torch.zeros(2, 3), {"hidden": 0}, ConfigError),
         (torch.zeros(2, 3), {"seed": -1}, ConfigError),
     ],
 )
-def test_bad_training_input(vectors: Tensor, settings: dict[str, float], error: type[Exception]) -> None:
+def test_training_refuses_bad_vectors_and_settings(
+    vectors: Tensor, settings: dict[str, float], error: type[Exception]
+) -> None:
     with pytest.raises(error):
         train_vae(vectors, **settings)  # type: ignore[arg-type]
 
 
-def test_bad_other_input() -> None:
+def test_residual_refuses_features_of_another_width() -> None:
     with pytest.raises(InputError, match="needs features"):
         vae_residual(small(), rand(1, 4, 2, 2))
-    with pytest.raises(InputError, match="at least one image"):
-        train_vae_images([])
-    with pytest.raises(InputError, match="same C"):
-        train_vae_images([rand(2, 2, 2), rand(3, 2, 2)])
-    with pytest.raises(ConfigError, match="images_per_batch"):
-        train_vae_images([rand(2, 2, 2)], images_per_batch=0)
-    with pytest.raises(InputError, match="sample_vectors"):
-        sample_vectors(rand(2, 2), 3, torch.Generator())
-    with pytest.raises(ConfigError, match="vectors per image"):
-        sample_vectors(rand(2, 2, 2), 0, torch.Generator())
-    with pytest.raises(ConfigError, match="capacity"):
-        VectorReservoir(capacity=0)
-    with pytest.raises(InputError, match="No image"):
-        VectorReservoir().vectors()
+
+
+def test_principal_components_explain_the_directions_of_largest_variance() -> None:
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    vectors = rng.normal(size=(500, 4)) * [5.0, 0.01, 3.0, 0.01] @ axes.T + [1.0, 2.0, 3.0, 4.0]
+    mean, components = fit_pca(torch.from_numpy(vectors), 2)
+    np.testing.assert_allclose(mean, vectors.mean(0))
+    np.testing.assert_allclose(components @ components.T, np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(np.abs(components.numpy() @ axes), [[1, 0, 0, 0], [0, 0, 1, 0]], atol=0.1)
+
+
+def test_pca_residual_is_the_remainder_of_least_squares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(5, 3, 4, generator=generator)
+    mean = torch.randn(5, generator=generator)
+    basis = torch.linalg.qr(torch.randn(5, 2, generator=generator)).Q.T
+    centered = (features.flatten(1) - mean[:, None]).numpy()
+    fit, *_ = np.linalg.lstsq(basis.T.numpy(), centered, rcond=None)
+    expected = (centered - basis.T.numpy() @ fit).reshape(5, 3, 4)
+    np.testing.assert_allclose(pca_residual(features, mean, basis).numpy(), expected, atol=1e-5)

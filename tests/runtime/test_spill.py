@@ -14,7 +14,7 @@ import pytest
 from blemish import Config, run
 from blemish.results import FloatArray
 from blemish.runtime import spill as _arraystore
-from blemish.runtime.spill import Arrays, ArrayStore, Filed
+from blemish.runtime.spill import Arrays, ArrayStore, FileSlot
 
 
 def maps(count: int) -> list[FloatArray]:
@@ -25,10 +25,10 @@ def maps(count: int) -> list[FloatArray]:
 @pytest.mark.parametrize("held", [0, 1000, 10**9])
 def test_maps_come_back_as_they_were_in_any_order(held: int) -> None:
     given, store = maps(40), ArrayStore(held_bytes=held)
-    kept = store.keep(given[:25]) + store.keep(given[25:])
-    in_memory = sum(one.nbytes for one in kept if not isinstance(one, Filed))
+    kept = store.add(given[:25]) + store.add(given[25:])
+    in_memory = sum(one.nbytes for one in kept if not isinstance(one, FileSlot))
     assert in_memory <= held
-    assert any(isinstance(one, Filed) for one in kept) == (held < 10**9)
+    assert any(isinstance(one, FileSlot) for one in kept) == (held < 10**9)
     order = np.random.default_rng(1).permutation(40)
     view = store.view([kept[n] for n in order])
     assert len(view) == 40
@@ -44,27 +44,27 @@ def test_maps_come_back_as_they_were_in_any_order(held: int) -> None:
 
 def test_a_map_that_was_read_can_be_written_to_and_the_kept_one_stays() -> None:
     store = ArrayStore(held_bytes=0)
-    view = store.view(store.keep(maps(2)))
+    view = store.view(store.add(maps(2)))
     view[0][:] = -1
     np.testing.assert_array_equal(view[0], maps(1)[0])
 
 
 def test_what_is_not_contiguous_or_not_float32_is_kept_too() -> None:
     store, odd = ArrayStore(held_bytes=0), np.arange(24.0).reshape(4, 6)[:, ::2]
-    np.testing.assert_array_equal(store.view(store.keep([odd.astype(np.float32).T, odd]))[1], odd)
+    np.testing.assert_array_equal(store.view(store.add([odd.astype(np.float32).T, odd]))[1], odd)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda view: pickle.loads(pickle.dumps(view))])
 def test_copies_and_pickles_are_lists(duplicate: Callable[[Arrays], object]) -> None:
     store = ArrayStore(held_bytes=100)
-    found = duplicate(store.view(store.keep(maps(5))))
+    found = duplicate(store.view(store.add(maps(5))))
     assert isinstance(found, list)
     assert [one.tobytes() for one in found] == [one.tobytes() for one in maps(5)]
 
 
 def test_threads_read_whole_maps() -> None:
     given, store = maps(200), ArrayStore(held_bytes=0)
-    view = store.view(store.keep(given))
+    view = store.view(store.add(given))
     places = np.random.default_rng(0).integers(0, 200, 3000).tolist()
     with ThreadPoolExecutor(8) as pool:
         for place, found in zip(places, pool.map(view.__getitem__, places), strict=True):
@@ -77,7 +77,7 @@ def test_without_a_place_for_the_file_maps_stay_in_memory(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     store = ArrayStore(held_bytes=0)
     with caplog.at_level(logging.WARNING):
-        view = store.view(store.keep(maps(6)))
+        view = store.view(store.add(maps(6)))
     assert [one.tobytes() for one in view] == [one.tobytes() for one in maps(6)]
     assert [record.getMessage().count("TMPDIR") for record in caplog.records] == [1]
 
@@ -91,7 +91,7 @@ def test_without_any_temporary_folder_maps_stay_in_memory(
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
     monkeypatch.setattr(tempfile, "TemporaryFile", nowhere)
     store = ArrayStore(held_bytes=0)
-    view = store.view(store.keep(maps(3)))
+    view = store.view(store.add(maps(3)))
     assert [one.tobytes() for one in view] == [one.tobytes() for one in maps(3)]
     assert "no usable temporary directory" in caplog.text
 
@@ -106,8 +106,8 @@ def test_a_run_is_the_same_with_its_maps_in_a_file(monkeypatch: pytest.MonkeyPat
     filed = run(images, config)
     assert isinstance(held.maps, Arrays)
     assert isinstance(filed.maps, Arrays)
-    assert not any(isinstance(one, Filed) for one in held.maps._kept)
-    assert all(isinstance(one, Filed) for one in filed.maps._kept)
+    assert not any(isinstance(one, FileSlot) for one in held.maps._stored)
+    assert all(isinstance(one, FileSlot) for one in filed.maps._stored)
     assert [one.tobytes() for one in held.maps] == [one.tobytes() for one in filed.maps]
     np.testing.assert_array_equal(held.labels, filed.labels)
     np.testing.assert_array_equal(held.descriptors, filed.descriptors)

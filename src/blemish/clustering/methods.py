@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.clustering.consensus import MOST_ROWS, consensus
-from blemish.clustering.n_clusters import ward_gaps
 from blemish.clustering.ward import cut, ward_tree
 from blemish.errors import ConfigError
 from blemish.results import FloatArray, IntArray
@@ -19,12 +18,6 @@ Method = Literal["consensus", "ward", "kmeans", "spectral", "gmm"]
 SPECTRAL_ROWS = 10_000
 """Most rows of spectral clustering: without clear groups the factors of its neighbor graph fill up to N x N (0.3 GB and a
 minute at 6 000 rows of 192 random numbers)."""
-
-
-def normalized(descriptors: FloatArray) -> FloatArray:
-    """Rows scaled to length 1; zero rows stay zero."""
-    length = np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return (descriptors / np.where(length > 0, length, 1)).astype(np.float32)
 
 
 def cluster(descriptors: FloatArray, n_clusters: int, *, method: Method = "ward", seed: int = 0) -> IntArray:
@@ -49,7 +42,7 @@ def cluster(descriptors: FloatArray, n_clusters: int, *, method: Method = "ward"
     if not 1 <= n_clusters <= n:
         raise ConfigError(f"clusters is {n_clusters} but there are {n} images: choose 1 to {n}, or auto")
     if method == "ward" or (method == "consensus" and n > MOST_ROWS):
-        return by_size(cut(ward_tree(descriptors), n_clusters))
+        return order_by_size(cut(ward_tree(descriptors), n_clusters))
     if method == "spectral" and n > SPECTRAL_ROWS:
         raise ConfigError(
             f"cluster.method is spectral, which can need a table of all pairs of images: at most {SPECTRAL_ROWS} images, "
@@ -60,10 +53,10 @@ def cluster(descriptors: FloatArray, n_clusters: int, *, method: Method = "ward"
     if k == 1:
         return np.zeros(n, np.int64)
     if k == len(distinct):
-        return by_size(member_of.ravel())
+        return order_by_size(member_of.ravel())
     if method == "consensus":
-        return by_size(consensus(descriptors, k, seed=seed))
-    return by_size(_labels(descriptors.astype(np.float64), k, method, seed))
+        return order_by_size(consensus(descriptors, k, seed=seed))
+    return order_by_size(_labels(descriptors.astype(np.float64), k, method, seed))
 
 
 def _labels(rows: npt.NDArray[np.float64], k: int, method: Method, seed: int) -> IntArray:
@@ -87,10 +80,10 @@ def _labels(rows: npt.NDArray[np.float64], k: int, method: Method, seed: int) ->
     return np.asarray(mixture.fit_predict(rows), np.int64)
 
 
-def by_size(labels: npt.NDArray[np.int64]) -> IntArray:
+def order_by_size(labels: npt.NDArray[np.int64]) -> IntArray:
     """The same partition with labels 0, 1, ... by falling size; equal sizes by first member.
 
-    >>> by_size(np.array([7, 3, 3])).tolist()
+    >>> order_by_size(np.array([7, 3, 3])).tolist()
     [1, 0, 0]
     """
     _, first, inverse, count = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
@@ -98,28 +91,6 @@ def by_size(labels: npt.NDArray[np.int64]) -> IntArray:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return rank[inverse.ravel()]
-
-
-def estimate_clusters(descriptors: FloatArray, *, max_clusters: int = 12, seed: int = 0) -> int:
-    """Number of groups: as many as explain the rows better than one cloud of them would be explained (`ward_gaps`).
-
-    Args:
-        descriptors: N x D, finite.
-        max_clusters: most groups considered; never more than there are distinct rows.
-        seed: of the draws.
-
-    Returns:
-        1 to ``max_clusters``. Types of few images, or that differ little, may count as one.
-
-    Source: not in Ardelean & Weyrich, who know the number.
-    """
-    distinct = len(np.unique(descriptors, axis=0))
-    if len(descriptors) < 3:
-        return 1  # two rows always differ: that makes no two types
-    if distinct < 3:
-        return min(distinct, max_clusters)
-    # one more than may come back: the last one has to be compared with a further one
-    return min(ward_gaps(descriptors, min(max_clusters + 1, distinct), seed=seed).number(), max_clusters)
 
 
 def center_distances(descriptors: FloatArray, labels: IntArray) -> FloatArray:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from blemish.results import FloatArray
+
 Array = npt.NDArray[np.float64]
 
 MOST_ROWS = 200
@@ -27,6 +29,28 @@ FURTHER = 2.0
 
 TELLING = 1 / 3
 """Of the best advantage of the splits before, what the next one must have at least: splits within a type have less."""
+
+
+def estimate_clusters(descriptors: FloatArray, *, max_clusters: int = 12, seed: int = 0) -> int:
+    """Number of groups: as many as explain the rows better than one cloud of them would be explained (`ward_gaps`).
+
+    Args:
+        descriptors: N x D, finite.
+        max_clusters: most groups considered; never more than there are distinct rows.
+        seed: of the draws.
+
+    Returns:
+        1 to ``max_clusters``. Types of few images, or that differ little, may count as one.
+
+    Source: not in Ardelean & Weyrich, who know the number.
+    """
+    distinct = len(np.unique(descriptors, axis=0))
+    if len(descriptors) < 3:
+        return 1  # two rows always differ: that makes no two types
+    if distinct < 3:
+        return min(distinct, max_clusters)
+    # one more than may come back: the last one has to be compared with a further one
+    return min(ward_gaps(descriptors, min(max_clusters + 1, distinct), seed=seed).number(), max_clusters)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Filling anomalous regions: what lies within a region that is anomalous for the most part belongs to it."""
+"""Filling of anomalous regions: a cell within a mostly anomalous region becomes anomalous as well."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from blemish.results import FloatArray
 from blemish.runtime.spill import Arrays, ArrayStore
 
 LEVELS = 256
-"""Values told apart within a map, so that a window's median is a matter of a small table of counts."""
+"""Number of values told apart within a map; the median of a window then comes from a small table of counts."""
 
 
-def filled(values: FloatArray, windows: Iterable[int]) -> FloatArray:
-    """The map with every cell raised to what at least half of the cells around it reach.
+def median_filled(values: FloatArray, windows: Iterable[int]) -> FloatArray:
+    """The map with every cell raised to the median of its window, for each window size in turn.
 
-    Distances see one place at a time. Where wear, light or a stain changes a large area, each of its cells is a little
-    unusual and their values scatter; the median of many neighbors does not. Unlike a mean it carries nothing beyond an edge,
-    and a defect that is small against the window does not appear in it at all.
+    Each map value looks at one place only. Where wear, light or a stain changes a large area, each of its cells is a little
+    unusual and their values scatter; the median of many neighbors does not. Unlike a mean, a median carries nothing beyond
+    an edge, and a defect that is small compared with the window does not change it at all.
 
     Args:
         values: h x w, finite.
-        windows: sides of the squares around a cell, odd, in cells; one after the other, so that gaps that a small one
-            closes are closed for the next. At its edge the map is mirrored, edge cells included.
+        windows: sides of the square windows, odd, in cells. They are applied one after the other, so that gaps that a
+            small window closes are closed for the next one. Larger windows fill larger gaps. At its edge the map is
+            mirrored, with the edge cells repeated.
 
     Returns:
-        h x w, float32, nowhere below ``values`` and nowhere above their maximum. The median is that of values rounded down
-        to one of ``LEVELS`` of the map's own, with equally many cells at each: exact where it has no more of them.
+        h x w, float32, nowhere below ``values`` and nowhere above their maximum. A constant map stays as it is. The median
+        is taken of values rounded down to one of `LEVELS` values of the map, with equally many cells at each; it is exact
+        where the map has no more different values than that.
 
-    Cost: 48 x 64 cells with windows of 7, 13 and 25 3 ms, in proportion to (h + side) (w + side).
-    Source: ours, not part of Ardelean & Weyrich; a median filter, and the larger of it and the map.
+    Cost: 3 ms for 48 x 64 cells with windows of 7, 13 and 25; proportional to (h + side) (w + side).
+
+    Source: ours, not part of Ardelean & Weyrich: the maximum of the map and its median filter.
 
     >>> ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.float32)
-    >>> float(filled(ring, [3]).min())
+    >>> float(median_filled(ring, [3]).min())
     1.0
     >>> spot = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32)
-    >>> np.array_equal(filled(spot, [3]), spot)
+    >>> np.array_equal(median_filled(spot, [3]), spot)
     True
     """
     # scikit-image takes a third of a second to import
@@ -54,9 +57,9 @@ def filled(values: FloatArray, windows: Iterable[int]) -> FloatArray:
     return out
 
 
-def filled_maps(maps: Arrays, windows: Sequence[int] | None) -> Arrays:
-    """A set's maps, filled, in a store of their own; the same ones where there is no window."""
+def median_filled_maps(maps: Arrays, windows: Sequence[int] | None) -> Arrays:
+    """The filled maps of a set, in a store of their own; the same maps if there is no window."""
     if not windows:
         return maps
     store = ArrayStore()
-    return store.view(store.keep(filled(one, windows) for one in maps))
+    return store.view(store.add(median_filled(one, windows) for one in maps))

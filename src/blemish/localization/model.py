@@ -13,25 +13,29 @@ from torch import Tensor
 from blemish.config.schema import Config
 from blemish.descriptors.pooling import (
     average_weights,
-    excess_weights,
+    blur_weights,
+    descriptor_level,
     max_weights,
-    region_level,
     relative_tau,
     softmax_weights,
-    spread,
+    thresholded_weights,
     weighted_sum,
 )
 from blemish.errors import ConfigError, InputError
 from blemish.features.extractor import ChannelScale, fit_scale, pooled, scaled
 from blemish.features.filters import gaussian_blur
+from blemish.localization.border import BorderCorrection, fit_border_correction
 from blemish.localization.fca import fca_map
-from blemish.localization.neighbors import (
-    BorderCalibration,
-    NeighborModel,
-    fit_border,
+from blemish.localization.neighbors import MemoryBank
+from blemish.localization.reconstruction import (
+    VAE,
+    fit_pca,
     pca_residual,
+    residual_l1,
+    residual_l2,
+    train_vae,
+    vae_residual,
 )
-from blemish.localization.reconstruction import VAE, residual_l1, residual_l2, train_vae, vae_residual
 from blemish.localization.threshold import find_threshold, image_scores
 from blemish.results import FloatArray
 from blemish.runtime.random import sample_vectors, seeded_generator
@@ -46,10 +50,10 @@ class Normality:
 
     config: Config
     scale: ChannelScale
-    neighbors: NeighborModel | None = None
+    neighbors: MemoryBank | None = None
     vae: VAE | None = None
     pca: tuple[Tensor, Tensor] | None = None
-    border: BorderCalibration | None = None
+    border: BorderCorrection | None = None
     tau: float = 1.0
     level: float = 0.0
     map_channels: tuple[int, ...] | None = None
@@ -68,7 +72,7 @@ class Normality:
         return replace(
             self,
             tau=d.tau or relative_tau(maps, d.tau_fraction),
-            level=region_level(maps, threshold, d.level),
+            level=descriptor_level(maps, threshold, d.level),
             whitener=matrix,
         )
 
@@ -129,14 +133,14 @@ class Normality:
         """
         d, maps = self.config.descriptor, torch.from_numpy(values)[None]
         if d.weighting == "excess":
-            weights = excess_weights(maps, self.level)
+            weights = thresholded_weights(maps, self.level)
         elif d.weighting == "softmax":
             weights = softmax_weights(maps, self.tau)
         elif d.weighting == "max":
             weights = max_weights(maps)
         else:
             weights = average_weights(maps)
-        return spread(weights, d.blur_size, d.blur_sigma, center=d.weighting != "average")[0]
+        return blur_weights(weights, d.blur_size, d.blur_sigma, center=d.weighting != "average")[0]
 
 
 def fit_normality(sample: Sequence[tuple[int, Tensor]], channels: Sequence[int], config: Config) -> Normality:
@@ -229,10 +233,10 @@ def usual_cells(maps: Sequence[FloatArray], trim: float) -> list[Tensor]:
 
 def _maps(
     fitted: Normality, features: Sequence[tuple[int, Tensor]]
-) -> tuple[BorderCalibration | None, list[FloatArray]]:
+) -> tuple[BorderCorrection | None, list[FloatArray]]:
     """The border's calibration and the calibrated maps."""
     maps = [fitted.anomaly_map(one, index) for index, one in features]
-    border = fit_border(maps) if fitted.config.localize.calibrate_border else None
+    border = fit_border_correction(maps) if fitted.config.localize.calibrate_border else None
     return border, [border.apply(one) for one in maps] if border else maps
 
 
@@ -255,8 +259,8 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
         vae = train_vae(
             vectors,
             steps=n.vae_steps,
-            batch=n.vae_batch,
-            lr=n.vae_lr,
+            batch_size=n.vae_batch,
+            learning_rate=n.vae_lr,
             weight_decay=n.vae_weight_decay,
             hidden=n.vae_hidden,
             latent=n.vae_latent,
@@ -265,15 +269,13 @@ def _model(features: Sequence[tuple[int, Tensor]], config: Config) -> dict[str, 
         )
         return {"vae": vae}
     if n.model == "pca":
-        mean = vectors.mean(0)
-        basis = torch.linalg.svd(vectors - mean, full_matrices=False).Vh
-        return {"pca": (mean, basis[: n.pca_dim])}
+        return {"pca": fit_pca(vectors, n.pca_dim)}
     raise ConfigError(f"localize.method {method} needs normality.model vae or pca, not {n.model}")
 
 
 def _neighbors(
     features: Sequence[tuple[int, Tensor]], config: Config, allowed: Sequence[Tensor] | None = None
-) -> NeighborModel:
+) -> MemoryBank:
     """Vectors of each image, of its allowed cells only where these are given; images with too few of them stay out."""
     n, pool, generator = config.normality, config.features.pool, seeded_generator(config.seed)
     first_look = allowed is None and n.trim > 0
@@ -290,9 +292,9 @@ def _neighbors(
             rows.append(_exactly(vectors[:, None], n.sample_vectors, generator))
             owners.append(index)
     # what several images share no longer counts as usual once it is trimmed: then the nearest of all is the measure
-    model = NeighborModel(torch.stack(rows), tuple(owners), 0.0 if allowed else n.quantile)
+    model = MemoryBank(torch.stack(rows), tuple(owners), 0.0 if allowed else n.quantile)
     # a vector of a defect has few like it too, and would hide the defect from the first look
-    return model if first_look else model.evened(n.evening)
+    return model if first_look else model.with_density_normalization(n.evening)
 
 
 def _chosen(features: Tensor, channels: tuple[int, ...] | None) -> Tensor:

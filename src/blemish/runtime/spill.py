@@ -20,14 +20,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Filed:
+class FileSlot:
     """Where an array stands in the file."""
 
     offset: int
     shape: tuple[int, ...]
 
 
-Kept = npt.NDArray[Any] | Filed
+Stored = npt.NDArray[Any] | FileSlot
 """An array, or where it is."""
 
 
@@ -48,28 +48,28 @@ class ArrayStore:
     _full: bool = False
     _lock: Any = field(default_factory=threading.Lock, repr=False)
 
-    def keep(self, arrays: Iterable[npt.NDArray[Any]]) -> list[Kept]:
+    def add(self, arrays: Iterable[npt.NDArray[Any]]) -> list[Stored]:
         """What stands for each of these arrays."""
         with self._lock:
-            return [self._keep(np.ascontiguousarray(one, self.dtype)) for one in arrays]
+            return [self._add(np.ascontiguousarray(one, self.dtype)) for one in arrays]
 
-    def view(self, kept: Sequence[Kept]) -> Arrays:
+    def view(self, stored: Sequence[Stored]) -> Arrays:
         """These arrays as a sequence, in this order."""
-        return Arrays(self, list(kept))
+        return Arrays(self, list(stored))
 
-    def read(self, kept: Kept) -> npt.NDArray[Any]:
+    def read(self, stored: Stored) -> npt.NDArray[Any]:
         """One array."""
-        if not isinstance(kept, Filed):
-            return kept
+        if not isinstance(stored, FileSlot):
+            return stored
         assert self._file is not None
-        values = np.empty(kept.shape, self.dtype)
+        values = np.empty(stored.shape, self.dtype)
         with self._lock:
-            self._file.seek(kept.offset)
+            self._file.seek(stored.offset)
             if self._file.readinto(values.reshape(-1).view(np.uint8).data) != values.nbytes:  # type: ignore[attr-defined]
                 raise OSError(f"the temporary file of the {self.what} was cut short by something else")
         return values
 
-    def _keep(self, values: npt.NDArray[Any]) -> Kept:
+    def _add(self, values: npt.NDArray[Any]) -> Stored:
         if self._full or self._held + values.nbytes <= self.held_bytes:
             self._held += values.nbytes
             return values
@@ -88,7 +88,7 @@ class ArrayStore:
                 error,
             )
             return values
-        place = Filed(self._end, values.shape)
+        place = FileSlot(self._end, values.shape)
         self._end += values.nbytes
         return place
 
@@ -96,11 +96,11 @@ class ArrayStore:
 class Arrays(Sequence[npt.NDArray[Any]]):
     """Arrays of an :class:`ArrayStore`; those that lie in a file are read when they are asked for. A copy or pickle is a list."""
 
-    def __init__(self, store: ArrayStore, kept: list[Kept]) -> None:
-        self._store, self._kept = store, kept
+    def __init__(self, store: ArrayStore, stored: list[Stored]) -> None:
+        self._store, self._stored = store, stored
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._stored)
 
     @overload
     def __getitem__(self, place: int) -> npt.NDArray[Any]: ...
@@ -110,11 +110,11 @@ class Arrays(Sequence[npt.NDArray[Any]]):
 
     def __getitem__(self, place: int | slice) -> npt.NDArray[Any] | Arrays:
         if isinstance(place, slice):
-            return Arrays(self._store, self._kept[place])
-        return self._store.read(self._kept[place])
+            return Arrays(self._store, self._stored[place])
+        return self._store.read(self._stored[place])
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        return map(self._store.read, self._kept)
+        return map(self._store.read, self._stored)
 
     def __reduce__(self) -> tuple[type[list[npt.NDArray[Any]]], tuple[list[npt.NDArray[Any]]]]:
         return list, (list(self),)
