@@ -22,7 +22,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from blemish.localization.fca import fca_map
-from helpers.reference_fca import straightforward_fca
+from helpers.reference_fca import pytorch_fca
 
 CASES = [  # images, channels, height, width, patch
     (1, 512, 64, 64, 7),
@@ -45,13 +45,13 @@ def compare(case: tuple[int, int, int, int, int], repeats: int) -> dict[str, obj
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     slow, fast = [], []
     for _ in range(repeats):
-        seconds, expected = timed(lambda: straightforward_fca(x, size, stable=False))
+        seconds, expected = timed(lambda: pytorch_fca(x, size, stable=False))
         slow.append(seconds)
         for _ in range(5):
             seconds, found = timed(lambda: fca_map(x, patch_size=size))
             fast.append(seconds)
     # At the border reflection makes ties, which an unstable sort may place anywhere: compare with the stable one.
-    expected = straightforward_fca(x, size)
+    expected = pytorch_fca(x, size)
     difference = (found - expected).abs()
     return {
         "features": "x".join(map(str, shape)),

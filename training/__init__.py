@@ -1,3 +1,1 @@
-"""How the embedded backbone is made: procedural textures, augmentation, distillation, export. Not part of the
-package.
-"""
+"""Training of the embedded backbone: procedural textures, augmentation, distillation, export. Not part of the package."""

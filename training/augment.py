@@ -1,8 +1,8 @@
-"""Crops for distillation: turned, scaled, mirrored windows of photographs and procedural images, then color, light
-and camera.
+"""Crops for distillation: rotated, scaled and mirrored windows of photographs and procedural images, with changes of color,
+light and camera.
 
-Batch k depends on (seed, k) alone, so a run that resumes sees what an unbroken run would have seen. One core makes a
-batch of 32 crops of 128 px in about 50 ms; `stream` does it in a process of its own.
+Batch k depends on (seed, k) alone, so that a resumed run sees the same batches as an uninterrupted one. One core makes a
+batch of 32 crops of 128 px in about 50 ms; `stream` makes batches in processes of their own.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ from torch.nn import functional as F
 from training import procedural
 
 CROP = 128
+"""Side of a crop in pixels."""
 WINDOW = (48.0, 320.0)
+"""Smallest and largest side of the window that a crop is made from, in pixels."""
 Pixels = NDArray[np.uint8]
 Batch = TypeVar("Batch", torch.Tensor, tuple[torch.Tensor, torch.Tensor])
 
 
 def load_photographs(folder: Path, without: Collection[str] = ()) -> list[Pixels]:
-    """Every JPEG of a folder in name order, but for the stems in ``without``, decoded once to H x W x 3."""
+    """All JPEG files of a folder in the order of their names, except the stems in ``without``; H x W x 3 each."""
     paths = (path for path in sorted(folder.glob("*.jpg")) if path.stem not in without)
     return [np.asarray(Image.open(path).convert("RGB")) for path in paths]
 
 
 def halve(image: Pixels) -> Pixels:
+    """The image at half the size, by means of 2 x 2 pixels."""
     height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
     quad = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
     return ((quad.sum((1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
@@ -42,8 +45,9 @@ def halve(image: Pixels) -> Pixels:
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
 def sample(image: Pixels, cy: float, cx: float, dy: float, dx: float, mirror: float, out: NDArray[np.float32]) -> None:
-    """Bilinear crop round (cy, cx); (dy, dx) is one step to the right in the crop; outside the image its edge is
-    mirrored.
+    """Fill ``out`` with a bilinear crop around (cy, cx); (dy, dx) is one step to the right in the crop.
+
+    Outside the image, the image is mirrored at its edge.
     """
     height, width = image.shape[0], image.shape[1]
     side = out.shape[0]
@@ -63,7 +67,7 @@ def sample(image: Pixels, cy: float, cx: float, dy: float, dx: float, mirror: fl
 
 
 def somewhere(rng: np.random.Generator, image: Pixels, size: float) -> tuple[float, float]:
-    """Center of a window of a side of ``size`` pixels that the image holds when it is not turned."""
+    """Random center of a window of ``size`` pixels that lies within the image unless it is rotated."""
     cy, cx = (rng.uniform(size / 2, side - size / 2 + 1e-6) for side in image.shape[:2])
     return cy, cx
 
@@ -76,7 +80,7 @@ def cut(
     mirror: float,
     out: NDArray[np.float32],
 ) -> None:
-    """Fill one crop with the window of ``size`` pixels round ``center``, from the level of a pyramid of two that suits it."""
+    """Fill one crop with the window of ``size`` pixels around ``center``, from the better one of two pyramid levels."""
     scale = size / out.shape[0]
     level = 1 if scale > 1.4 else 0
     cy, cx, scale = (value / 2**level for value in (*center, scale))
@@ -84,7 +88,7 @@ def cut(
 
 
 def window(rng: np.random.Generator, pyramid: Sequence[Pixels], out: NDArray[np.float32]) -> None:
-    """Fill one crop from a pyramid of two levels; half the crops are turned freely, half by quarter turns."""
+    """Fill one crop from a pyramid of two levels; half the crops are rotated freely, half by quarter turns."""
     size = min(np.exp(rng.uniform(*np.log(WINDOW))), *pyramid[0].shape[:2])
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.integers(4) * np.pi / 2
     center = somewhere(rng, pyramid[0], size)
@@ -92,6 +96,7 @@ def window(rng: np.random.Generator, pyramid: Sequence[Pixels], out: NDArray[np.
 
 
 def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """B x 3 x S x S blurred by a Gaussian of ``sigma`` pixels."""
     reach = max(1, round(2.5 * sigma))
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float32) / sigma) ** 2)
     kernel = (kernel / kernel.sum()).view(1, 1, 1, -1).expand(3, 1, 1, -1)
@@ -100,7 +105,7 @@ def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 def photometry(rng: np.random.Generator, x: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Pasted defects, color, light and camera on B x 3 x S x S in [0, 1]; rounded to 8 bits as a camera would."""
+    """B x 3 x S x S in [0, 1] with pasted defects and changes of color, light and camera, rounded to 8 bits."""
     count = x.shape[0]
 
     def draw(low: float, high: float, share: float, rest: float) -> torch.Tensor:
@@ -133,7 +138,7 @@ def photometry(rng: np.random.Generator, x: torch.Tensor, masks: torch.Tensor) -
 
 
 class Crops:
-    """Batches of crops from photographs and procedural images, the share of the latter fixed."""
+    """Batches of crops from photographs and procedural images; ``share`` is the share of the latter."""
 
     def __init__(self, photographs: Sequence[Pixels], drawn: Sequence[Pixels], seed: int, share: float = 0.25) -> None:
         self.photographs = [(image, halve(image)) for image in photographs]
@@ -154,7 +159,7 @@ class Crops:
         return photometry(rng, torch.from_numpy(out).permute(0, 3, 1, 2) / 255, self.masks)
 
 
-def _work(make: Callable[[int], Batch], steps: range, queue: mp.Queue[Any]) -> None:
+def _make_batches(make: Callable[[int], Batch], steps: range, queue: mp.Queue[Any]) -> None:
     torch.set_num_threads(1)
     for step in steps:
         made = make(step)
@@ -162,11 +167,14 @@ def _work(make: Callable[[int], Batch], steps: range, queue: mp.Queue[Any]) -> N
 
 
 def ahead(make: Callable[[int], Batch], first: int, last: int, workers: int = 1) -> Iterator[Batch]:
-    """make(first) .. make(last - 1) in order from forked processes, a few ahead. Fork before this process uses torch's threads."""
+    """make(first) to make(last - 1) in order, made a few ahead by forked processes.
+
+    The processes must be forked before this process uses PyTorch's threads.
+    """
     context = mp.get_context("fork")
     queues: list[mp.Queue[Any]] = [context.Queue(4) for _ in range(workers)]
     processes = [
-        context.Process(target=_work, args=(make, range(first + k, last, workers), queue), daemon=True)
+        context.Process(target=_make_batches, args=(make, range(first + k, last, workers), queue), daemon=True)
         for k, queue in enumerate(queues)
     ]
     for process in processes:
@@ -181,5 +189,5 @@ def ahead(make: Callable[[int], Batch], first: int, last: int, workers: int = 1)
 
 
 def stream(crops: Crops, first: int, last: int, count: int, workers: int = 1) -> Iterator[torch.Tensor]:
-    """Batches first .. last - 1, made in processes of their own."""
+    """Batches first to last - 1, made in processes of their own."""
     return ahead(partial(crops.batch, count=count), first, last, workers)

@@ -1,19 +1,20 @@
 """Train the embedded backbone: `python -m training.distill`.
 
 The student (`blemish.backbones.network`) learns from the three stages of a ResNet-50 and a ResNet-18 that see the same crops.
-Per stage there are two losses:
+There are two losses per stage:
 
-- values: a 1 x 1 head and a rectifier on the student's map must give the teachers' channels side by side, each divided by its
-  deviation, all teachers with the same say: squared error plus one minus cosine. The heads are thrown away.
-- relations: the cosines between 768 positions (24 of each of 32 crops) must agree, once for the vectors as they are and once
-  with the mean of their crop taken off (what the descriptors downstream compare). This ties the student's own geometry to the
-  teachers', not only what a head can read from it.
+- values: a 1 x 1 head and a rectifier on the student's map must reproduce the channels of all teachers, each divided by its
+  deviation and with equal weight for each teacher. The loss is squared error plus one minus cosine. The heads are dropped later.
+- relations: the cosines between 768 positions (24 of each of 32 crops) must agree, once for the vectors themselves and once
+  after subtraction of their crop's mean (which the descriptors compare later). This ties the geometry of the student's own
+  features to that of the teachers, beyond the part that a head can read from them.
 
-With `--types WEIGHT` a third loss on the map of stride 8 tells types of drawn defects apart (`training.typed`).
+With `--types WEIGHT` a third loss on the map of stride 8 separates types of drawn defects (`training.typed`).
 
-Cells next to the crop's border are left out: there the teachers' zero padding speaks. Convolutions of the trunk step by Muon,
-everything else by AdamW. Checkpoints resume exactly. With `--start FILE` the trunk begins as the one in that file (weights as
-the package has them) in place of random weights and the heads are new, or, if FILE is a checkpoint, both are its averaged ones.
+Cells next to the border of the crop are left out, because the teachers' zero padding affects them. Muon updates the
+convolutions of the trunk, and AdamW everything else. Checkpoints resume exactly. With `--start FILE`, training starts from
+the weights in that file instead of random ones: from a trunk in the format of the package, with new heads, or from the
+averaged trunk and heads of a checkpoint.
 """
 
 from __future__ import annotations
@@ -42,21 +43,22 @@ from training.muon import Muon
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {4: ("layer1", 2, 5120), 8: ("layer2", 1, 3584), 16: ("layer3", 1, 1152)}
-"""Stride -> teachers' stage, border cells left out, positions per step for the value loss."""
+"""Stride -> stage of the teachers, border cells left out, positions per step for the value loss."""
 HELD_OUT = {"photographs": 40, "textures": 20, "procedural": 40}
+"""Number of held-out images per source."""
 DEVIATION_BATCHES, CHECK_BATCHES = 24, 6
-"""Batches of 32 crops over which the teacher's deviations are taken, and held-out ones over which the fit is."""
+"""Batches of 32 crops for the deviations of the teachers, and held-out batches for the fit."""
 
 DECAY = 0.02
-"""Weight decay of kernels and matrices; norms and biases have none."""
+"""Weight decay of kernels and matrices; norms and biases are not decayed."""
 
 
 class Teachers(nn.Module):
-    """Networks of teachers.py side by side, channels last, no gradients.
+    """Networks of teachers.py whose channels are concatenated; channels last, without gradients.
 
     Attributes:
-        names: what they are called.
-        widths: stride -> channels of each, in this order.
+        names: names of the networks.
+        widths: stride -> channels of each network, in this order.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -73,16 +75,16 @@ class Teachers(nn.Module):
         self.widths = {s: [maps[stage].shape[1] for maps in seen] for s, (stage, *_) in STAGES.items()}
 
     def forward(self, rgb: Tensor) -> dict[int, Tensor]:
-        """RGB in [0, 1], B x 3 x H x W, to {stride: B x channels of all x h x w}."""
+        """B x 3 x H x W in [0, 1] to {stride: B x channels of all networks x h x w}."""
         seen = [net(rgb) for net in self.nets]
         return {s: torch.cat([maps[stage] for maps in seen], 1) for s, (stage, *_) in STAGES.items()}
 
 
 class Student(nn.Module):
-    """Trunk and the heads that read the teachers' stages from it.
+    """The trunk, and the heads that reproduce the stages of the teachers from its maps.
 
     Args:
-        widths: stride -> channels of the teachers together.
+        widths: stride -> number of channels of all teachers.
     """
 
     def __init__(self, widths: Mapping[int, int]) -> None:
@@ -92,12 +94,13 @@ class Student(nn.Module):
 
 
 @torch.no_grad()
-def begin_from(trunk: Trunk, weights: Mapping[str, Tensor], crops: Tensor) -> None:
-    """Make the trunk the function that folded weights are, its norms set to what their convolutions give on ``crops``.
+def start_from(trunk: Trunk, weights: Mapping[str, Tensor], crops: Tensor) -> None:
+    """Give the trunk the function of folded weights, with norms that match the output of their convolutions on ``crops``.
 
     Args:
-        trunk: with norms; changed in place. weights: state of ``Trunk(norm=False)``. crops: B x 3 x H x W in [0, 1], large
-            enough for a mean and a deviation of each channel.
+        trunk: trunk with norms, changed in place.
+        weights: state of ``Trunk(norm=False)``.
+        crops: B x 3 x H x W in [0, 1], enough for a mean and a deviation of each channel.
     """
 
     def settle(unit: ConvUnit, bias: Tensor) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -124,19 +127,23 @@ def begin_from(trunk: Trunk, weights: Mapping[str, Tensor], crops: Tensor) -> No
 
 
 def rows(maps: Tensor, border: int) -> Tensor:
-    """B x C x h x w without its border as B x P x C; a view for channels-last maps up to the crop."""
+    """B x P x C cells of B x C x h x w maps without their border."""
     inner = maps[:, :, border : maps.shape[2] - border, border : maps.shape[3] - border]
     return inner.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def cosines(x: Tensor) -> Tensor:
-    """N x C -> N x N cosines; zero vectors give 0. The product runs in bfloat16."""
+    """N x N cosines of N x C vectors, from a product in bfloat16; zero vectors give 0."""
     x = F.normalize(x, dim=-1, eps=1e-4).bfloat16()
     return (x @ x.T).float()
 
 
 def relation_loss(student: Tensor, target: Tensor) -> Tensor:
-    """Squared difference of all cosines, raw and centerd per crop, and half of that within crops, centerd; inputs B x K x C."""
+    """Difference between the cosines of two sets of B x K x C vectors.
+
+    It is the mean squared difference over all pairs, for the vectors themselves and for the vectors centered per crop, plus
+    half the mean squared difference over the pairs within each crop, centered.
+    """
     loss = torch.zeros((), device=student.device)
     for center in (False, True):
         s, t = (x - x.mean(1, keepdim=True) if center else x for x in (student, target))
@@ -150,7 +157,7 @@ def relation_loss(student: Tensor, target: Tensor) -> Tensor:
 def stage_loss(
     head: nn.Module, student: Tensor, teacher: Tensor, std: Tensor, border: int, count: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared error, one minus cosine and relation loss of one stage."""
+    """Squared error, one minus cosine, and relation loss of one stage."""
     s, t = rows(student, border), rows(teacher, border)
     batch, positions = s.shape[:2]
     pick = torch.randperm(batch * positions, generator=rng)[:count].to(s.device)
@@ -162,8 +169,10 @@ def stage_loss(
 
 
 def deviations(teachers: Teachers, crops: augment.Crops, batches: int) -> dict[int, Tensor]:
-    """What each channel of the teachers is divided by: its deviation over augmented crops, at least a tenth of the median
-    of its network's stage, times a factor by which every network has the same sum of squares.
+    """Divisor of each channel of the teachers, per stride.
+
+    It is the channel's deviation over augmented crops, at least a tenth of the median over its network's stage, times a
+    factor that gives each network the same sum of squares.
     """
     first: dict[int, Tensor] = {}
     second: dict[int, Tensor] = {}
@@ -177,48 +186,47 @@ def deviations(teachers: Teachers, crops: augment.Crops, batches: int) -> dict[i
     for stride, widths in teachers.widths.items():
         parts = (second[stride] - first[stride] ** 2).clamp(min=0).sqrt().split(widths)
         least = [std.clamp(min=0.1 * float(std.median())) for std in parts]
-        say = [math.sqrt(width * len(widths) / sum(widths)) for width in widths]
-        out[stride] = torch.cat([std * one for std, one in zip(least, say, strict=True)]).float()
+        balance = [math.sqrt(width * len(widths) / sum(widths)) for width in widths]
+        out[stride] = torch.cat([std * one for std, one in zip(least, balance, strict=True)]).float()
     return out
 
 
-def home(module: nn.Module) -> torch.device:
-    """Where a module's parameters are."""
+def device_of(module: nn.Module) -> torch.device:
+    """The device of a module's parameters."""
     return next(module.parameters()).device
 
 
-def pictures(batch: Tensor, device: torch.device) -> Tensor:
-    """Pixels of 0 to 255 in [0, 1] on the device, channels last."""
+def to_input(batch: Tensor, device: torch.device) -> Tensor:
+    """Pixels from 0 to 255 as floats in [0, 1] on the device, channels last."""
     return batch.to(device).to(memory_format=torch.channels_last).float() / 255
 
 
-def half(device: torch.device) -> torch.autocast:
-    """Products in bfloat16."""
+def bfloat16(device: torch.device) -> torch.autocast:
+    """A context in which products are computed in bfloat16."""
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 @torch.no_grad()
 def teach(teachers: Teachers, batch: Tensor) -> dict[int, Tensor]:
-    with half(home(teachers)):
-        return teachers(pictures(batch, home(teachers)))
+    """Maps of the teachers for a batch of uint8 crops, per stride."""
+    with bfloat16(device_of(teachers)):
+        return teachers(to_input(batch, device_of(teachers)))
 
 
 @torch.no_grad()
 def held_out_fit(
     student: Student, teachers: Teachers, std: dict[int, Tensor], batches: list[Tensor]
 ) -> dict[str, float]:
-    """R2 of the heads per stage and teacher, and mean cosine per stage, on pictures that training never saw; student in
-    eval mode.
-    """
+    """R2 of the heads per stage and teacher, and mean cosine per stage, on held-out images; the student is in eval mode."""
     student.eval()
-    device = home(student)
+    device = device_of(student)
     error = {s: torch.zeros(sum(widths), device=device) for s, widths in teachers.widths.items()}
     total = {s: torch.zeros_like(values) for s, values in error.items()}
     cosine = dict.fromkeys(STAGES, 0.0)
     for batch in batches:
         truth = teach(teachers, batch)
-        with half(device):
-            maps = student.trunk(pictures(batch, device))
+        with bfloat16(device):
+            maps = student.trunk(to_input(batch, device))
         for stride, (_, border, _) in STAGES.items():
             t = rows(truth[stride], border).flatten(0, 1).float() / std[stride]
             v = torch.relu(student.heads[str(stride)](rows(maps[stride], border).flatten(0, 1).float()))
@@ -232,8 +240,8 @@ def held_out_fit(
     return fit | {f"held_cos_{s}": round(cosine[s], 4) for s in STAGES}
 
 
-def material(args: argparse.Namespace) -> tuple[augment.Crops, augment.Crops]:
-    """Training crops and held-out crops. Every n-th photograph is held out, and the last procedural images."""
+def crop_sources(args: argparse.Namespace) -> tuple[augment.Crops, augment.Crops]:
+    """Training crops and held-out crops; every n-th photograph and the last procedural images are held out."""
     train: list[Any] = []
     held: list[Any] = []
     for folder, kind in ((args.photos, "photographs"), (args.textures, "textures")):
@@ -255,8 +263,10 @@ def material(args: argparse.Namespace) -> tuple[augment.Crops, augment.Crops]:
 
 
 def surfaces(folder: Path, drawn: Sequence[Any]) -> tuple[typed.Typed, typed.Typed]:
-    """Drawn defects for training and for the check: texture photographs, and a third of procedural images beside them. Every
-    thirtieth photograph is held out, those of benchmarks are in neither.
+    """Drawn defects for training and for the check.
+
+    Training uses texture photographs, and procedural images as a third of all. Every thirtieth photograph is held out for
+    the check. The photographs of the benchmarks are in neither.
     """
     images = augment.load_photographs(folder, typed.SPARED)
     train = [image for k, image in enumerate(images) if k % 30]
@@ -264,33 +274,38 @@ def surfaces(folder: Path, drawn: Sequence[Any]) -> tuple[typed.Typed, typed.Typ
 
 
 @torch.no_grad()
-def spread(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Deviation of each channel at the stride of `training.typed`, at least a tenth of their median; trunk in eval mode."""
-    maps = torch.cat([trunk.eval()(pictures(crops, home(trunk)), typed.STRIDE)[typed.STRIDE] for crops, _ in batches])
+def channel_deviations(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Deviation of each channel at the stride of `training.typed`, at least a tenth of their median.
+
+    The trunk is left in eval mode.
+    """
+    maps = torch.cat(
+        [trunk.eval()(to_input(crops, device_of(trunk)), typed.STRIDE)[typed.STRIDE] for crops, _ in batches]
+    )
     deviation = maps.std((0, 2, 3))
     return deviation.clamp(min=0.1 * float(deviation.median()))
 
 
 @torch.no_grad()
-def types_told(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]], scale: Tensor) -> float:
-    """Share of held-out drawn defects whose nearest other one on the surface is of their type; trunk in eval mode."""
+def type_hits(trunk: Trunk, batches: Sequence[tuple[Tensor, Tensor]], scale: Tensor) -> float:
+    """Share of held-out drawn defects whose nearest neighbor on the surface has their type; the trunk is in eval mode."""
     trunk.eval()
-    device, hits = home(trunk), 0.0
+    device, hits = device_of(trunk), 0.0
     for crops, masks in batches:
-        maps = trunk(pictures(crops, device), typed.STRIDE)[typed.STRIDE]
+        maps = trunk(to_input(crops, device), typed.STRIDE)[typed.STRIDE]
         hits += float(typed.type_loss(maps, masks.to(device), scale)[1])
     return round(hits / len(batches), 4)
 
 
 def rate(step: int, steps: int, peak: float, warm: int = 300) -> float:
-    """Linear warm-up, then half a cosine to a hundredth of the peak."""
+    """Learning rate of a step: linear warm-up, then half a cosine down to a hundredth of the peak."""
     if step < warm:
         return peak * (step + 1) / warm
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))))
 
 
-def averaged(average: Student, student: Student, step: int) -> None:
-    """Exponential average of weights and of norms' statistics, faster at the start."""
+def update_average(average: Student, student: Student, step: int) -> None:
+    """Update the exponential average of the weights and of the statistics of norms, faster at the start."""
     keep = min(0.999, (1 + step) / (20 + step))
     with torch.no_grad():
         for mean, now in zip(average.state_dict().values(), student.state_dict().values(), strict=True):
@@ -299,7 +314,7 @@ def averaged(average: Student, student: Student, step: int) -> None:
 
 
 def make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for the trunk's kernels behind the stem (whose inputs are three raw colors), AdamW for all else."""
+    """Muon for the kernels of the trunk after the stem (whose inputs are three raw colors), and AdamW for everything else."""
     kernels = [
         unit.conv.weight
         for unit in student.trunk.modules()
@@ -315,6 +330,7 @@ def make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, ...]:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint as a whole or not at all."""
     unfinished = path.with_suffix(".partial")
     torch.save(state, unfinished)
     unfinished.rename(path)
@@ -328,7 +344,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--names", nargs="+", default=["resnet50", "resnet18"], help="which of the teachers")
     parser.add_argument(
-        "--start", type=Path, default=None, help="weights (.safetensors) or checkpoint (.pt) to begin with"
+        "--start", type=Path, default=None, help="weights (.safetensors) or checkpoint (.pt) to start from"
     )
     parser.add_argument("--photos", type=Path, default=shared / "data/photos")
     parser.add_argument("--textures", type=Path, default=shared / "data/textures")
@@ -342,22 +358,30 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="where the networks run; a GPU if there is one",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes that make crops, and as many that draw types")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="number of processes that make crops, and of those that draw types"
+    )
     parser.add_argument("--bank", type=int, default=3000, help="procedural images drawn once at the start")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--types", type=float, default=0.0, help="weight of the loss on drawn types")
-    parser.add_argument("--surfaces", type=int, default=4, help="surfaces a step that types are drawn on, 8 crops each")
+    parser.add_argument(
+        "--surfaces", type=int, default=4, help="surfaces per step that types are drawn on, with 8 crops each"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--deadline", type=float, default=None, help="epoch seconds; `steps` shrinks so that the schedule ends there"
+        "--deadline",
+        type=float,
+        default=None,
+        help="time in seconds since the epoch at which the schedule ends; the number of steps is reduced accordingly",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Train, or go on with the training of the last checkpoint."""
     args = parse(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    crops, held = material(args)
+    crops, held = crop_sources(args)
     checkpoint = args.out / "last.pt"
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else {}
     device, done = torch.device(args.device), state.get("step", 0)
@@ -373,7 +397,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.start and not state and args.start.suffix == ".pt":
         student.load_state_dict(torch.load(args.start, weights_only=True, map_location="cpu")["average"])
     elif args.start and not state:
-        begin_from(
+        start_from(
             student.trunk, load_file(args.start), torch.cat([crops.batch(20_000_000 + k, 32) for k in range(8)]) / 255
         )
     student.to(device)
@@ -390,11 +414,11 @@ def main(argv: list[str] | None = None) -> None:
     told = [unseen.batch(k) for k in range(CHECK_BATCHES)] if unseen else []
     scale = None
     if told:
-        scale = state["scale"].to(device) if "scale" in state else spread(student.trunk, told)
+        scale = state["scale"].to(device) if "scale" in state else channel_deviations(student.trunk, told)
     rng, since = torch.Generator(), time.time()
     sums: dict[str, Tensor] = {}
     step = done
-    # A finished run given more steps goes on: the rate rises to where the longer schedule has it (a warm restart).
+    # A finished run that is given more steps goes on: the rate rises to its value in the longer schedule (a warm restart).
     steps = args.steps if step >= state.get("steps", args.steps) else state["steps"] if state else args.steps
     counted = 0
     batch: Tensor | None = first
@@ -404,8 +428,8 @@ def main(argv: list[str] | None = None) -> None:
             group["lr"] = rate(step, steps, args.lr)
         truth = teach(teachers, batch)
         student.train()
-        with half(device):
-            maps = student.trunk(pictures(torch.cat([batch, pairs[0]]) if pairs else batch, device))
+        with bfloat16(device):
+            maps = student.trunk(to_input(torch.cat([batch, pairs[0]]) if pairs else batch, device))
             parts = {
                 s: stage_loss(student.heads[str(s)], maps[s][: len(batch)], truth[s], std[s], border, count, rng)
                 for s, (_, border, count) in STAGES.items()
@@ -422,7 +446,7 @@ def main(argv: list[str] | None = None) -> None:
         norm = nn.utils.clip_grad_norm_(student.parameters(), 5.0)
         for optimizer in optimizers:
             optimizer.step()
-        averaged(average, student, step)
+        update_average(average, student, step)
         for s, values in parts.items():
             seen |= {f"{label}_{s}": value for label, value in zip(("mse", "cos", "rel"), values, strict=True)}
         seen["norm"] = norm
@@ -439,7 +463,7 @@ def main(argv: list[str] | None = None) -> None:
             if step % 500 == 0 or step == steps:
                 line |= held_out_fit(average, teachers, std, checks)
                 if scale is not None:
-                    line["held_type_hits"] = types_told(average.trunk, told, scale)
+                    line["held_type_hits"] = type_hits(average.trunk, told, scale)
                 state = {"step": step, "steps": steps, "std": std, "student": student.state_dict()}
                 state |= {"average": average.state_dict(), "optimizers": [each.state_dict() for each in optimizers]}
                 save(checkpoint, state if scale is None else state | {"scale": scale})

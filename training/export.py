@@ -1,8 +1,8 @@
 """Write a checkpoint's averaged trunk into the package: `python -m training.export CHECKPOINT`.
 
-Heads are dropped, batch norms folded, each map brought to a mean square of one over held-out crops (a positive
-factor commutes with
-the rectifiers, so only scale changes), and everything stored as float16 with its SHA-256 beside it.
+The heads are dropped, the batch norms are folded, and each map is scaled to a mean square of one over held-out crops (a
+positive factor commutes with the rectifiers, so that only the scale changes). The weights are stored as float16, together
+with their SHA-256.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src/blemish/backbones"
 
 
 def trunk_of(checkpoint: Path) -> Trunk:
-    """The averaged trunk of a checkpoint, norms folded."""
+    """The averaged trunk of a checkpoint, with folded norms."""
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
     trunk = Trunk(norm=True)
     trunk.load_state_dict({k.removeprefix("trunk."): v for k, v in state["average"].items() if k.startswith("trunk.")})
@@ -31,13 +31,13 @@ def trunk_of(checkpoint: Path) -> Trunk:
 
 @torch.no_grad()
 def level(trunk: Trunk, crops: Tensor) -> None:
-    """Scale each stage in place so that its map has mean square 1 over `crops` (B x 3 x H x W in [0, 1])."""
+    """Scale each stage in place so that its map has a mean square of 1 over `crops` (B x 3 x H x W in [0, 1])."""
     previous = 1.0
     power = {stride: float(maps.pow(2).mean()) for stride, maps in trunk(crops).items()}
     for stride in WIDTHS:
         factor = power[stride] ** -0.5
         for index, block in enumerate(cast("list[Block]", list(cast(nn.Sequential, trunk.stages[f"stride{stride}"])))):
-            # A block's input arrives scaled by `before`; its output must leave scaled by `factor`.
+            # The input of a block is scaled by `before`; its output has to be scaled by `factor`.
             before = previous if index == 0 else factor
             block.first.conv.weight.div_(before)
             if block.shortcut is not None:
@@ -49,7 +49,7 @@ def level(trunk: Trunk, crops: Tensor) -> None:
 
 
 def write(trunk: Trunk, folder: Path) -> str:
-    """Store the trunk as float16 and its SHA-256; returns the latter."""
+    """Store the trunk as float16 together with its SHA-256, which is returned."""
     content = save({key: value.half().contiguous() for key, value in trunk.state_dict().items()})
     digest = hashlib.sha256(content).hexdigest()
     for name, data in (

@@ -1,8 +1,7 @@
-"""Procedural surfaces for training: 13 families of texture, four of defect, light and camera.
+"""Procedural surfaces for training: 13 families of texture, four kinds of defect, light and camera.
 
-`render(rng, side)` draws one image. Everything is filtered noise, cell distances and a few drawn shapes, so an image
-costs about 20 ms on one core. Each family returns a field in [0, 1]; color, light, defects and
-camera are added in common.
+`render(rng, side)` draws one image from filtered noise, cell distances and a few drawn shapes in about 20 ms on one core.
+Each family returns a field in [0, 1]; color, light, defects and camera are added to all families alike.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Rng = np.random.Generator
 
 
 def unit(field: NDArray[np.floating]) -> Field:
-    """Stretch the 1st to 99th percentile to [0, 1] and clip."""
+    """The field with its 1st and 99th percentiles stretched to 0 and 1, clipped to [0, 1]."""
     low, high = np.percentile(field[::2, ::2], (1, 99))
     return np.clip((field - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
 
@@ -31,7 +30,7 @@ def unit(field: NDArray[np.floating]) -> Field:
 def spectral(
     rng: Rng, side: int, gain: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 ) -> Field:
-    """White noise with the amplitude spectrum gain(fx, fy), frequencies in cycles per pixel along a turned frame."""
+    """Noise with the amplitude spectrum gain(fx, fy); frequencies are in cycles per pixel along randomly rotated axes."""
     fy, fx = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     angle = rng.uniform(0, np.pi)
     u, v = fx * np.cos(angle) + fy * np.sin(angle), fy * np.cos(angle) - fx * np.sin(angle)
@@ -41,12 +40,14 @@ def spectral(
 
 
 def fractal(rng: Rng, side: int) -> Field:
+    """Noise with a power-law spectrum, stretched in one direction."""
     slope, stretch = rng.uniform(0.4, 2.4), np.exp(rng.uniform(0, 1.2))
     return spectral(rng, side, lambda u, v: (u * u * stretch + v * v / stretch + 1e-5) ** (-slope / 2))
 
 
 def gabor(rng: Rng, side: int) -> Field:
-    center, spread, turn = (
+    """Noise within a narrow band of frequencies and directions."""
+    center, width, turn = (
         np.exp(rng.uniform(np.log(0.02), np.log(0.35))),
         rng.uniform(0.1, 0.6),
         rng.uniform(0.05, 1.0),
@@ -54,12 +55,12 @@ def gabor(rng: Rng, side: int) -> Field:
     return spectral(
         rng,
         side,
-        lambda u, v: np.exp(-(((np.hypot(u, v) / center - 1) / spread) ** 2) - (np.arctan2(v, u) / turn) ** 2),
+        lambda u, v: np.exp(-(((np.hypot(u, v) / center - 1) / width) ** 2) - (np.arctan2(v, u) / turn) ** 2),
     )
 
 
 def labyrinth(rng: Rng, side: int) -> Field:
-    """Spots and stripes as reaction and diffusion leave them: ring-filtered noise through a soft step."""
+    """Spots and stripes like those of reaction and diffusion: ring-filtered noise through a soft step."""
     center = np.exp(rng.uniform(np.log(0.015), np.log(0.2)))
     stretch = np.exp(rng.uniform(0, 0.7))
     ring = spectral(rng, side, lambda u, v: np.exp(-(((np.hypot(u * stretch, v) / center - 1) / 0.25) ** 2)))
@@ -68,12 +69,13 @@ def labyrinth(rng: Rng, side: int) -> Field:
 
 
 def brushed(rng: Rng, side: int) -> Field:
+    """Long streaks in one direction, as on brushed metal."""
     long, fine = rng.uniform(30, 400), rng.uniform(0.3, 1.0)
     return spectral(rng, side, lambda u, v: np.exp(-((u * long) ** 2)) * (np.abs(v) + 0.01) ** (-fine * 0.5))
 
 
 def cells(rng: Rng, side: int) -> Field:
-    """Worley noise: distance to the nearest seeds, so cells, pebbles, grain boundaries, leather, veins."""
+    """Worley noise, the distance to the nearest seeds: cells, pebbles, grain boundaries, leather, veins."""
     count = int(np.exp(rng.uniform(np.log(12), np.log(1800))))
     seeds = rng.uniform(-0.1, 1.1, (count, 2))
     if rng.random() < 0.3:
@@ -93,7 +95,7 @@ def cells(rng: Rng, side: int) -> Field:
 
 
 def weave(rng: Rng, side: int) -> Field:
-    """Warp over weft: two sets of threads, a float pattern, uneven spacing."""
+    """Woven cloth: two sets of threads, a float pattern, uneven spacing."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     period = np.exp(rng.uniform(np.log(3.0), np.log(28)))
     angle = rng.uniform(0, np.pi) if rng.random() < 0.5 else rng.choice([0, np.pi / 4])
@@ -108,7 +110,7 @@ def weave(rng: Rng, side: int) -> Field:
 
 
 def tiled(rng: Rng, side: int) -> Field:
-    """Bricks, planks, grids: each tile its own tone, dark joints, some grain."""
+    """Bricks, planks or grids: each tile has its own tone; joints are dark, with some grain."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     width, height = np.exp(rng.uniform(np.log(8), np.log(90), 2))
     angle = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)])
@@ -123,6 +125,7 @@ def tiled(rng: Rng, side: int) -> Field:
 
 
 def wood(rng: Rng, side: int) -> Field:
+    """Bent growth rings with streaks along the grain."""
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
     bend = gaussian_filter(rng.standard_normal((side, side)), side / 12) * side / 6
     radius = (
@@ -133,7 +136,7 @@ def wood(rng: Rng, side: int) -> Field:
 
 
 def leaves(rng: Rng, side: int) -> Field:
-    """Dead leaves: opaque shapes with power-law sizes, later ones on top."""
+    """The dead leaves model: opaque shapes with power-law sizes, later ones on top."""
     image = Image.new("L", (side, side), int(rng.integers(256)))
     draw = ImageDraw.Draw(image)
     shape, small = rng.integers(0, 3), np.exp(rng.uniform(np.log(2), np.log(12)))
@@ -153,7 +156,7 @@ def leaves(rng: Rng, side: int) -> Field:
 
 
 def printed(rng: Rng, side: int) -> Field:
-    """Halftone dots, ruled lines, or lines of characters."""
+    """Halftone dots, ruled lines or lines of characters."""
     kind = rng.integers(0, 3)
     if kind < 2:
         y, x = np.mgrid[:side, :side].astype(np.float32)
@@ -176,7 +179,7 @@ def printed(rng: Rng, side: int) -> Field:
 
 
 def speckle(rng: Rng, side: int) -> Field:
-    """Granite, sand, terrazzo: several noises thresholded over one another."""
+    """Granite, sand or terrazzo: several thresholded noises on top of each other."""
     field = 0.3 * fractal(rng, side)
     for _ in range(rng.integers(1, 4)):
         grain = gaussian_filter(
@@ -187,7 +190,7 @@ def speckle(rng: Rng, side: int) -> Field:
 
 
 def venous(rng: Rng, side: int) -> Field:
-    """Leaf-like: branching networks of three scales over a smooth blade."""
+    """A leaf: branching networks of three scales on a smooth blade."""
     field = 0.5 * fractal(rng, side)
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2) / side
     grid = grid + 0.02 * np.stack(
@@ -200,7 +203,7 @@ def venous(rng: Rng, side: int) -> Field:
 
 
 def plain(rng: Rng, side: int) -> Field:
-    """A nearly flat surface: weak slow shading and fine grain, as ground metal or paper shows."""
+    """A nearly flat surface with weak slow shading and fine grain, as of ground metal or paper."""
     slow = gaussian_filter(rng.standard_normal((side, side)), rng.uniform(8, 40), mode="wrap")
     fine = gaussian_filter(rng.standard_normal((side, side)), rng.uniform(0.4, 1.5), mode="wrap")
     return (
@@ -214,6 +217,7 @@ FAMILIES = (fractal, gabor, labyrinth, brushed, cells, weave, tiled, wood, leave
 
 
 def warp(rng: Rng, field: Field, strength: float) -> Field:
+    """The field distorted smoothly by ``strength`` pixels."""
     side = field.shape[0]
     grid = np.mgrid[:side, :side].astype(np.float32)
     for axis in range(2):
@@ -225,7 +229,7 @@ def warp(rng: Rng, field: Field, strength: float) -> Field:
 
 
 def color(rng: Rng, field: Field) -> NDArray[np.float32]:
-    """Field -> RGB through a ramp of two to four colors, gray in two cases of five."""
+    """The field as RGB on a ramp of two to four colors, which is gray in two cases out of five."""
     stops = rng.integers(2, 5)
     palette = rng.uniform(0, 1, (stops, 3))
     palette = palette.mean(1, keepdims=True) + (palette - palette.mean(1, keepdims=True)) * rng.choice(
@@ -236,7 +240,7 @@ def color(rng: Rng, field: Field) -> NDArray[np.float32]:
 
 
 def stroke_mask(rng: Rng, side: int, *, branches: int, wiggle: float, width: float) -> Field:
-    """Random-walk lines, drawn at twice the size and shrunk for smooth edges."""
+    """Mask of random-walk lines, drawn at twice the size and reduced for smooth edges."""
     image = Image.new("L", (2 * side, 2 * side))
     draw = ImageDraw.Draw(image)
     starts = [(rng.uniform(0, 2 * side, 2), rng.uniform(0, 2 * np.pi))]
@@ -253,7 +257,7 @@ def stroke_mask(rng: Rng, side: int, *, branches: int, wiggle: float, width: flo
 
 
 def defect_mask(rng: Rng, side: int) -> Field:
-    """Where a defect lies: scratch, crack, stain or hole; soft values in [0, 1]."""
+    """Soft mask of a defect (scratch, crack, stain or hole), in [0, 1]."""
     kind = rng.integers(0, 4)
     if kind == 0:
         return stroke_mask(rng, side, branches=1, wiggle=rng.uniform(0, 0.1), width=rng.uniform(1, 6))
@@ -270,7 +274,7 @@ def defect_mask(rng: Rng, side: int) -> Field:
 
 
 def render(rng: Rng, side: int) -> NDArray[np.uint8]:
-    """One procedural image, side x side x 3."""
+    """One procedural image, side x side x 3 uint8."""
     field = FAMILIES[rng.integers(len(FAMILIES))](rng, side)
     if rng.random() < 0.35:
         other, share = FAMILIES[rng.integers(len(FAMILIES))](rng, side), rng.uniform(0.1, 0.6)
@@ -303,12 +307,12 @@ def render(rng: Rng, side: int) -> NDArray[np.uint8]:
 
 
 def one(number: int, side: int, seed: int) -> NDArray[np.uint8]:
-    """Image `number` of the bank that `seed` stands for, side x side x 3."""
+    """Image `number` of the bank with this seed, side x side x 3."""
     return render(np.random.default_rng((seed, number)), side)
 
 
 def bank(count: int, side: int, seed: int, workers: int = 1) -> NDArray[np.uint8]:
-    """`count` images, count x side x side x 3; image k depends on (seed, k) alone."""
+    """Images as one array, count x side x side x 3; image k depends on (seed, k) alone."""
     draw = partial(one, side=side, seed=seed)
     if workers == 1:
         return np.stack([draw(k) for k in range(count)])

@@ -1,9 +1,9 @@
-"""Drawn defects whose type is known: crops of one surface, several types on it, and a loss that tells the types apart.
+"""Drawn defects of known types on crops of one surface, and a loss that separates the types.
 
-What groups are made of is the mean of the features over a defect less the mean of the image. Two defects of one type should
-agree in that wherever they lie and whichever way they are turned, and two types on the same surface should not. Types are drawn at
-random from twelve kinds, each with its own color, strength, width, size and edge; two on one surface are often of the same kind.
-This is not how `blemish.synthetic.demo` draws, which benchmarks are made with.
+Groups are made from the mean of the features over a defect minus the mean over the image. In this descriptor two defects of
+one type should agree at any place and in any direction, and two types on the same surface should differ. Types are drawn at
+random from twelve kinds, each with its own color, strength, width, size and edge; two types on one surface are often of the
+same kind. `blemish.synthetic.demo`, which benchmarks use, draws defects in another way.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from torch.nn import functional as F
 from training import augment
 
 SIDE = augment.CROP
+"""Side of a crop in pixels."""
 TURNS = {"scratch": 0.03, "crack": 0.5, "thread": 0.12}
-"""Kinds that are lines -> how far a step of 4 px turns, in radians."""
+"""Kinds that are lines -> deviation of the turn at each step of 4 px, in radians."""
 AREAS = ("stain", "hole", "swap", "blur", "warp", "dent", "contrast", "noise")
 KINDS = (*TURNS, "spots", *AREAS)
 OPERATIONS = ("color", "gain", "relief")
 WINDOW = (80.0, 224.0)
-"""Sides of the windows that are brought to `SIDE`, in pixels."""
+"""Smallest and largest side of the windows that are scaled to `SIDE`, in pixels."""
 STRIDE, EDGE = 8, 1
-"""Of the map that the loss is on, and its cells at the crop's border that stay out."""
+"""Stride of the map in the loss, and number of its cells at the border of the crop that are left out."""
 TEMPERATURE = 0.15
+"""Temperature of the contrastive loss."""
 SPARED = (
     *("braided_0069", "braided_0102", "crosshatched_0051", "crosshatched_0053", "cracked_0046"),
     *("blotchy_0017", "bumpy_0070", "banded_0024", "blotchy_0033"),
 )
-"""Texture photographs that benchmarks draw defects on: no surface here."""
+"""Texture photographs on which benchmarks draw defects; they are not used as surfaces here."""
 
 Rng = np.random.Generator
 Field = NDArray[np.float32]
@@ -44,12 +46,18 @@ Field = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Type:
-    """What defects of one type have in common.
+    """Properties that the defects of one type share.
 
     Attributes:
-        kind: one of `KINDS`. operation: what a line, spots or a stain do to the picture, one of `OPERATIONS`.
-        color: RGB in [0, 1]. strength: 0.3 to 1. size, width: radius of an area and of a line or spot, in pixels.
-        soft: blur of the edge, in pixels. detail: 0 to 1, raggedness or, of some kinds, a second choice. count: of spots, branches.
+        kind: one of `KINDS`.
+        operation: how a line, spots or a stain change the image, one of `OPERATIONS`.
+        color: RGB in [0, 1].
+        strength: from 0.3 to 1.
+        size: radius of an area in pixels.
+        width: width of a line or radius of a spot in pixels.
+        soft: blur of the edge in pixels.
+        detail: from 0 to 1, raggedness or, for some kinds, a second choice.
+        count: number that sets how many spots or branches there are.
     """
 
     kind: str
@@ -64,7 +72,7 @@ class Type:
 
 
 def any_type(rng: Rng) -> Type:
-    """A type at random."""
+    """A random type."""
     gray = rng.uniform(0, 1)
     color = np.clip(gray + (rng.normal(0, 0.25, 3) if rng.random() < 0.4 else np.zeros(3)), 0, 1).astype(np.float32)
     return Type(
@@ -81,7 +89,7 @@ def any_type(rng: Rng) -> Type:
 
 
 def line(rng: Rng, length: float, turn: float, step: float = 4.0) -> NDArray[np.float64]:
-    """Points x, y of a line that wanders by ``turn`` at each step, in any direction, its center at 0."""
+    """Points (x, y) of a line in any direction that turns by a random angle at each step; its center is 0."""
     n = max(2, int(length / step))
     angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, turn, n))
     points = np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1) * step, 0)
@@ -103,7 +111,7 @@ def lines(kind: Type, rng: Rng, size: float) -> list[NDArray[np.float64]]:
 
 
 def outline(kind: Type, rng: Rng, size: float) -> NDArray[np.float64]:
-    """Corners of an area, its center at 0."""
+    """Corners (x, y) of an area; its center is 0."""
     around = np.arange(24) * 2 * np.pi / 24
     bumps = rng.normal(0, 1, 8)
     ragged = 1 + kind.detail * 0.4 * np.interp(around, np.linspace(0, 2 * np.pi, 9), np.r_[bumps, bumps[:1]])
@@ -113,8 +121,8 @@ def outline(kind: Type, rng: Rng, size: float) -> NDArray[np.float64]:
 
 
 def place(kind: Type, rng: Rng) -> Field:
-    """Where one defect of the type lies: SIDE x SIDE in [0, 1], place and direction at random."""
-    fine = 2  # drawn at twice the size: edges between pixels
+    """Mask of one defect of the type at a random place in a random direction, SIDE x SIDE in [0, 1]."""
+    fine = 2  # drawn at twice the size, so that edges can lie between pixels
     image = Image.new("L", (SIDE * fine, SIDE * fine), 0)
     draw = ImageDraw.Draw(image)
     center, size = rng.uniform(28, SIDE - 28, 2), kind.size * np.exp(rng.normal(0, 0.2))
@@ -136,13 +144,13 @@ def place(kind: Type, rng: Rng) -> Field:
 
 
 def shading(height: Field) -> Field:
-    """Light from one corner on a relief, SIDE x SIDE x 1."""
+    """Shading of a relief under light from one corner, SIDE x SIDE x 1."""
     down, right = np.gradient(height)
     return (down + right).astype(np.float32)[..., None]
 
 
 def paint(kind: Type, rng: Rng, image: Field, other: Field) -> tuple[Field, Field]:
-    """One defect of the type on a picture, SIDE x SIDE x 3; ``other`` is what a swap shows. Picture (unclipped) and mask."""
+    """An image with one defect of the type (SIDE x SIDE x 3, not clipped), and its mask; a swap shows ``other``."""
     mask = place(kind, rng)
     strength = float(np.clip(kind.strength * np.exp(rng.normal(0, 0.15)), 0.12, 1))
     m = mask[..., None]
@@ -177,10 +185,11 @@ def paint(kind: Type, rng: Rng, image: Field, other: Field) -> tuple[Field, Fiel
 
 
 class Typed:
-    """Batches of crops: each surface has several types, and each type two crops or more, one after the other.
+    """Batches of crops: each surface has several types, and each type has two or more crops, one after the other.
 
     Args:
-        surfaces: pictures, H x W x 3 uint8, as even as may be. seed: batch k depends on it and k alone.
+        surfaces: images of even surfaces, H x W x 3 uint8.
+        seed: batch k depends on the seed and k alone.
     """
 
     def __init__(self, surfaces: Sequence[augment.Pixels], seed: int) -> None:
@@ -188,7 +197,7 @@ class Typed:
         self.seed = seed
 
     def crop(self, rng: Rng, index: int, size: float, angle: float, mirror: float) -> Field:
-        """A window of one picture anywhere, SIDE x SIDE x 3 in [0, 1]."""
+        """A window at a random place of one image, SIDE x SIDE x 3 in [0, 1]."""
         pyramid = self.pyramids[index]
         size = min(size, *pyramid[0].shape[:2])
         out = np.empty((SIDE, SIDE, 3), np.float32)
@@ -196,22 +205,26 @@ class Typed:
         return out / 255
 
     def batch(self, step: int, surfaces: int = 4, types: int = 4, each: int = 2) -> tuple[Tensor, Tensor]:
-        """Batch ``step``: B x 3 x SIDE x SIDE uint8 and masks, B x SIDE x SIDE float32 in [0, 1]; B is the product."""
+        """Batch ``step``.
+
+        Returns:
+            Crops, B x 3 x SIDE x SIDE uint8; masks, B x SIDE x SIDE float32 in [0, 1]; B = surfaces * types * each.
+        """
         rng = np.random.default_rng((self.seed, 5, step))
-        crops = [crop for _ in range(surfaces) for crop in self._surface(rng, types, each)]
-        images, masks = zip(*crops, strict=True)
-        pictures = torch.from_numpy((np.stack(images) * 255).round().astype(np.uint8)).permute(0, 3, 1, 2)
-        return pictures.contiguous(), torch.from_numpy(np.stack(masks))
+        drawn = [crop for _ in range(surfaces) for crop in self._surface(rng, types, each)]
+        images, masks = zip(*drawn, strict=True)
+        crops = torch.from_numpy((np.stack(images) * 255).round().astype(np.uint8)).permute(0, 3, 1, 2)
+        return crops.contiguous(), torch.from_numpy(np.stack(masks))
 
     def _surface(self, rng: Rng, types: int, each: int) -> list[tuple[Field, Field]]:
-        """All crops of one surface with their masks, under one light and through one camera."""
+        """All crops of one surface with their masks, under the same light and with the same camera."""
         crops: list[tuple[Field, Field]] = []
         index, size = int(rng.integers(len(self.pyramids))), float(np.exp(rng.uniform(*np.log(WINDOW))))
         angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.3 else rng.integers(4) * np.pi / 2
         mirror = 1.0 if rng.random() < 0.5 else -1.0
         kinds = [any_type(rng) for _ in range(types)]
         if types > 1 and rng.random() < 0.4:
-            kinds[1] = replace(kinds[1], kind=kinds[0].kind)  # the same kind, that looks otherwise
+            kinds[1] = replace(kinds[1], kind=kinds[0].kind)  # the same kind with another look
         shown = rng.integers(len(self.pyramids), size=types)
         gray = rng.random() < 0.4
         gamma, gain = np.exp(rng.normal(0, 0.25)), np.exp(rng.uniform(np.log(0.55), np.log(1.3)))
@@ -235,20 +248,24 @@ class Typed:
 
 
 def shares(masks: Tensor) -> Tensor:
-    """B x S x S to B x S/8 x S/8: the mean around each cell, whose center is pixel (8 i, 8 j), and its neighbors'."""
+    """B x S/8 x S/8 from B x S x S: the mean over each cell (centered on pixel (8 i, 8 j)) and its neighbors."""
     half = STRIDE // 2
     cells = F.avg_pool2d(F.pad(masks.float()[:, None], (half,) * 4), STRIDE)[:, :, : SIDE // STRIDE, : SIDE // STRIDE]
     return F.avg_pool2d(F.pad(cells, (1, 1, 1, 1)), 3, 1)[:, 0]
 
 
 def type_loss(maps: Tensor, masks: Tensor, scale: Tensor, *, types: int = 4, each: int = 2) -> tuple[Tensor, Tensor]:
-    """How badly the types of each surface are told apart, and the share of crops whose nearest other one is of their type.
-
-    Source: supervised contrastive loss (Khosla et al. 2020), within each surface, on mask-weighted means of the features less
-    those of the crop: the descriptor, the true mask in place of the map.
+    """Contrastive loss between the types of each surface, and the share of crops whose nearest neighbor has their type.
 
     Args:
-        maps: B x C x S/8 x S/8, of `Typed.batch`. masks: B x S x S. scale: C, the channels' deviations.
+        maps: B x C x S/8 x S/8 maps of the crops of `Typed.batch`.
+        masks: B x S x S.
+        scale: C, deviations of the channels.
+        types: types per surface.
+        each: crops per type.
+
+    Source: supervised contrastive loss (Khosla et al. 2020) within each surface, on mask-weighted means of the features minus
+    the mean over the crop, which is the descriptor with the true mask in place of the anomaly map.
     """
     inner = (slice(None), slice(None), slice(EDGE, -EDGE), slice(EDGE, -EDGE))
     x = (maps.float() / scale.view(1, -1, 1, 1))[inner]

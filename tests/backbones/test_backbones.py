@@ -20,7 +20,7 @@ def backbone():
     return load_backbone("embedded")
 
 
-def picture(*shape: int, seed: int = 0) -> torch.Tensor:
+def image(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -29,15 +29,15 @@ def close(one, other, tolerance=1e-4):
     return float((one - other).abs().max()) <= tolerance * float(other.abs().max())
 
 
-def test_protocol(backbone):
+def test_embedded_backbone_fits_the_protocol(backbone):
     assert isinstance(backbone, Backbone)
     assert (backbone.name, backbone.strides, backbone.channels) == ("embedded", (4, 8, 16), WIDTHS)
     assert backbone.digest == SHA256
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 31), (64, 64), (100, 333), (512, 40), (16, 4000)])
-def test_shapes_range_and_gray(backbone, size):
-    gray = picture(1, 1, *size)
+def test_maps_have_ceil_of_side_by_stride_cells_for_gray_and_color(backbone, size):
+    gray = image(1, 1, *size)
     maps = backbone(gray)
     for stride, values in maps.items():
         assert values.shape == (1, WIDTHS[stride], -(-size[0] // stride), -(-size[1] // stride))
@@ -49,9 +49,9 @@ def test_shapes_range_and_gray(backbone, size):
 
 @pytest.mark.parametrize("name", ["embedded", "random:1"])
 @pytest.mark.parametrize("axis", [2, 3])
-def test_shift_by_stride_shifts_map_by_one(name, axis):
+def test_a_shift_of_the_image_by_one_stride_shifts_the_map_by_one_cell(name, axis):
     net = load_backbone(name)
-    wide = picture(1, 3, 304, 304)
+    wide = image(1, 3, 304, 304)
     for stride, border in ((4, 16), (8, 9), (16, 7)):
         here = net(wide.narrow(axis, 0, 288))[stride]
         there = net(wide.narrow(axis, stride, 288))[stride]
@@ -64,10 +64,10 @@ def test_shift_by_stride_shifts_map_by_one(name, axis):
         assert close(two, one)
 
 
-def test_cell_is_centerd_on_stride_times_index(backbone):
+def test_cells_are_centered_on_stride_times_index(backbone):
     rgb = torch.full((1, 3, 256, 256), 0.5)
     dot = rgb.clone()
-    dot[:, :, 126:131, 126:131] = 1.0  # centerd on pixel 128, the center of cell 32, 16 and 8
+    dot[:, :, 126:131, 126:131] = 1.0  # centered on pixel 128, the center of cell 32, 16 and 8
     for stride, values in backbone(dot).items():
         change = (values - backbone(rgb)[stride]).abs().sum((0, 1))
         index = torch.arange(change.shape[0], dtype=torch.float32)
@@ -75,8 +75,8 @@ def test_cell_is_centerd_on_stride_times_index(backbone):
         assert abs(float(middle) * stride - 128) < 0.75 * stride
 
 
-def test_batch_is_loop_and_repeatable(backbone):
-    batch = picture(3, 3, 72, 56)
+def test_a_batch_equals_its_images_and_repeats(backbone):
+    batch = image(3, 3, 72, 56)
     together = backbone(batch)
     again = backbone(batch)
     for stride in backbone.strides:
@@ -84,18 +84,17 @@ def test_batch_is_loop_and_repeatable(backbone):
         assert close(torch.cat([backbone(one[None])[stride] for one in batch]), together[stride])
 
 
-def test_constant_picture_gives_constant_map(backbone):
-    """The mirrored margin, not zeros, surrounds the picture: only cells within reach of the margin's own end may
-    differ."""
+def test_a_constant_image_gives_constant_maps(backbone):
+    """A mirrored margin surrounds the image: only cells within reach of its outer end may differ."""
     for stride, values in backbone(torch.full((1, 3, 256, 256), 0.3)).items():
         inner = values[..., 96 // stride : -96 // stride, 96 // stride : -96 // stride]
         assert close(inner, inner[..., :1, :1].expand_as(inner))
 
 
-def test_mirrored_is_numpys_symmetric():
+def test_mirroring_agrees_with_numpy():
     import numpy as np
 
-    x = picture(2, 3, 5, 9)
+    x = image(2, 3, 5, 9)
     for margin in (0, 3, 8, 16):
         twin = np.pad(x.numpy(), ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="symmetric")
         assert np.array_equal(embedded.mirrored(x, margin).numpy(), twin)
@@ -112,13 +111,13 @@ def test_mirrored_is_numpys_symmetric():
         torch.zeros(1, 3, 64, 64, dtype=torch.uint8),
     ],
 )
-def test_bad_input(backbone, bad):
+def test_other_shapes_sizes_and_types_are_refused_in_one_line(backbone, bad):
     with pytest.raises(InputError, match="a backbone takes") as caught:
         backbone(bad)
     assert "\n" not in str(caught.value)
 
 
-def test_file_is_small_fp16_and_whole():
+def test_weights_in_the_package_are_small_half_precision_and_finite():
     from safetensors.torch import load_file
 
     path = embedded.weights_path()
@@ -129,7 +128,7 @@ def test_file_is_small_fp16_and_whole():
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered", "empty"])
-def test_damaged_weights(tmp_path, monkeypatch, damage):
+def test_damaged_weights_are_refused_with_a_remedy(tmp_path, monkeypatch, damage):
     content = bytearray(embedded.weights_path().read_bytes())
     path = tmp_path / "embedded.safetensors"
     if damage == "truncated":
@@ -148,8 +147,8 @@ def test_damaged_weights(tmp_path, monkeypatch, damage):
     assert "install blemish again" in message
 
 
-def test_random_is_seeded_and_differs(backbone):
-    rgb = picture(1, 3, 64, 64)
+def test_random_weights_follow_the_seed(backbone):
+    rgb = image(1, 3, 64, 64)
     one, same, other = (load_backbone(f"random:{seed}") for seed in (3, 3, 4))
     assert one.digest == same.digest
     assert len({one.digest, other.digest, backbone.digest}) == 3
@@ -163,13 +162,13 @@ def test_random_is_seeded_and_differs(backbone):
 @pytest.mark.parametrize(
     "name", ["", "resnet50", "random:", "random:-1", "random:x", "timm:", "timm:resnet18@x", "timm:@4"]
 )
-def test_unknown_names(name):
+def test_unknown_names_are_refused(name):
     with pytest.raises(ConfigError):
         load_backbone(name)
 
 
 def trained_like(seed: int) -> Trunk:
-    """A trunk whose norms have statistics and affine parts away from their initial values."""
+    """A trunk whose norms have statistics and affine parts other than the initial ones."""
     trunk, rng = Trunk(norm=True), torch.Generator().manual_seed(seed)
     for module in trunk.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -183,16 +182,15 @@ def trained_like(seed: int) -> Trunk:
     return trunk.eval()
 
 
-def test_fold_keeps_the_function():
-    trunk, rgb = trained_like(0), picture(2, 3, 48, 80)
+def test_folding_keeps_the_function():
+    trunk, rgb = trained_like(0), image(2, 3, 48, 80)
     with torch.no_grad():
         for stride, values in fold(trunk)(rgb).items():
             assert close(values, trunk(rgb)[stride])
 
 
-def test_network_against_plain_loop():
-    """The folded network, written out by hand from its tensors."""
-    trunk, rgb = fold(trained_like(1)), picture(1, 3, 33, 47)
+def test_network_agrees_with_its_layers_written_out():
+    trunk, rgb = fold(trained_like(1)), image(1, 3, 33, 47)
     w = trunk.state_dict()
     x = (rgb - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     x = F.conv2d(x, w["stem.conv.weight"], w["stem.conv.bias"], 2, 2).clamp(min=0)
@@ -208,8 +206,8 @@ def test_network_against_plain_loop():
             assert close(trunk(rgb)[stride], x)
 
 
-def test_fp16_storage_against_fp32():
-    trunk, rgb = fold(trained_like(2)), picture(1, 3, 96, 96)
+def test_half_precision_weights_give_nearly_the_same_maps():
+    trunk, rgb = fold(trained_like(2)), image(1, 3, 96, 96)
     stored = Trunk(norm=False)
     stored.load_state_dict({key: value.half().float() for key, value in trunk.state_dict().items()})
     with torch.no_grad():
@@ -219,7 +217,7 @@ def test_fp16_storage_against_fp32():
 
 
 class FakeModel(nn.Module):
-    """Three pooled maps, as timm's features_only gives them."""
+    """Three pooled maps in the form of timm's features_only."""
 
     def __init__(self):
         super().__init__()
@@ -250,13 +248,13 @@ def fake_timm(monkeypatch):
     return timm
 
 
-def test_timm_maps(fake_timm):
+def test_a_timm_model_gives_normalized_maps_of_its_strides(fake_timm):
     net = load_backbone("timm:fake.v1")
     assert fake_timm.calls == [("fake.v1", {"pretrained": True, "features_only": True})]
     assert isinstance(net, Backbone)
     assert net.strides == (4, 8)
     assert net.channels == {4: 3, 8: 3}
-    rgb = picture(2, 3, 33, 50)
+    rgb = image(2, 3, 33, 50)
     maps = net(rgb)
     assert [tuple(maps[s].shape) for s in (4, 8)] == [(2, 3, 9, 13), (2, 3, 5, 7)]
     expected = (rgb[:, :, :8, :8].mean((2, 3)) - 0.5) / 0.25
@@ -267,7 +265,7 @@ def test_timm_maps(fake_timm):
         load_backbone("timm:fake@4-16")
 
 
-def test_timm_errors(fake_timm, monkeypatch):
+def test_missing_models_weights_and_packages_are_named(fake_timm, monkeypatch):
     with pytest.raises(ConfigError, match="no model"):
         load_backbone("timm:other")
     with pytest.raises(WeightsError, match="cannot reach the hub"):
@@ -280,14 +278,17 @@ def test_timm_errors(fake_timm, monkeypatch):
         load_backbone("timm:fake")
 
 
-def test_digest_follows_the_weights():
+def test_digest_follows_the_weights_but_not_their_order():
     one, other = {"a": torch.zeros(2), "b": torch.ones(1)}, {"b": torch.ones(1), "a": torch.zeros(2)}
     assert embedded.digest_of(one) == embedded.digest_of(other)
     assert embedded.digest_of(one) != embedded.digest_of({"a": torch.zeros(2), "b": torch.zeros(1)})
+
+
+def test_strides_in_a_name_are_sorted_without_duplicates():
     assert timm_backend.parse_name("timm:x@16-4-4") == ("x", (4, 16))
 
 
-def test_no_torchvision_or_timm_behind_the_import():
+def test_the_embedded_backbone_imports_neither_torchvision_nor_timm():
     code = (
         "import sys, torch; from blemish.backbones import load_backbone;"
         "load_backbone('embedded')(torch.zeros(1, 3, 16, 16));"

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
-import blemish.clustering.ward
 from blemish.clustering.methods import order_by_size
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.ward import Tree, cut, ward_tree
@@ -16,8 +15,8 @@ from blemish.errors import ConfigError, InputError
 
 
 @pytest.fixture(params=["dense", "compiled"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to the tree, whatever the number of rows."""
+def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both implementations of the tree, for any number of rows."""
     monkeypatch.setattr("blemish.clustering.ward.DENSE_ROWS", 10**6 if request.param == "dense" else 0)
     return str(request.param)
 
@@ -50,7 +49,7 @@ def tight_groups(n: int, d: int = 24, seed: int = 0) -> np.ndarray:
 
 
 def hub(n: int, d: int = 24, seed: int = 0) -> np.ndarray:
-    """A sphere around one row that is everybody's nearest."""
+    """A sphere around one row that is nearest to all others."""
     return np.concatenate([np.zeros((1, d), np.float32), unit_rows(gaussian(n - 1, d, seed))])
 
 
@@ -84,7 +83,7 @@ def slow_tree(rows: np.ndarray) -> tuple[list[float], list[np.ndarray]]:
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_tree_is_the_one_of_greedy_merging(way: str, repeats: bool) -> None:
+def test_tree_agrees_with_greedy_merging(method: str, repeats: bool) -> None:
     rows = gaussian(22, 3, seed=5)
     if repeats:
         rows = rows[np.random.default_rng(0).integers(0, 12, 26)]
@@ -96,38 +95,39 @@ def test_tree_is_the_one_of_greedy_merging(way: str, repeats: bool) -> None:
 
 
 @pytest.mark.parametrize("draw", DRAWN)
-def test_tree_is_scipys(draw: Callable[[int], np.ndarray], way: str) -> None:
+def test_tree_agrees_with_scipy(draw: Callable[[int], np.ndarray], method: str) -> None:
     rows = draw(600)
     tree, reference = ward_tree(rows), linkage(rows.astype(np.float64), "ward")
     np.testing.assert_allclose(tree.merges[:, 2:], reference[:, 2:], rtol=1e-7)
     for k in (1, 2, 3, 5, 8, 13, 50, 300, 599):
-        theirs = np.asarray(fcluster(reference, k, "maxclust"), np.int64)
-        np.testing.assert_array_equal(order_by_size(cut(tree, k)), order_by_size(theirs))
+        expected = np.asarray(fcluster(reference, k, "maxclust"), np.int64)
+        np.testing.assert_array_equal(order_by_size(cut(tree, k)), order_by_size(expected))
 
 
-def test_thousands_of_rows_give_the_groups_of_scipy() -> None:
-    rows = unit_groups(6000, 16)
-    assert len(rows) > blemish.clustering.ward.DENSE_ROWS
+def test_thousands_of_rows_agree_with_scipy() -> None:
+    rows = unit_groups(6000, 16)  # beyond the size up to which SciPy computes the tree
     tree, reference = ward_tree(rows), linkage(rows.astype(np.float64), "ward")
     for k in (2, 4, 8, 12, 100):
-        theirs = np.asarray(fcluster(reference, k, "maxclust"), np.int64)
-        np.testing.assert_array_equal(order_by_size(cut(tree, k)), order_by_size(theirs))
+        expected = np.asarray(fcluster(reference, k, "maxclust"), np.int64)
+        np.testing.assert_array_equal(order_by_size(cut(tree, k)), order_by_size(expected))
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 64])
-def test_length_of_the_lists_changes_nothing(candidates: int, compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_candidates_and_size_of_blocks_do_not_change_the_tree(
+    candidates: int, compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = groups(300)
-    usual = ward_tree(rows)
+    expected = ward_tree(rows)
     monkeypatch.setattr("blemish.clustering.ward.CANDIDATES", candidates)
     monkeypatch.setattr("blemish.clustering.ward.BLOCK_CELLS", 1000)
-    np.testing.assert_array_equal(ward_tree(rows).merges, usual.merges)
+    np.testing.assert_array_equal(ward_tree(rows).merges, expected.merges)
 
 
 GRID = np.stack(np.meshgrid(np.arange(12), np.arange(12)), -1).reshape(-1, 2).astype(np.float32)
 
 
 @pytest.mark.parametrize("rows", [groups(150), GRID, np.eye(40, dtype=np.float32)], ids=["groups", "grid", "simplex"])
-def test_order_of_the_rows_does_not_matter_even_with_equal_costs(rows: np.ndarray, way: str) -> None:
+def test_tree_does_not_depend_on_the_order_of_the_rows_even_with_equal_costs(rows: np.ndarray, method: str) -> None:
     order = np.random.default_rng(1).permutation(len(rows))
     tree, shuffled = ward_tree(rows), ward_tree(rows[order])
     np.testing.assert_array_equal(shuffled.merges, tree.merges)
@@ -136,7 +136,7 @@ def test_order_of_the_rows_does_not_matter_even_with_equal_costs(rows: np.ndarra
 
 
 @pytest.mark.parametrize("rows", [GRID, np.eye(40, dtype=np.float32), np.repeat(GRID[:30], 3, axis=0)])
-def test_every_number_of_groups_can_be_cut_and_cuts_are_nested(rows: np.ndarray, way: str) -> None:
+def test_every_number_of_groups_can_be_cut_and_cuts_are_nested(rows: np.ndarray, method: str) -> None:
     tree = ward_tree(rows)
     distinct = len(np.unique(rows, axis=0))
     coarser = cut(tree, 1)
@@ -149,7 +149,7 @@ def test_every_number_of_groups_can_be_cut_and_cuts_are_nested(rows: np.ndarray,
     assert tree.merges[-1, 3] == len(rows)
 
 
-def test_equal_rows_share_a_leaf_and_weigh_what_they_are(way: str) -> None:
+def test_equal_rows_share_a_leaf_that_counts_them(method: str) -> None:
     rows = np.array([[2.0], [0.0], [2.0], [2.0], [-0.0]], np.float32)
     tree = ward_tree(rows)
     assert tree.leaf_of.tolist() == [1, 0, 1, 1, 0]
@@ -159,37 +159,37 @@ def test_equal_rows_share_a_leaf_and_weigh_what_they_are(way: str) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 4])
-def test_one_distinct_row(n: int, way: str) -> None:
+def test_one_distinct_row_has_no_merges(n: int, method: str) -> None:
     tree = ward_tree(np.ones((n, 3), np.float32))
     assert tree.merges.shape == (0, 4)
     assert cut(tree, 1).tolist() == cut(tree, n).tolist() == [0] * n
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_unit_of_the_rows_does_not_matter(scale: float, way: str) -> None:
+def test_tree_follows_the_scale_of_the_rows(scale: float, method: str) -> None:
     rows = groups(100)
-    usual, scaled = ward_tree(rows), ward_tree(rows * np.float32(scale))
-    np.testing.assert_allclose(scaled.merges[:, 2] / scale, usual.merges[:, 2], rtol=1e-5)
-    np.testing.assert_array_equal(cut(scaled, 8), cut(usual, 8))
+    expected, scaled = ward_tree(rows), ward_tree(rows * np.float32(scale))
+    np.testing.assert_allclose(scaled.merges[:, 2] / scale, expected.merges[:, 2], rtol=1e-5)
+    np.testing.assert_array_equal(cut(scaled, 8), cut(expected, 8))
 
 
-def test_same_bits_every_time(way: str) -> None:
+def test_tree_repeats_to_the_bit(method: str) -> None:
     first, second = ward_tree(groups(500)), ward_tree(groups(500))
     assert first.merges.tobytes() == second.merges.tobytes()
 
 
 @pytest.mark.parametrize("rows", [np.ones(3), np.ones((0, 2)), np.ones((2, 0)), np.array([[0.0], [np.nan]])])
-def test_rows_that_have_no_tree(rows: np.ndarray) -> None:
+def test_empty_and_infinite_rows_are_refused(rows: np.ndarray) -> None:
     with pytest.raises(InputError, match="finite rows of shape"):
         ward_tree(rows.astype(np.float32))
 
 
-def test_no_groups_are_refused() -> None:
+def test_cutting_into_no_groups_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1 group, got 0"):
         cut(ward_tree(gaussian(3)), 0)
 
 
-def test_memory_grows_with_the_rows_not_with_their_square(compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_grows_linearly_with_the_number_of_rows(compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blemish.clustering.ward.BLOCK_CELLS", 50_000)
 
     def peak(n: int) -> int:

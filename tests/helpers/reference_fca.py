@@ -1,4 +1,4 @@
-"""Two independent twins of FCA: a slow loop straight from the equations, and the well-known PyTorch form.
+"""Two independent twins of FCA: a slow loop written from the equations, and a plain form in PyTorch operations.
 
 Nothing here imports blemish.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def mirror(index: int, length: int) -> int:
-    """Walk off an end of the axis and come back, as often as needed."""
+    """Reflect an index at the ends of the axis, as often as needed."""
     if length == 1:
         return 0
     while not 0 <= index < length:
@@ -108,11 +108,11 @@ def _blur(x: Tensor, size: int, sigma: float) -> Tensor:
     return F.conv2d(F.pad(x, (half,) * 4, mode="reflect"), torch.outer(line, line)[None, None])
 
 
-def straightforward_fca(features: Tensor, size: int = 7, *, stable: bool = True) -> Tensor:
+def pytorch_fca(features: Tensor, size: int = 7, *, stable: bool = True) -> Tensor:
     """(B, C, H, W) -> (B, H, W): pad, unfold, sort, compare, gather back, blur, weigh, fold.
 
-    The form that one writes first in PyTorch, at the default settings. `stable=False` is what `torch.sort` does by
-    default (faster; ties then go anywhere).
+    This is the form without a kernel of our own, with the default settings. `stable=False` is the default of `torch.sort`,
+    which is faster and orders ties arbitrarily.
     """
     batch, channels, height, width = features.shape
     area, half = size * size, size // 2

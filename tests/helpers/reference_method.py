@@ -80,7 +80,7 @@ def blur_loop(image: Array, size: int, sigma: float) -> Array:
 
 
 def descriptor_loop(image: Array, scores: Array, tau: float, size: int, sigma: float, center: bool) -> Array:
-    """Softmax-weighted sum of the blurred (and centerd) features of one image."""
+    """Softmax-weighted sum of the blurred (and centered) features of one image."""
     height, width = scores.shape
     top = scores.max()
     weights = [[math.exp((scores[y, x] - top) / tau) for x in range(width)] for y in range(height)]

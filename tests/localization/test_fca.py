@@ -14,7 +14,7 @@ from torch import Tensor
 from blemish.errors import InputError
 from blemish.localization import fca
 from blemish.localization.fca import fca_map, reference_statistics
-from helpers.reference_fca import fca_loop, gaussian, reference_loop, straightforward_fca
+from helpers.reference_fca import fca_loop, gaussian, pytorch_fca, reference_loop
 
 METHODS = ["kernel", "torch"]
 SHAPES = [(3, 9, 13), (1, 7, 7), (2, 16, 8), (2, 3, 5), (2, 1, 1), (1, 1, 20), (2, 14, 2)]
@@ -25,7 +25,7 @@ def features(*shape: int, seed: int = 0) -> Tensor:
 
 
 def agree(found: Tensor, expected: np.ndarray) -> None:
-    """Within 1e-5, relative to the value (or to the map's scale where a value is all but 0)."""
+    """Equal within 1e-5 of the value, or of the map's scale where a value is nearly 0."""
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-7 * max(1.0, float(np.abs(expected).max())))
 
 
@@ -38,7 +38,7 @@ def test_map_agrees_with_the_loop(shape: tuple[int, ...], method: fca.Method) ->
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [1, 3, 5, 7, 9, 15])
-def test_every_patch_size(size: int, method: fca.Method) -> None:
+def test_maps_of_every_patch_size_agree_with_the_loop(size: int, method: fca.Method) -> None:
     x = features(2, 11, 8, seed=size)
     agree(fca_map(x, patch_size=size, method=method)[0], fca_loop(x.numpy(), size))
 
@@ -79,9 +79,9 @@ def test_every_parameter_reaches_the_equations(method: fca.Method) -> None:
     agree(plain[0], fca_loop(x.numpy(), sigma_s=0.0, sigma_post=0.0))
 
 
-def test_agrees_with_the_straightforward_form_on_a_larger_map() -> None:
+def test_map_agrees_with_the_plain_pytorch_form_on_a_larger_map() -> None:
     x = features(2, 40, 33, 28, seed=6)
-    agree(fca_map(x), straightforward_fca(x).numpy())
+    agree(fca_map(x), pytorch_fca(x).numpy())
 
 
 @pytest.mark.parametrize("shape", [(2, 21, 15), (1, 14, 14), (3, 4, 9), (1, 1, 1), (2, 29, 8)])
@@ -101,7 +101,7 @@ def test_constant_channels_give_exactly_zero(shape: tuple[int, ...], method: fca
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_batch_is_a_loop_bit_by_bit(method: fca.Method) -> None:
+def test_a_batch_equals_its_images_bit_by_bit(method: fca.Method) -> None:
     x = features(4, 5, 17, 11, seed=8)
     together = fca_map(x, method=method)
     assert together.shape == (4, 17, 11)
@@ -122,7 +122,9 @@ def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bands_of_rows_do_not_show(method: fca.Method, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_map_does_not_depend_on_the_bands_it_is_computed_in(
+    method: fca.Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = features(3, 33, 10, seed=10)
     whole = fca_map(x, method=method)
     monkeypatch.setattr(fca, "_BAND_FLOATS", 1)
@@ -138,7 +140,7 @@ def test_the_order_of_channels_does_not_matter(method: fca.Method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_shift_and_scale(method: fca.Method) -> None:
+def test_the_map_ignores_shifts_of_channels_and_follows_their_scale(method: fca.Method) -> None:
     x = features(1, 6, 13, 10, seed=12)
     found = fca_map(x, method=method)
     shift = torch.linspace(-2, 2, 6).reshape(1, 6, 1, 1)
@@ -155,7 +157,7 @@ def test_other_precisions_are_converted(dtype: torch.dtype) -> None:
     assert torch.equal(found, fca_map(x.float()))
 
 
-def test_memory_layout_gradient_and_input_are_left_alone() -> None:
+def test_the_map_does_not_depend_on_memory_layout_and_the_input_stays_as_it_is() -> None:
     x = features(2, 6, 9, 12, seed=13)
     kept = x.clone()
     plain = fca_map(x)
@@ -194,7 +196,7 @@ def test_the_border_never_empties_the_map(shape: tuple[int, int], left: int) -> 
         assert int(kept.sum()) == 4
 
 
-def test_normalized_edges_undo_the_missing_patches() -> None:
+def test_normalized_edges_make_up_for_missing_patches() -> None:
     x = features(1, 4, 12, 9, seed=17)
     plain = fca_map(x, sigma_post=0.0)[0]
     even = fca_map(x, sigma_post=0.0, normalize_edges=True)[0]
@@ -237,7 +239,7 @@ def test_values_must_be_finite(value: float) -> None:
         {"channel_weights": torch.tensor([1.0, -1.0])},
     ],
 )
-def test_arguments_are_checked(arguments: dict[str, object]) -> None:
+def test_arguments_out_of_range_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(InputError):
         fca_map(features(2, 8, 8), **arguments)  # type: ignore[arg-type]
 
@@ -245,29 +247,9 @@ def test_arguments_are_checked(arguments: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "bad", [torch.rand(8, 8), torch.rand(1, 0, 8, 8), torch.rand(2, 8, 0), torch.ones(1, 8, 8).long()]
 )
-def test_features_are_checked(bad: Tensor) -> None:
+def test_features_of_other_shapes_and_types_are_refused(bad: Tensor) -> None:
     with pytest.raises(InputError, match="features"):
         fca_map(bad)
-
-
-def test_a_map_reads_and_sorts_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts instead of seconds: each canvas pixel is visited once, in pieces, and nothing is sorted for the map."""
-    kernel = fca._kernel()
-    visited: list[tuple[int, int]] = []
-    real = kernel.accumulate_errors
-
-    def counted(*args: object) -> None:
-        visited.append((args[5], args[6]))  # type: ignore[arg-type]
-        real(*args)
-
-    monkeypatch.setattr(kernel, "accumulate_errors", counted)
-    x = features(1, 3, 64, 64)
-    reference = reference_statistics(x)
-    monkeypatch.setattr(Tensor, "sort", None)
-    fca_map(x, reference=reference, threads=2)
-    cells = sorted(cell for begin, end in visited for cell in range(begin, end))
-    assert cells == list(range(70 * 70))
-    assert len(visited) <= 16
 
 
 def test_numba_is_imported_on_first_use_only() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from blemish import Config, run
 from blemish.types import FloatArray
-from blemish.runtime import spill as _arraystore
+from blemish.runtime import spill
 from blemish.runtime.spill import Arrays, ArrayStore, FileSlot
 
 
@@ -23,14 +23,14 @@ def maps(count: int) -> list[FloatArray]:
 
 
 @pytest.mark.parametrize("held", [0, 1000, 10**9])
-def test_maps_come_back_as_they_were_in_any_order(held: int) -> None:
+def test_arrays_come_back_unchanged_in_any_order(held: int) -> None:
     given, store = maps(40), ArrayStore(held_bytes=held)
-    kept = store.add(given[:25]) + store.add(given[25:])
-    in_memory = sum(one.nbytes for one in kept if not isinstance(one, FileSlot))
+    stored = store.add(given[:25]) + store.add(given[25:])
+    in_memory = sum(one.nbytes for one in stored if not isinstance(one, FileSlot))
     assert in_memory <= held
-    assert any(isinstance(one, FileSlot) for one in kept) == (held < 10**9)
+    assert any(isinstance(one, FileSlot) for one in stored) == (held < 10**9)
     order = np.random.default_rng(1).permutation(40)
-    view = store.view([kept[n] for n in order])
+    view = store.view([stored[n] for n in order])
     assert len(view) == 40
     for n, found, again in zip(order, view, [view[n] for n in range(40)], strict=True):
         np.testing.assert_array_equal(found, given[n])
@@ -42,14 +42,14 @@ def test_maps_come_back_as_they_were_in_any_order(held: int) -> None:
         view[40]
 
 
-def test_a_map_that_was_read_can_be_written_to_and_the_kept_one_stays() -> None:
+def test_writing_to_an_array_that_was_read_does_not_change_the_stored_one() -> None:
     store = ArrayStore(held_bytes=0)
     view = store.view(store.add(maps(2)))
     view[0][:] = -1
     np.testing.assert_array_equal(view[0], maps(1)[0])
 
 
-def test_what_is_not_contiguous_or_not_float32_is_kept_too() -> None:
+def test_arrays_of_other_layouts_and_types_are_converted() -> None:
     store, odd = ArrayStore(held_bytes=0), np.arange(24.0).reshape(4, 6)[:, ::2]
     np.testing.assert_array_equal(store.view(store.add([odd.astype(np.float32).T, odd]))[1], odd)
 
@@ -62,7 +62,7 @@ def test_copies_and_pickles_are_lists(duplicate: Callable[[Arrays], object]) -> 
     assert [one.tobytes() for one in found] == [one.tobytes() for one in maps(5)]
 
 
-def test_threads_read_whole_maps() -> None:
+def test_threads_read_complete_arrays() -> None:
     given, store = maps(200), ArrayStore(held_bytes=0)
     view = store.view(store.add(given))
     places = np.random.default_rng(0).integers(0, 200, 3000).tolist()
@@ -71,7 +71,7 @@ def test_threads_read_whole_maps() -> None:
             assert found.tobytes() == given[place].tobytes()
 
 
-def test_without_a_place_for_the_file_maps_stay_in_memory(
+def test_arrays_stay_in_memory_if_the_temporary_folder_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
@@ -82,7 +82,7 @@ def test_without_a_place_for_the_file_maps_stay_in_memory(
     assert [record.getMessage().count("TMPDIR") for record in caplog.records] == [1]
 
 
-def test_without_any_temporary_folder_maps_stay_in_memory(
+def test_arrays_stay_in_memory_if_there_is_no_temporary_folder(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def nowhere(*_: object, **__: object) -> None:
@@ -97,12 +97,14 @@ def test_without_any_temporary_folder_maps_stay_in_memory(
 
 
 @pytest.mark.parametrize("more", [{"contrast.enabled": False}, {"contrast.epochs": 1}])
-def test_a_run_is_the_same_with_its_maps_in_a_file(monkeypatch: pytest.MonkeyPatch, more: dict[str, object]) -> None:
+def test_a_run_gives_the_same_result_with_its_maps_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, object]
+) -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (64, 64 + 16 * (n % 2), 3), dtype=np.uint8) for n in range(9)]
     config = Config.from_values({"image.size": 64, "normality.sample_images": 4, "clusters": 2} | more)
     held = run(images, config)
-    monkeypatch.setattr(_arraystore, "HELD_BYTES", 0)
+    monkeypatch.setattr(spill, "HELD_BYTES", 0)
     filed = run(images, config)
     assert isinstance(held.maps, Arrays)
     assert isinstance(filed.maps, Arrays)

@@ -36,13 +36,13 @@ def test_every_surface_takes_every_defect_at_every_size(material, defect):
 
 
 @pytest.mark.parametrize("defect", defects())
-def test_defects_change_the_picture_inside_their_mask_and_hardly_outside(defect):
-    """The surface is drawn before the defect, from the same numbers: take away what two drawings have in common."""
+def test_defects_change_the_image_inside_their_mask_and_hardly_outside(defect):
+    """The surface is drawn before the defect from the same random numbers, so that a difference leaves the defect."""
     inside, outside = [], []
     for seed in range(12):
         plain, _ = render("stone", None, np.random.default_rng(seed), 160)
         spoiled, mask = render("stone", defect, np.random.default_rng(seed), 160)
-        # local means: the sensor's noise differs between the two, the surface does not
+        # local means, because the sensor noise differs between the two images
         change = np.abs(uniform_filter(spoiled - plain, (5, 5, 1))).max(axis=2)
         near = uniform_filter(mask.astype(float), 25) > 0
         inside.append(change[mask].mean())
@@ -52,7 +52,7 @@ def test_defects_change_the_picture_inside_their_mask_and_hardly_outside(defect)
 
 
 @pytest.mark.parametrize("defect", defects())
-def test_masks_are_never_empty_and_places_vary(defect):
+def test_masks_are_never_empty_and_their_places_vary(defect):
     centers = []
     for seed in range(40):
         _, mask = render("metal", defect, np.random.default_rng(seed), 64)
@@ -61,7 +61,7 @@ def test_masks_are_never_empty_and_places_vary(defect):
     assert np.ptp(centers, axis=0).min() > 0.5
 
 
-def test_one_generator_state_is_one_picture():
+def test_the_same_generator_state_gives_the_same_image():
     first = render("leather", "thread", np.random.default_rng(7), 96)
     again = render("leather", "thread", np.random.default_rng(7), 96)
     other = render("leather", "thread", np.random.default_rng(8), 96)
@@ -71,7 +71,7 @@ def test_one_generator_state_is_one_picture():
 
 
 def test_images_of_one_material_look_like_one_product():
-    """Mean colors differ less within a material than between any two of them."""
+    """Mean colors differ little within a material, and clearly between leather and metal."""
     means = {
         m: np.array([render(m, None, np.random.default_rng(s), 96)[0].mean((0, 1)) for s in range(4)])
         for m in materials()
@@ -81,7 +81,7 @@ def test_images_of_one_material_look_like_one_product():
     assert np.linalg.norm(means["leather"].mean(0) - means["metal"].mean(0)) > 0.3
 
 
-def test_render_refuses_what_it_does_not_know():
+def test_unknown_names_and_small_sizes_are_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match="material 'glass' is not known; choose one of weave"):
         render("glass", None, rng)
@@ -104,14 +104,14 @@ def test_demo_keeps_the_truth_apart_from_the_images(tmp_path):
     found = load_dataset(tmp_path / "a/demo")
     assert [p.resolve() for p in found.paths] == [p.resolve() for p in images]
     assert Counter(found.labels) == {"good": 7, "scratch": 3, "stain": 3, "hole": 3, "thread": 2, "color": 2}
-    assert found.labels != sorted(found.labels)  # the order tells nothing
+    assert found.labels != sorted(found.labels)  # the order is random
     for path, mask, anomalous in zip(found.paths, found.masks, found.is_anomalous, strict=True):
         assert (mask is not None) == anomalous
         assert mask is None or (read_mask(mask).any() and read_mask(mask).shape == decode(path).shape[:2])
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["demo"]  # no temporary folder stays
 
 
-def test_demo_is_the_same_to_the_bit_for_one_seed(tmp_path):
+def test_one_seed_gives_the_same_demo_to_the_bit(tmp_path):
     digests = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         make_demo(tmp_path / name, seed=seed, n_images=6, size=48, material="wood")
@@ -132,9 +132,9 @@ def test_small_demos_are_possible(tmp_path, count, types):
     assert len(load_dataset(tmp_path / "d")) == count
 
 
-def test_demo_keeps_its_own_folder_and_respects_those_of_others(tmp_path):
+def test_an_existing_demo_is_kept_and_other_folders_are_refused(tmp_path):
     demo = make_demo(tmp_path / "d", n_images=3, size=32)
-    (tmp_path / "d/results").mkdir()  # a run's output beside the set
+    (tmp_path / "d/results").mkdir()  # the output of a run next to the set
     before = [p.stat().st_mtime_ns for p in sorted(demo.images.iterdir())]
     assert make_demo(tmp_path / "d", n_images=3, size=32) == demo
     assert [p.stat().st_mtime_ns for p in sorted(demo.images.iterdir())] == before

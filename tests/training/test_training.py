@@ -49,7 +49,7 @@ def drawn() -> list[np.ndarray]:
     return list(procedural.bank(6, 224, 3))
 
 
-def test_procedural_images_follow_from_the_seed_and_show_something(drawn: list[np.ndarray]) -> None:
+def test_procedural_images_follow_the_seed_and_are_not_flat(drawn: list[np.ndarray]) -> None:
     again, other = procedural.bank(6, 224, 3), procedural.bank(6, 224, 4)
     assert np.array_equal(np.stack(drawn), again)
     assert not np.array_equal(again, other)
@@ -58,7 +58,7 @@ def test_procedural_images_follow_from_the_seed_and_show_something(drawn: list[n
     assert (again.reshape(6, -1).std(1) > 1).all()
 
 
-def test_a_batch_depends_on_seed_and_step_alone(drawn: list[np.ndarray]) -> None:
+def test_a_batch_depends_only_on_seed_and_step(drawn: list[np.ndarray]) -> None:
     crops = augment.Crops(drawn, drawn, seed=1)
     first, other = crops.batch(0, 5), crops.batch(9, 5)
     assert first.shape == (5, 3, augment.CROP, augment.CROP)
@@ -68,27 +68,25 @@ def test_a_batch_depends_on_seed_and_step_alone(drawn: list[np.ndarray]) -> None
     assert not torch.equal(augment.Crops(drawn, drawn, seed=2).batch(0, 5), first)
 
 
-def test_the_stream_gives_the_batches_from_where_a_run_stopped(drawn: list[np.ndarray]) -> None:
+def test_the_stream_continues_with_the_batches_after_a_stopped_run(drawn: list[np.ndarray]) -> None:
     crops = augment.Crops(drawn, drawn, seed=1)
     found = list(augment.stream(crops, 2, 5, 3))
     assert len(found) == 3
     assert all(torch.equal(batch, crops.batch(step, 3)) for batch, step in zip(found, (2, 3, 4), strict=True))
 
 
-def test_a_crop_without_turn_and_scale_is_a_part_of_the_picture() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+def test_a_crop_without_rotation_and_scale_is_a_part_of_the_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     out = np.empty((8, 8, 3), np.float32)
-    augment.sample(picture, 13.5, 20.5, 0.0, 1.0, 1.0, out)
-    assert np.allclose(out, picture[10:18, 17:25], atol=1e-3)
-    augment.sample(picture, 13.5, 20.5, 0.0, 1.0, -1.0, out)
-    assert np.allclose(out, picture[10:18, 17:25][:, ::-1], atol=1e-3)
-    augment.sample(
-        picture, 13.5, 20.5, 1.0, 0.0, 1.0, out
-    )  # a step to the right in the crop is one down in the picture
-    assert np.allclose(out, np.rot90(picture[10:18, 17:25], 1), atol=1e-3)
+    augment.sample(image, 13.5, 20.5, 0.0, 1.0, 1.0, out)
+    assert np.allclose(out, image[10:18, 17:25], atol=1e-3)
+    augment.sample(image, 13.5, 20.5, 0.0, 1.0, -1.0, out)
+    assert np.allclose(out, image[10:18, 17:25][:, ::-1], atol=1e-3)
+    augment.sample(image, 13.5, 20.5, 1.0, 0.0, 1.0, out)  # a step to the right in the crop is a step down in the image
+    assert np.allclose(out, np.rot90(image[10:18, 17:25], 1), atol=1e-3)
 
 
-def test_the_relation_loss_is_that_of_its_definition() -> None:
+def test_the_relation_loss_agrees_with_the_loop() -> None:
     generator = torch.Generator().manual_seed(0)
     s, t = torch.rand((3, 4, 5), generator=generator), torch.rand((3, 4, 7), generator=generator)
 
@@ -96,8 +94,8 @@ def test_the_relation_loss_is_that_of_its_definition() -> None:
         return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
 
     expected = 0.0
-    for centerd in (False, True):
-        a, b = ([one - one.mean(0) if centerd else one for one in x] for x in (s, t))
+    for centered in (False, True):
+        a, b = ([one - one.mean(0) if centered else one for one in x] for x in (s, t))
         pairs = [(i, p, j, q) for i in range(3) for p in range(4) for j in range(3) for q in range(4)]
         squares = [(cosine(a[i][p], a[j][q]) - cosine(b[i][p], b[j][q])) ** 2 for i, p, j, q in pairs]
         expected += sum(squares) / len(squares)
@@ -119,18 +117,18 @@ def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
     assert all(a > b for a, b in itertools.pairwise(rates[100:]))
 
 
-def test_the_average_forgets_slowly_and_early_steps_faster() -> None:
+def test_the_average_moves_slowly_and_faster_at_the_start() -> None:
     mean, now = distill.Student({4: 8, 8: 8, 16: 8}), distill.Student({4: 8, 8: 8, 16: 8})
     before = {name: value.clone() for name, value in mean.state_dict().items()}
-    distill.averaged(mean, now, step=0)
+    distill.update_average(mean, now, step=0)
     name = "trunk.stem.conv.weight"
     expected = 0.05 * before[name] + 0.95 * now.state_dict()[name]
     assert torch.allclose(mean.state_dict()[name], expected, atol=1e-7)
-    distill.averaged(mean, now, step=10**6)
+    distill.update_average(mean, now, step=10**6)
     assert torch.allclose(mean.state_dict()[name], 0.999 * expected + 0.001 * now.state_dict()[name], atol=1e-7)
 
 
-def test_levelling_changes_the_scale_of_each_map_and_nothing_else() -> None:
+def test_leveling_changes_only_the_scale_of_each_map() -> None:
     torch.manual_seed(0)
     trunk, crops = Trunk(norm=False).eval(), torch.rand(2, 3, 64, 64)
     with torch.no_grad():
@@ -143,7 +141,7 @@ def test_levelling_changes_the_scale_of_each_map_and_nothing_else() -> None:
         assert torch.allclose(maps, factor * before[stride], rtol=1e-3, atol=1e-4)
 
 
-def test_a_short_training_ends_in_weights_that_the_package_can_load(
+def test_a_short_training_resumes_and_gives_weights_that_the_package_can_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distill, "DEVIATION_BATCHES", 1)
@@ -152,8 +150,8 @@ def test_a_short_training_ends_in_weights_that_the_package_can_load(
     (tmp_path / "weights/teachers.py").write_text(TEACHERS)
     for kind in ("photos", "textures"):
         (tmp_path / kind).mkdir()
-        for k, picture in enumerate(procedural.bank(4, 160, 11)):
-            Image.fromarray(picture).save(tmp_path / kind / f"{k}.jpg")
+        for k, image in enumerate(procedural.bank(4, 160, 11)):
+            Image.fromarray(image).save(tmp_path / kind / f"{k}.jpg")
     out = tmp_path / "checkpoints"
     flags = {"teachers": "weights", "photos": "photos", "textures": "textures"}
     command = [part for flag, folder in flags.items() for part in (f"--{flag}", str(tmp_path / folder))]
@@ -165,7 +163,7 @@ def test_a_short_training_ends_in_weights_that_the_package_can_load(
     distill.main([*command, "--steps", "5"])  # goes on from the checkpoint
     assert json.loads((out / "log.jsonl").read_text().splitlines()[-1])["step"] == 5
 
-    # another one that begins with its trunk and heads, and learns types of drawn defects besides
+    # another training starts with its trunk and heads, and learns types of drawn defects as well
     more = [*command, "--out", str(tmp_path / "more"), "--start", str(out / "last.pt"), "--types", "0.1"]
     more += ["--workers", "2", "--surfaces", "2", "--device", "cpu"]
     distill.main([*more, "--steps", "2"])
@@ -200,7 +198,9 @@ def test_a_short_training_ends_in_weights_that_the_package_can_load(
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])
-def test_muon_keeps_the_directions_of_a_matrix_and_evens_their_strengths(shape: tuple[int, int]) -> None:
+def test_muon_keeps_the_singular_vectors_of_a_matrix_and_brings_its_singular_values_near_one(
+    shape: tuple[int, int],
+) -> None:
     generator = torch.Generator().manual_seed(3)
     u, _, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
     strengths = torch.linspace(1.0, 0.1, len(v))
@@ -210,7 +210,7 @@ def test_muon_keeps_the_directions_of_a_matrix_and_evens_their_strengths(shape: 
     assert not muon.orthogonal(torch.zeros(shape)).any()
 
 
-def test_muon_steps_as_defined_and_resumes_exactly() -> None:
+def test_muon_agrees_with_its_definition_and_resumes_exactly() -> None:
     generator = torch.Generator().manual_seed(4)
     start = torch.randn((6, 4, 3, 3), generator=generator)
     grads = [torch.randn(start.shape, generator=generator) for _ in range(3)]
@@ -232,13 +232,13 @@ def test_muon_steps_as_defined_and_resumes_exactly() -> None:
     assert torch.equal(whole, resumed)
 
 
-def test_a_training_can_begin_with_the_weights_of_the_package() -> None:
+def test_a_training_can_start_from_the_weights_of_the_package() -> None:
     torch.manual_seed(0)
     folded, student = Trunk(norm=False).eval(), Trunk(norm=True)
     for value in folded.parameters():
         value.data += 0.05 * torch.randn_like(value)
     crops = torch.rand(4, 3, 64, 64)
-    distill.begin_from(student, folded.state_dict(), crops)
+    distill.start_from(student, folded.state_dict(), crops)
     with torch.no_grad():
         wanted, found, trained = folded(crops), student.eval()(crops), student.train()(crops)
     for stride, maps in wanted.items():
@@ -252,7 +252,7 @@ def kinds(drawn: list[np.ndarray]) -> typed.Typed:
     return typed.Typed(drawn, seed=1)
 
 
-def test_drawn_types_depend_on_seed_and_step_alone(kinds: typed.Typed, drawn: list[np.ndarray]) -> None:
+def test_drawn_types_depend_only_on_seed_and_step(kinds: typed.Typed, drawn: list[np.ndarray]) -> None:
     crops, masks = kinds.batch(3, surfaces=2, types=3, each=2)
     assert crops.shape == (12, 3, 128, 128)
     assert crops.dtype == torch.uint8
@@ -270,7 +270,7 @@ def test_drawn_types_depend_on_seed_and_step_alone(kinds: typed.Typed, drawn: li
 
 
 @pytest.mark.parametrize("kind", typed.KINDS)
-def test_a_defect_changes_the_picture_at_its_place(kind: str) -> None:
+def test_a_defect_changes_the_image_at_its_place(kind: str) -> None:
     rng = np.random.default_rng(0)
     surface = np.random.default_rng(1).uniform(0.3, 0.7, (128, 128, 3)).astype(np.float32)
     other = 1 - surface
@@ -283,14 +283,14 @@ def test_a_defect_changes_the_picture_at_its_place(kind: str) -> None:
         assert image.shape == surface.shape
         assert image.dtype == mask.dtype == np.float32
         assert change.max() > 0.02
-        # shading and warping reach a few pixels beyond
+        # shading and warping reach a few pixels beyond the mask
         far = scipy.ndimage.maximum_filter(mask, 41) < 1e-6
         assert far.any()
         assert change[far].max() < 1e-5
         assert kind in ("warp", "dent") or change[mask > 0.5].mean() > 2 * change.mean()
 
 
-def test_the_type_loss_is_that_of_its_definition(kinds: typed.Typed) -> None:
+def test_the_type_loss_agrees_with_the_loop(kinds: typed.Typed) -> None:
     _, masks = kinds.batch(0, surfaces=2, types=3, each=2)
     maps, scale = torch.rand(12, 5, 16, 16), torch.rand(5) + 0.5
     loss, hits = typed.type_loss(maps, masks, scale, types=3, each=2)
@@ -314,7 +314,7 @@ def test_the_type_loss_is_that_of_its_definition(kinds: typed.Typed) -> None:
     assert float(hits) == pytest.approx(np.mean(right))
 
 
-def test_the_type_loss_falls_where_types_agree() -> None:
+def test_the_type_loss_is_low_if_defects_of_one_type_agree() -> None:
     masks = torch.zeros(8, 128, 128)
     masks[:, 40:80, 40:80] = 1
     maps = torch.zeros(8, 4, 16, 16)

@@ -1,11 +1,11 @@
-"""Feature extractors behind one call: `load_backbone(name)` gives something that maps pictures to maps of features.
+"""Networks that turn images into feature maps: the embedded network, the same with random weights, and models of timm.
 
-Names:
+`load_backbone` knows these names:
 
-embedded             the network in this package; nothing to download
-random:SEED          the same network with seeded random weights: the reference point that any training has to beat
-timm:MODEL           a model of timm (`pip install blemish[timm]`), its weights from timm's cache or downloaded
-timm:MODEL@4-8-16    the same, only the maps of these strides
+embedded             the network in this package, which needs no download
+random:SEED          the same network with seeded random weights: the baseline that any training has to beat
+timm:MODEL           a model of timm (`pip install blemish[timm]`); its weights come from timm's cache or are downloaded
+timm:MODEL@4-8-16    the same model, limited to the maps of these strides
 """
 
 from __future__ import annotations
@@ -21,15 +21,11 @@ __all__ = ["Backbone", "load_backbone"]
 
 @runtime_checkable
 class Backbone(Protocol):
-    """Maps pictures to one feature map per stride.
+    """A network that maps images to one feature map per stride.
 
-    `name`      what `load_backbone` was given.
-    `strides`   input pixels per cell, ascending.
-    `channels`  stride -> number of channels.
-    `digest`    SHA-256 of the weights, in hexadecimal: part of every cache key.
-
-    Two more are used where a network has them: `margin`, the pixels that it mirrors round a picture itself, and
-    `limited_to(strides)`, the same network without what only other strides need.
+    Two optional attributes are used if a network has them: `margin`, the number of pixels by which it mirrors the image
+    outwards itself, and `limited_to(strides)`, which returns the same network without the parts that only other strides
+    need.
     """
 
     @property
@@ -46,23 +42,27 @@ class Backbone(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights in hexadecimal."""
+        """SHA-256 of the weights in hexadecimal, part of every cache key."""
 
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
-        """Map rgb, B x 3 x H x W in [0, 1], to {stride: B x C x ceil(H / stride) x ceil(W / stride)}, float32, no
-        gradients.
+        """Feature maps of images.
 
-        Cell (i, j) of the map of stride s is centerd on pixel (s i, s j). Each picture's maps depend on that picture
-        alone.
+        Args:
+            rgb: B x 3 x H x W, in [0, 1].
+
+        Returns:
+            {stride: B x C x ceil(H / stride) x ceil(W / stride)}, float32, without gradients. Cell (i, j) of the map of
+            stride s is centered on pixel (s i, s j). The maps of each image depend on that image alone.
         """
 
 
 def load_backbone(name: str = "embedded", device: str = "cpu") -> Backbone:
-    """Build the backbone called `name` on a torch device, ready to be called.
+    """The backbone called `name` on a torch device, ready to be called.
 
-    Raises ConfigError for a name that none of the kinds above fits, WeightsError if weights are missing, truncated
-    or altered, and
-    MissingDependencyError if timm is asked for and absent.
+    Raises:
+        ConfigError: the name fits none of the forms above.
+        WeightsError: weights are missing, truncated or altered.
+        MissingDependencyError: a model of timm is asked for and timm is not installed.
 
     >>> import torch
     >>> backbone = load_backbone("random:0")

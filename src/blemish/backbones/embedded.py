@@ -1,4 +1,4 @@
-"""The network in the package: its weights, checked, and the call that maps pictures of any size."""
+"""The network in the package: checked weights, and the call that maps images of any size."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from blemish.errors import InputError, WeightsError
 
 WEIGHTS = "embedded.safetensors"
 MARGIN = 16
-"""Pixels of mirrored picture round the input, so that the maps' outer cells see texture and not zeros. A multiple of
-every stride."""
+"""Pixels by which the image is mirrored outwards, so that the outer cells of the maps see texture instead of zeros; a
+multiple of every stride."""
 SMALLEST, LARGEST = 16, 8000
+"""Smallest and largest side of an image in pixels."""
 
 
 class EmbeddedBackbone:
-    """A `Backbone` over the embedded architecture, whatever its weights.
+    """A `Backbone` with the embedded architecture and any weights.
 
-    The picture is mirrored outwards by `MARGIN` pixels (the pixel on the border repeated once), which at 512 px
-    costs an eighth more time; elsewhere the maps are those of the bare network. Computes in float32, channels last.
+    The image is mirrored outwards by `MARGIN` pixels (the pixel on the border is repeated once), which costs an eighth more
+    time at 512 px. Away from the border the maps are those of the bare network. It computes in float32, channels last.
 
     Attributes:
-        margin: those pixels; whoever mirrors more round the picture may count them.
+        margin: number of mirrored pixels; a caller that mirrors the image further may subtract them.
     """
 
     margin = MARGIN
@@ -42,15 +43,22 @@ class EmbeddedBackbone:
         self.trunk = channels_last(trunk.eval().requires_grad_(False).to(self.device))
 
     def limited_to(self, strides: tuple[int, ...]) -> EmbeddedBackbone:
-        """The same network, which stops at the last of these strides; it shares the weights."""
+        """The same network, stopped after the last of these strides; it shares the weights."""
         return EmbeddedBackbone(self.name, self.trunk, self.digest, str(self.device), strides)
 
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
-        """Map rgb, B x 3 x H x W (or B x 1 x H x W, repeated) in [0, 1], to {stride: B x C x ceil(H/stride) x
-        ceil(W/stride)}, >= 0.
+        """Feature maps of images.
 
-        Sides from 16 to 8 000 px, any aspect ratio. InputError for anything else. About 50 ms for a 512 x 512
-        picture on two cores.
+        Args:
+            rgb: B x 3 x H x W, or B x 1 x H x W for gray, in [0, 1]; sides from 16 to 8 000 px, any aspect ratio.
+
+        Returns:
+            {stride: B x C x ceil(H / stride) x ceil(W / stride)}, >= 0.
+
+        Raises:
+            InputError: the images are not as above.
+
+        Cost: about 50 ms for an image of 512 x 512 px on two cores.
         """
         check_input(rgb)
         height, width = rgb.shape[2:]
@@ -61,22 +69,20 @@ class EmbeddedBackbone:
 
 
 def check_input(rgb: Tensor) -> None:
-    """Raise InputError unless rgb is B x 3 x H x W or B x 1 x H x W, floating point, with sides the networks are
-    meant for.
-    """
+    """Raise InputError unless rgb is B x 3 x H x W or B x 1 x H x W, floating point, with sides within the limits."""
     if rgb.ndim != 4 or rgb.shape[1] not in (1, 3) or not rgb.is_floating_point():
         raise InputError(
             f"a backbone takes a float tensor B x 3 x H x W in [0, 1], got {rgb.dtype} of shape {tuple(rgb.shape)}"
         )
     if rgb.shape[0] < 1 or not all(SMALLEST <= side <= LARGEST for side in rgb.shape[2:]):
         raise InputError(
-            f"a backbone takes one picture or more with sides from {SMALLEST} to {LARGEST} px, "
+            f"a backbone takes one image or more with sides from {SMALLEST} to {LARGEST} px, "
             f"got shape {tuple(rgb.shape)}"
         )
 
 
 def mirrored(x: Tensor, margin: int) -> Tensor:
-    """B x C x H x W with `margin` more cells on each side: the picture mirrored at its edge, the edge itself repeated.
+    """B x C x H x W extended by `margin` cells on each side, mirrored at the edge with the edge itself repeated.
 
     >>> mirrored(torch.arange(4.0).view(1, 1, 1, 4), 2)[0, 0, 2].tolist()
     [1.0, 0.0, 0.0, 1.0, 2.0, 3.0, 3.0, 2.0]
@@ -89,20 +95,21 @@ def mirrored(x: Tensor, margin: int) -> Tensor:
 
 
 def cropped(maps: Tensor, margin: int, height: int, width: int, stride: int) -> Tensor:
-    """Take off `margin` cells above and left, and keep ceil(side / stride) cells of each side."""
+    """The maps without `margin` cells above and to the left, cut to ceil(side / stride) cells along each side."""
     rows, columns = -(-height // stride), -(-width // stride)
     return maps[:, :, margin : margin + rows, margin : margin + columns].contiguous()
 
 
 def weights_path() -> Path:
-    """Where the package keeps the weights."""
+    """Path of the weights in the package."""
     return Path(str(resources.files("blemish.backbones").joinpath(WEIGHTS)))
 
 
 def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file as float32, once its SHA-256 is found right.
+    """The tensors of a safetensors file as float32, after a check of its SHA-256.
 
-    Raises WeightsError, one line, if the file is missing, shorter or longer than it should be, or altered.
+    Raises:
+        WeightsError: the file is missing, truncated or altered.
     """
     remedy = "install blemish again"
     try:
@@ -121,7 +128,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes of tensors, in name order.
+    """SHA-256 of the names, types, shapes and bytes of tensors, in the order of their names.
 
     >>> digest_of({"a": torch.zeros(2)}) == digest_of({"a": torch.zeros(2)}) != digest_of({"a": torch.ones(2)})
     True
@@ -142,9 +149,7 @@ def load_embedded(device: str = "cpu") -> EmbeddedBackbone:
 
 
 def load_random(seed: int, device: str = "cpu") -> EmbeddedBackbone:
-    """The same architecture with He-normal weights drawn from `seed`, biases zero; each map scaled to a mean square
-    near one.
-    """
+    """The same architecture with seeded He-normal weights and zero biases; each map has a mean square near one."""
     trunk, rng = Trunk(norm=False), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, value in trunk.named_parameters():
@@ -152,7 +157,7 @@ def load_random(seed: int, device: str = "cpu") -> EmbeddedBackbone:
                 value.zero_()
                 continue
             fan_in = value[0].numel()
-            # Every block adds two branches of equal power: half of it each keeps the sum's power.
+            # Every block adds two branches of equal power; half the power for each keeps the power of the sum.
             share = 1.0 if key.startswith("stem") or ".first." in key else 0.5
             value.copy_(torch.randn(value.shape, generator=rng) * (2 * share / fan_in) ** 0.5)
     return EmbeddedBackbone(f"random:{seed}", trunk, digest_of(trunk.state_dict()), device)

@@ -1,9 +1,8 @@
 """The embedded network: a small residual CNN with one rectified map at each of its strides.
 
-One definition serves both uses: `Trunk(norm=True)` is what `training/` optimizes, `fold` turns it into the
-`Trunk(norm=False)` of
-plain convolutions that the package ships. All convolutions are 3 x 3 except the first (5 x 5) and the shortcuts (1 x
-1): plain dense kernels are what CPUs run fastest.
+One definition serves both uses: `training/` optimizes `Trunk(norm=True)`, and `fold` turns it into the
+`Trunk(norm=False)` of plain convolutions that the package ships. All convolutions are 3 x 3 except the first (5 x 5) and
+the shortcuts (1 x 1), because CPUs run plain dense kernels fastest.
 """
 
 from __future__ import annotations
@@ -14,15 +13,20 @@ import torch
 from torch import Tensor, nn
 
 STEM = 32
+"""Channels of the first convolution."""
 WIDTHS = {4: 64, 8: 160, 16: 192}
 """Stride of each map -> its number of channels."""
 BLOCKS = 2
+"""Residual blocks per stride."""
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
 class ConvUnit(nn.Module):
-    """Convolution, then batch norm while training; a convolution with a bias once folded. Keeps ceil(side / stride)."""
+    """A convolution followed by batch norm (in training), or a convolution with a bias (folded).
+
+    Maps have ceil(side / stride) cells.
+    """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, *, norm: bool) -> None:
         super().__init__()
@@ -30,13 +34,13 @@ class ConvUnit(nn.Module):
         self.norm = nn.BatchNorm2d(c_out) if norm else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map B x c_in x H x W to B x c_out x ceil(H / stride) x ceil(W / stride)."""
+        """B x c_in x H x W to B x c_out x ceil(H / stride) x ceil(W / stride)."""
         x = self.conv(x)
         return x if self.norm is None else cast(Tensor, self.norm(x))
 
 
 class Block(nn.Module):
-    """Basic residual block (He et al. 2016): two 3 x 3 convolutions beside a shortcut, rectified at the end."""
+    """Basic residual block (He et al. 2016): two 3 x 3 convolutions and a shortcut, with a ReLU after their sum."""
 
     def __init__(self, c_in: int, c_out: int, stride: int, *, norm: bool) -> None:
         super().__init__()
@@ -46,15 +50,15 @@ class Block(nn.Module):
         self.shortcut = None if same else ConvUnit(c_in, c_out, 1, stride, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map B x c_in x H x W to B x c_out x ceil(H / stride) x ceil(W / stride), values >= 0."""
+        """B x c_in x H x W to B x c_out x ceil(H / stride) x ceil(W / stride), values >= 0."""
         side = x if self.shortcut is None else self.shortcut(x)
         return torch.relu_(self.second(torch.relu_(self.first(x))).add(side))
 
 
 class Trunk(nn.Module):
-    """The whole network: rgb in [0, 1] to one non-negative map per stride of `WIDTHS`.
+    """The whole network, which maps rgb in [0, 1] to one non-negative map per stride of `WIDTHS`.
 
-    Cell (i, j) of the map with stride s is centerd on pixel (s i, s j) of the input, as in a ResNet. Sides that are
+    Cell (i, j) of the map with stride s is centered on pixel (s i, s j) of the input, as in a ResNet. Sides that are
     not multiples of the stride are allowed: a map has ceil(side / stride) cells.
     """
 
@@ -74,8 +78,14 @@ class Trunk(nn.Module):
         self.stages = nn.ModuleDict(stages)
 
     def forward(self, rgb: Tensor, last: int = max(WIDTHS)) -> dict[int, Tensor]:
-        """Map rgb (B x 3 x H x W, in [0, 1]) to {stride: B x C x ceil(H / stride) x ceil(W / stride)} up to stride
-        `last`.
+        """Feature maps up to a stride.
+
+        Args:
+            rgb: B x 3 x H x W, in [0, 1].
+            last: stride of the last map.
+
+        Returns:
+            {stride: B x C x ceil(H / stride) x ceil(W / stride)}.
         """
         x = torch.relu_(self.stem((rgb - self.mean) / self.std))
         maps = {}
@@ -87,9 +97,9 @@ class Trunk(nn.Module):
 
 
 def fold(trunk: Trunk) -> Trunk:
-    """The same function without batch norms: each norm's running statistics and affine part go into its convolution.
+    """The same function without batch norms, whose running statistics and affine parts go into the convolutions.
 
-    Equal to `trunk.eval()` up to rounding. The argument stays as it is.
+    The result equals `trunk.eval()` up to rounding. The argument stays as it is.
     """
     folded = Trunk(norm=False)
     sources, targets = dict(trunk.named_modules()), dict(folded.named_modules())
@@ -108,7 +118,7 @@ def fold(trunk: Trunk) -> Trunk:
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Lay the module's kernels out channels last, in place; the layout in which CPUs convolve fastest."""
+    """The module with its kernels laid out channels last, changed in place; CPUs convolve fastest in this layout."""
     for value in module.parameters():
         if value.ndim == 4:
             value.data = value.data.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Models of timm as backbones: for comparison, and for users who have a stronger one at hand."""
+"""Models of timm as backbones, for comparison and for users who have a stronger model at hand."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from blemish.backbones.network import channels_last
 from blemish.errors import ConfigError, MissingDependencyError, WeightsError
 
 STRIDES = (4, 8, 16)
-"""What is taken of a model when the name says nothing."""
+"""Strides that are used if the name gives none."""
 
 
 class TimmBackbone:
-    """A `Backbone` over a model that timm built with `features_only`.
+    """A `Backbone` made of a model that timm built with `features_only`.
 
-    Sides are padded at the right and below by repeating the last pixel up to a multiple of the largest stride, so
-    that a map has ceil(side / stride) cells; the model's own mean and deviation are applied here.
+    The image is padded at the right and below with its last pixel up to a multiple of the largest stride, so
+    that a map has ceil(side / stride) cells. The model's own mean and deviation are applied here.
     """
 
     def __init__(self, name: str, model: nn.Module, strides: tuple[int, ...] | None, device: str) -> None:
-        # timm builds these objects at run time; nothing about them is typed.
+        # timm builds these objects at run time, without types.
         info: Any = model.feature_info
         have = dict(zip(info.reduction(), info.channels(), strict=True))
         self.strides = tuple(s for s in STRIDES if s in have) if strides is None else strides
@@ -44,8 +44,16 @@ class TimmBackbone:
         self.model = channels_last(model.eval().requires_grad_(False).to(self.device))
 
     def __call__(self, rgb: Tensor) -> dict[int, Tensor]:
-        """Map rgb, B x 3 x H x W (or B x 1, repeated) in [0, 1], to {stride: B x C x ceil(H / stride) x ceil(W /
-        stride)}.
+        """Feature maps of images.
+
+        Args:
+            rgb: B x 3 x H x W, or B x 1 x H x W for gray, in [0, 1].
+
+        Returns:
+            {stride: B x C x ceil(H / stride) x ceil(W / stride)}, float32.
+
+        Raises:
+            InputError: the images are not as above.
         """
         check_input(rgb)
         height, width = rgb.shape[2:]
@@ -60,7 +68,10 @@ class TimmBackbone:
 
 
 def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
-    """Split timm:MODEL@4-8 into the model and its strides, ascending; ConfigError if the strides are not numbers.
+    """The model and the ascending strides in timm:MODEL@4-8.
+
+    Raises:
+        ConfigError: the strides are not numbers.
 
     >>> parse_name("timm:wide_resnet50_2.tv_in1k@8-4")
     ('wide_resnet50_2.tv_in1k', (4, 8))
@@ -72,16 +83,19 @@ def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
         return model, None
     parts = text.split("-")
     if not model or not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"cannot read {name!r}: after @ come strides joined by -, as in timm:resnet18@4-8")
+        raise ConfigError(f"cannot read {name!r}: the strides follow @ and are joined by -, as in timm:resnet18@4-8")
     return model, tuple(sorted({int(part) for part in parts}))
 
 
 def load_timm(name: str, device: str = "cpu") -> TimmBackbone:
-    """Build timm:MODEL[@strides] with its pretrained weights.
+    """The model timm:MODEL[@strides] with its pretrained weights.
 
-    With HF_HUB_OFFLINE=1 only weights that are already in the cache are used. Raises MissingDependencyError without
-    timm, ConfigError
-    for a model or a stride that it does not have, WeightsError if the weights are neither cached nor to be had.
+    With HF_HUB_OFFLINE=1 only weights that are already in the cache are used.
+
+    Raises:
+        MissingDependencyError: timm is not installed.
+        ConfigError: timm has no such model, or the model has no such stride.
+        WeightsError: the weights are neither in the cache nor can they be downloaded.
     """
     model_name, strides = parse_name(name)
     try:
@@ -94,7 +108,7 @@ def load_timm(name: str, device: str = "cpu") -> TimmBackbone:
         raise ConfigError(f"timm has no model {model_name!r}: see timm.list_models(pretrained=True)")
     try:
         model: nn.Module = timm.create_model(model_name, pretrained=True, features_only=True)
-    except Exception as error:  # the hub raises errors of several packages that are not ours to import
+    except Exception as error:  # the hub raises errors of several packages that are no dependencies of ours
         offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
         why = (
             "they are not in the cache and HF_HUB_OFFLINE forbids a download"

@@ -1,11 +1,11 @@
-"""Compiled kernels of `blemish.clustering.ward`. Importing this module imports Numba: only `linkage` does, for large sets.
+"""Compiled kernels of `blemish.clustering.ward`, which imports this module (and thereby Numba) for large sets only.
 
-Clusters live in slots, at first one row each; the union of two lives in the lower slot. Every cluster keeps a short list
-of candidates for its nearest cluster and a bound: no cluster outside the list is nearer than that. Ward's cost is
-reducible (Murtagh & Legendre 2014): the union of two clusters that are each other's nearest is never nearer to a third
-than the nearer of the two. So lists and bounds survive merges: candidates are followed to the unions they are in, and a
-union has the candidates of both parts and the lower bound. Only where the best candidate lies beyond the bound do all
-clusters have to be looked at again.
+Clusters live in slots, at first one row each; the union of two clusters lives in the lower slot. Every cluster keeps a
+short list of candidates for its nearest cluster and a bound: no cluster outside the list is nearer than the bound. Ward's
+cost is reducible (Murtagh & Legendre 2014): the union of two clusters that are each other's nearest is never nearer to a
+third cluster than the nearer of the two was. Lists and bounds therefore survive merges: candidates are followed to the
+unions they are in, and a union has the candidates of both parts and the lower of the two bounds. All clusters have to be
+searched again only where the best candidate lies beyond the bound.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy.typing as npt
 from blemish.runtime.jit import jit
 
 STALE = -1
-"""The list does not settle which cluster is nearest."""
+"""In place of the nearest cluster: the list of candidates does not settle which one it is."""
 
 _NEW = -2
+"""In place of the nearest cluster: the cluster was just merged and has no list of its own yet."""
 
 
 class State(NamedTuple):
@@ -28,14 +29,14 @@ class State(NamedTuple):
 
     Attributes:
         centers: M x D.
-        weights: M, rows in the cluster.
+        weights: M, number of rows in the cluster.
         into: M, the slot itself, or the slot that it was merged into.
-        born: M, how many merges had been made when the cluster had come to be.
+        born: M, number of merges made when the cluster came to be.
         candidates: M x K, slots by rising cost, -1 where there are no more.
-        costs: M x K, of merging with the candidate.
-        seen: M, how many merges had been made when the costs were right.
-        bound: M, no cluster outside the candidates costs less.
-        nearest: M, the nearest cluster, or `STALE`.
+        costs: M x K, cost of merging with each candidate.
+        seen: M, number of merges made when the costs were up to date.
+        bound: M, lower bound on the cost of every cluster outside the candidates.
+        nearest: M, slot of the nearest cluster, or `STALE`.
     """
 
     centers: npt.NDArray[np.float64]
@@ -51,7 +52,7 @@ class State(NamedTuple):
 
 @jit
 def _cost(centers: Any, weights: Any, a: int, b: int) -> Any:
-    """Rise of the sum of squares if a and b are merged; the same bits for (b, a)."""
+    """Increase of the sum of squares if a and b are merged; (b, a) gives the same bits."""
     total = 0.0
     for x in range(centers.shape[1]):
         step = centers[a, x] - centers[b, x]
@@ -61,22 +62,25 @@ def _cost(centers: Any, weights: Any, a: int, b: int) -> Any:
 
 @jit
 def _tie(a: int, b: int) -> Any:
-    """Order of equal costs: symmetric, so that equal costs never chase each other in a circle, and scattered, so that
-    rows on a grid merge in many pairs at a time instead of one after the other.
+    """Order of equal costs.
+
+    It is symmetric, so that candidates of equal cost never chase each other in a circle, and scattered, so that rows on a
+    grid merge in many pairs at a time instead of one after the other.
     """
     return ((a ^ b) * 2654435761) & 0xFFFFFFFF
 
 
 @jit
 def _after(of: int, slot: int, cost: float, other: int, other_cost: float) -> Any:
+    """Whether candidate `slot` of cluster `of` comes after candidate `other`."""
     return cost > other_cost or (cost == other_cost and _tie(of, slot) > _tie(of, other))
 
 
 @jit
 def _insert(slots: Any, costs: Any, count: int, of: int, slot: int, cost: float) -> Any:
-    """Put a candidate of cluster `of` in its place among `count` sorted ones; if they are full, the last one falls out.
+    """Insert a candidate of cluster `of` into its list of `count` sorted candidates; a full list drops its last one.
 
-    Returns the cost of what fell out, infinite if nothing did.
+    Returns the cost of the dropped candidate, infinite if none was dropped.
     """
     at, lost = count, np.inf
     if count == slots.size:
@@ -93,7 +97,7 @@ def _insert(slots: Any, costs: Any, count: int, of: int, slot: int, cost: float)
 
 @jit
 def _write(state: State, i: int, slots: Any, costs: Any, count: int, now: int) -> None:
-    """Make these the candidates of i."""
+    """Replace the candidates of i by these."""
     for e in range(slots.size):
         state.candidates[i, e] = slots[e] if e < count else -1
         state.costs[i, e] = costs[e]
@@ -103,7 +107,7 @@ def _write(state: State, i: int, slots: Any, costs: Any, count: int, now: int) -
 
 @jit
 def _root(into: Any, slot: int) -> Any:
-    """The slot of the cluster that holds what was in `slot`."""
+    """The slot of the cluster that now holds the rows of `slot`."""
     while into[slot] != slot:
         into[slot] = into[into[slot]]
         slot = into[slot]
@@ -112,7 +116,7 @@ def _root(into: Any, slot: int) -> Any:
 
 @jit
 def _refresh(state: State, i: int, part: int, now: int) -> None:
-    """Follow the candidates of i to the clusters they are in now. `part`: what was just merged into i, or i."""
+    """Follow the candidates of i to the clusters they are in now. `part` is the slot just merged into i, or i itself."""
     size = state.candidates.shape[1]
     slots, costs, count = np.empty(size, np.int64), np.empty(size), 0
     for e in range(2 * size if part != i else size):
@@ -149,7 +153,7 @@ def _unite(state: State, a: int, b: int, now: int) -> None:
 
 @jit
 def _find_pairs(state: State, live: Any, done: int, force: bool, pairs: Any, costs: Any) -> Any:
-    """Write down the pairs that are each other's nearest, or the cheapest pair if there is none and `force` is set."""
+    """Record the pairs that are each other's nearest, or the cheapest pair if there is none and `force` is set."""
     first, best = done, -1
     for i in live:
         j = state.nearest[i]
@@ -172,13 +176,14 @@ def merge_pairs(state: State, live: Any, done: int, force: bool, pairs: Any, cos
     Args:
         state: changed in place.
         live: slots in use.
-        done: merges made so far.
-        force: if there is no such pair, merge the cheapest one (ties cut off by the length of the lists leave that).
-        pairs: slots of every merge, the first slot takes the union; written from row ``done`` on.
-        costs: of every merge; the same.
+        done: number of merges made so far.
+        force: whether to merge the cheapest pair if there is no such pair, which happens when ties are cut off by the
+            length of the lists.
+        pairs: slots of every merge, of which the first one takes the union; written from row ``done`` on.
+        costs: cost of every merge; written from row ``done`` on.
 
     Returns:
-        Merges made by now.
+        Number of merges made by now.
     """
     first, done = done, _find_pairs(state, live, done, force, pairs, costs)
     for m in range(first, done):
@@ -196,7 +201,7 @@ def merge_pairs(state: State, live: Any, done: int, force: bool, pairs: Any, cos
 def take_nearest(
     state: State, queries: Any, live: Any, squares: Any, weights: Any, products: Any, rounding: float, now: int
 ) -> None:
-    """New candidates from inner products with all clusters.
+    """Find new candidates from the inner products with all clusters.
 
     Args:
         state: changed in place.
@@ -204,10 +209,10 @@ def take_nearest(
         live: L slots in use.
         squares: L, squared lengths of their centers.
         weights: L, their weights.
-        products: Q x L inner products of centers; overwritten.
-        rounding: error of twice a product, at most, in parts of the two squared lengths' sum. The bound allows for it.
-            0: whatever comes out as nearest is taken for it.
-        now: merges made so far.
+        products: Q x L, inner products of the centers; overwritten.
+        rounding: largest error of twice a product, as a share of the sum of the two squared lengths; the bound allows for
+            it. 0: the cluster that comes out as nearest is taken as the nearest.
+        now: number of merges made so far.
     """
     size = state.candidates.shape[1]
     slots, costs = np.empty(size, np.int64), np.empty(size)
@@ -217,7 +222,7 @@ def take_nearest(
         for x in range(state.centers.shape[1]):
             square += state.centers[i, x] ** 2
         own = state.weights[i]
-        for x in range(row.size):  # a loop of its own, so that it becomes vector instructions
+        for x in range(row.size):  # a separate loop becomes vector instructions
             least = (1 - rounding) * (square + squares[x]) - 2 * row[x]
             row[x] = least * (own * weights[x] / (own + weights[x]))
         count, limit = 0, np.inf
@@ -227,7 +232,7 @@ def take_nearest(
                 count = min(count + 1, size)
                 if count == size:
                     limit = costs[size - 1]
-        for e in range(count):  # products cancel where clusters are close: costs come from differences
+        for e in range(count):  # products cancel for close clusters: use differences
             cost = _cost(state.centers, state.weights, i, slots[e])
             _insert(exact_slots, exact_costs, e, i, slots[e], cost)
         state.bound[i] = limit

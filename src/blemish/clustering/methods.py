@@ -1,4 +1,4 @@
-"""From descriptors to groups: Ward linkage and its alternatives, the number of groups, labels ordered by size."""
+"""Partitions of the descriptors: Ward linkage and its alternatives, labels ordered by size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from blemish.clustering.consensus import MOST_ROWS, consensus
+from blemish.clustering.consensus import CONSENSUS_ROWS, consensus
 from blemish.clustering.ward import cut, ward_tree
 from blemish.errors import ConfigError
 from blemish.types import FloatArray, IntArray
@@ -16,32 +16,35 @@ from blemish.types import FloatArray, IntArray
 Method = Literal["consensus", "ward", "kmeans", "spectral", "gmm"]
 
 SPECTRAL_ROWS = 10_000
-"""Most rows of spectral clustering: without clear groups the factors of its neighbor graph fill up to N x N (0.3 GB and a
-minute at 6 000 rows of 192 random numbers)."""
+"""Most rows of spectral clustering. Without clear groups the factors of its neighbor graph fill up to N x N (0.3 GB and a
+minute for 6 000 rows of 192 random numbers)."""
 
 
 def cluster(descriptors: FloatArray, n_clusters: int, *, method: Method = "ward", seed: int = 0) -> IntArray:
-    """Partition rows into at most ``n_clusters`` groups, labels 0, 1, ... by falling size (ties: by first member).
-
-    Fewer groups come back where there are fewer distinct rows. Ward: O(N^2 D) time, O(N D) memory (`ward_tree`).
+    """Partition of the rows into at most ``n_clusters`` groups, labels 0, 1, ... by falling size (ties: by first member).
 
     Args:
         descriptors: N x D, finite.
-        n_clusters: at least 1, at most N.
-        method: ``consensus`` (`blemish.clustering.consensus`; Ward beyond ``MOST_ROWS`` rows), ``ward`` (the paper's choice),
-            ``kmeans``, ``spectral`` or ``gmm``.
-        seed: of everything but Ward, which has no randomness.
+        n_clusters: number of groups, from 1 to N; there are fewer groups if there are fewer distinct rows.
+        method: ``consensus`` (:func:`blemish.clustering.consensus.consensus`, or Ward beyond `CONSENSUS_ROWS` rows),
+            ``ward`` (the paper's choice), ``kmeans``, ``spectral`` or ``gmm``.
+        seed: seed of all methods except Ward, which has no randomness.
+
+    Returns:
+        N int64.
 
     Raises:
-        ConfigError: ``n_clusters`` is below 1 or above N; ``spectral`` and more than `SPECTRAL_ROWS` rows.
+        ConfigError: ``n_clusters`` is below 1 or above N, or the method is ``spectral`` and N is above `SPECTRAL_ROWS`.
+
+    Cost of Ward: O(N^2 D) time, O(N D) memory, see :func:`blemish.clustering.ward.ward_tree`.
 
     >>> cluster(np.array([[0.0], [0.1], [5.0]], np.float32), 2).tolist()
     [0, 0, 1]
     """
     n = len(descriptors)
     if not 1 <= n_clusters <= n:
-        raise ConfigError(f"clusters is {n_clusters} but there are {n} images: choose 1 to {n}, or auto")
-    if method == "ward" or (method == "consensus" and n > MOST_ROWS):
+        raise ConfigError(f"n_clusters is {n_clusters} but there are {n} images: choose 1 to {n}, or auto")
+    if method == "ward" or (method == "consensus" and n > CONSENSUS_ROWS):
         return order_by_size(cut(ward_tree(descriptors), n_clusters))
     if method == "spectral" and n > SPECTRAL_ROWS:
         raise ConfigError(
@@ -56,10 +59,11 @@ def cluster(descriptors: FloatArray, n_clusters: int, *, method: Method = "ward"
         return order_by_size(member_of.ravel())
     if method == "consensus":
         return order_by_size(consensus(descriptors, k, seed=seed))
-    return order_by_size(_labels(descriptors.astype(np.float64), k, method, seed))
+    return order_by_size(_sklearn_labels(descriptors.astype(np.float64), k, method, seed))
 
 
-def _labels(rows: npt.NDArray[np.float64], k: int, method: Method, seed: int) -> IntArray:
+def _sklearn_labels(rows: npt.NDArray[np.float64], k: int, method: Method, seed: int) -> IntArray:
+    """Labels by k-means, spectral clustering or a Gaussian mixture, in no particular order."""
     if method == "kmeans":
         from sklearn.cluster import KMeans
 
@@ -67,21 +71,21 @@ def _labels(rows: npt.NDArray[np.float64], k: int, method: Method, seed: int) ->
     if method == "spectral":
         from sklearn.cluster import SpectralClustering
 
-        near = min(10, len(rows) - 1)
-        model = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, random_state=seed)
+        n_neighbors = min(10, len(rows) - 1)
+        model = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=n_neighbors, random_state=seed)
         with warnings.catch_warnings():
-            # a disconnected neighbor graph is a fact about the data here, not a mistake of the user
+            # Here a disconnected neighbor graph is a fact about the data, not a mistake of the user.
             warnings.simplefilter("ignore", UserWarning)
             return np.asarray(model.fit_predict(rows), np.int64)
     from sklearn.mixture import GaussianMixture
 
-    # spherical: with fewer images than dimensions anything richer is singular
+    # Spherical, because with fewer images than dimensions any richer covariance is singular.
     mixture = GaussianMixture(k, covariance_type="spherical", n_init=3, random_state=seed, reg_covar=1e-5)
     return np.asarray(mixture.fit_predict(rows), np.int64)
 
 
 def order_by_size(labels: npt.NDArray[np.int64]) -> IntArray:
-    """The same partition with labels 0, 1, ... by falling size; equal sizes by first member.
+    """The same partition with labels 0, 1, ... by falling size; groups of equal size by first member.
 
     >>> order_by_size(np.array([7, 3, 3])).tolist()
     [1, 0, 0]
@@ -94,9 +98,14 @@ def order_by_size(labels: npt.NDArray[np.int64]) -> IntArray:
 
 
 def center_distances(descriptors: FloatArray, labels: IntArray) -> FloatArray:
-    """Euclidean distance of each row to the mean of its own group, N float32."""
+    """Euclidean distance of each row to the mean of its own group, N float32.
+
+    Args:
+        descriptors: N x D.
+        labels: N.
+    """
     out = np.zeros(len(labels), np.float32)
     for label in np.unique(labels):
-        mine = labels == label
-        out[mine] = np.linalg.norm(descriptors[mine] - descriptors[mine].mean(0), axis=1)
+        members = labels == label
+        out[members] = np.linalg.norm(descriptors[members] - descriptors[members].mean(0), axis=1)
     return out

@@ -1,4 +1,4 @@
-"""Ward's tree without a table of all distances, and its cuts."""
+"""Ward linkage without a table of all distances: the tree of merges, and partitions cut from it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from blemish.clustering._ward_kernel import State
 
 DENSE_ROWS = 3000
-"""Up to this many rows SciPy computes the tree, from two tables of 36 MB: that needs no compiled code of ours."""
+"""Up to this many rows SciPy computes the tree from two tables of 36 MB, which needs no compiled code of ours."""
 
 BLOCK_CELLS = 4_000_000
-"""Inner products held at a time (16 MB)."""
+"""Number of inner products in memory at a time (16 MB)."""
 
 CANDIDATES = 16
-"""Nearest clusters remembered per cluster. More: fewer looks at all clusters, each a little slower."""
+"""Number of nearest clusters remembered per cluster. With more, all clusters are searched less often, but more slowly."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Tree:
     """Ward's tree of N rows; equal rows share a leaf, L leaves.
 
     Attributes:
-        merges: (L - 1) x 4 float64, by rising height, laid out as SciPy's linkage: two nodes (leaves are 0 to L - 1, merge
-            number m makes node L + m), height sqrt(2 a b / (a + b)) times the distance of the two centers for a and b
-            rows (the unit of the rows), and number of rows in the union.
+        merges: (L - 1) x 4 float64, by rising height, in the layout of SciPy's linkage: two nodes (leaves are 0 to L - 1,
+            and merge number m makes node L + m), the height in the unit of the rows, which is sqrt(2 a b / (a + b)) times
+            the distance of the two centers for groups of a and b rows, and the number of rows in the union.
         leaf_of: N int64, the leaf of each row.
-        weights: L int64, rows per leaf.
+        weights: L int64, number of rows per leaf.
     """
 
     merges: npt.NDArray[np.float64]
@@ -42,22 +42,22 @@ class Tree:
 
 
 def ward_tree(rows: FloatArray) -> Tree:
-    """Merge, again and again, the two groups whose union raises the sum of squared distances to the centers least.
+    """The tree of merges in which each merge raises the sum of squared distances to the group centers least.
 
-    The result depends on the rows, not on their order, even where costs are equal. It is Ward's tree exactly, up to
-    rounding, for any N: nothing is sampled or summarized. Up to `DENSE_ROWS` rows SciPy computes it; beyond, all pairs of
-    groups that are each other's nearest are merged at once, which gives the same tree because Ward's cost is reducible,
-    and each group remembers a few candidates for its nearest (see ``_ward_kernel``).
-
-    Time beyond `DENSE_ROWS`: inner products of every row with every other, once, and about as many again for later
-    merges: O(N^2 D). Sets in which one group takes up single rows one after the other can cost more. Memory: some
-    N x D tables and `BLOCK_CELLS`; never N x N. On several cores the products use the threads of NumPy's BLAS.
+    The result depends on the rows but not on their order, even where costs are equal. It is exactly Ward's tree, up to
+    rounding, for any N: nothing is sampled or summarized. Up to `DENSE_ROWS` rows SciPy computes it. Beyond that, all pairs
+    of groups that are each other's nearest are merged at once, which gives the same tree because Ward's cost is reducible,
+    and each group remembers a few candidates for its nearest group (see ``_ward_kernel``).
 
     Args:
         rows: N x D, finite, N and D at least 1; used as float32.
 
     Raises:
-        InputError: another shape, or a value that is not finite.
+        InputError: the shape is another one, or a value is not finite.
+
+    Cost beyond `DENSE_ROWS`: the inner products of all pairs of rows, once, and about as many again for later merges, which
+    is O(N^2 D). Sets in which one group absorbs single rows one after the other can cost more. Memory: some N x D tables
+    and `BLOCK_CELLS`, never N x N. On several cores the products use the threads of NumPy's BLAS.
 
     Source: Murtagh & Legendre, "Ward's hierarchical agglomerative clustering method" (Journal of Classification 31,
     2014), their Ward2 heights. Deviation: reciprocal nearest neighbors in rounds instead of one chain.
@@ -80,9 +80,12 @@ def ward_tree(rows: FloatArray) -> Tree:
 
 
 def cut(tree: Tree, k: int) -> IntArray:
-    """Labels 0, 1, ... of N rows after all merges but the last k - 1: min(k, number of distinct rows) groups, always.
+    """Labels of N rows after all merges except the last k - 1: always min(k, number of distinct rows) groups.
 
-    Groups are numbered by the first leaf in them. O(N log N). Raises ConfigError for k below 1.
+    Groups are numbered 0, 1, ... by their first leaf. O(N log N).
+
+    Raises:
+        ConfigError: k is below 1.
 
     >>> cut(ward_tree(np.array([[0.0], [1.0], [5.0], [1.0]], np.float32)), 2).tolist()
     [0, 0, 1, 0]
@@ -102,7 +105,7 @@ def cut(tree: Tree, k: int) -> IntArray:
 
 
 def _dense(distinct: FloatArray, weights: IntArray) -> npt.NDArray[np.float64]:
-    """SciPy's tree of all rows, in the leaves' order, without the merges of equal rows, which come first."""
+    """Merges by SciPy, (L - 1) x 4: its tree of all rows without the merges of equal rows, which come first."""
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import pdist
 
@@ -119,13 +122,17 @@ def _dense(distinct: FloatArray, weights: IntArray) -> npt.NDArray[np.float64]:
 
 
 def _merge_all(distinct: FloatArray, weights: IntArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """All merges in the order they were found: slots, (L - 1) x 2, the first one taking the union; and heights."""
+    """All merges in the order in which they were found.
+
+    Returns:
+        Slots, (L - 1) x 2, of which the first one takes the union; heights, L - 1.
+    """
     from blemish.clustering._ward_kernel import STALE, State, merge_pairs
 
     leaves = len(distinct)
     centers = distinct.astype(np.float64)
     centers -= centers.mean(0)
-    # a power of two changes no digit, and keeps the squares within the range of float32
+    # A power of two changes no digit, and keeps the squares within the range of float32.
     scale = 2.0 ** np.frexp(max(np.abs(centers).max(), np.finfo(np.float32).tiny))[1]
     centers /= scale
     state = State(
@@ -142,7 +149,7 @@ def _merge_all(distinct: FloatArray, weights: IntArray) -> tuple[npt.NDArray[np.
     live, done = np.arange(leaves), 0
     pairs, costs = np.empty((leaves - 1, 2), np.int64), np.empty(leaves - 1)
     while done < leaves - 1:
-        _look_at_all(state, live, done)
+        _find_nearest(state, live, done)
         before = -1
         while before < done < leaves - 1:
             before, done = done, merge_pairs(state, live, done, before < 0, pairs, costs)
@@ -150,36 +157,39 @@ def _merge_all(distinct: FloatArray, weights: IntArray) -> tuple[npt.NDArray[np.
     return pairs, np.sqrt(2 * costs) * scale
 
 
-def _look_at_all(state: State, live: npt.NDArray[np.int64], done: int) -> None:
-    """Find the nearest cluster of all those whose candidates do not settle it."""
+def _find_nearest(state: State, live: npt.NDArray[np.int64], done: int) -> None:
+    """Search all clusters for the nearest cluster of each cluster whose candidates do not settle it."""
     from blemish.clustering._ward_kernel import STALE, take_nearest
 
     weights = state.weights[live]
-    for dtype in (np.float32, np.float64):  # half the time; the few it leaves open are looked at exactly
+    for dtype in (
+        np.float32,
+        np.float64,
+    ):  # float32 takes half the time; the few cases it leaves open are searched again
         queries = live[state.nearest[live] == STALE]
         if not len(queries):
             return
         centers = state.centers[live]
         squares = np.einsum("ij,ij->i", centers, centers)
         centers = centers.astype(dtype, copy=False)
-        # two roundings to float32, D products and D sums of them: each at most 2^-24 of the term
+        # Two roundings to float32, D products and D sums: each of them errs by at most 2^-24 of the term.
         rounding = (centers.shape[1] + 4) * 2.0**-24 if dtype is np.float32 else 0.0
         size = max(1, BLOCK_CELLS // len(live))
         for begin in range(0, len(queries), size):
-            some = queries[begin : begin + size]
-            products = state.centers[some].astype(dtype) @ centers.T
-            take_nearest(state, some, live, squares, weights, products, rounding, done)
+            block = queries[begin : begin + size]
+            products = state.centers[block].astype(dtype) @ centers.T
+            take_nearest(state, block, live, squares, weights, products, rounding, done)
 
 
 def _ordered(
     pairs: npt.NDArray[np.int64], heights: npt.NDArray[np.float64], weights: IntArray
 ) -> npt.NDArray[np.float64]:
-    """The merges by rising height, as SciPy numbers them."""
+    """The merges by rising height, numbered as in SciPy's linkage, (L - 1) x 4."""
     leaves = len(weights)
     node, height = np.arange(leaves), np.zeros(leaves)
     children = np.empty((leaves - 1, 2), np.int64)
     for m, (a, b) in enumerate(pairs):
-        # never below its parts: rounding could put it there
+        # A union is never below its parts; rounding could put it there.
         height[a] = heights[m] = max(heights[m], height[a], height[b])
         children[m] = node[a], node[b]
         node[a] = leaves + m

@@ -1,4 +1,4 @@
-"""Gaussian kernel, reflect padding, blur and unit range: the tensor helpers that several stages share."""
+"""Gaussian blur, reflect padding and min-max scaling of maps, which several stages share."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from blemish.errors import InputError
 
 
 def gaussian_kernel(size: int, sigma: float) -> Tensor:
-    """Weights of a sampled 1-D Gaussian, which sum to 1.
+    """Weights of a sampled 1-D Gaussian; they sum to 1.
 
     Args:
         size: number of taps, odd, at least 1.
-        sigma: standard deviation in cells, finite and >= 0; 0 means no blur (all the weight on the middle tap).
+        sigma: standard deviation in cells, finite and >= 0; 0 puts all the weight on the middle tap, which is no blur.
 
     Returns:
-        Tensor of shape (size,), float32, symmetric, on the CPU. The exponentials are taken in float64.
+        Tensor of shape (size,), float32, symmetric, on the CPU. The exponentials are computed in float64.
 
     Raises:
-        InputError: if the size is even or below 1, or sigma is negative or not finite.
+        InputError: the size is even or below 1, or sigma is negative or not finite.
 
     >>> gaussian_kernel(3, 1.0)
     tensor([0.2741, 0.4519, 0.2741])
@@ -33,17 +33,17 @@ def gaussian_kernel(size: int, sigma: float) -> Tensor:
     offsets = torch.arange(size, dtype=torch.float64) - size // 2
     if sigma == 0:
         return offsets.eq(0).to(torch.float32)
-    # Dividing first keeps a tiny sigma from giving 0/0 at the middle tap.
+    # The division comes first, so that a tiny sigma does not give 0/0 at the middle tap.
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     return weights.div(weights.sum()).to(torch.float32)
 
 
 def reflect_indices(length: int, before: int, after: int) -> Tensor:
-    """Indices that extend an axis by mirroring it at its first and last cell, without repeating those cells.
+    """Indices that extend an axis by mirroring it at its first and last cell, without repeating these cells.
 
-    Maps, patches and the extractor's border are padded this way; a network may pad its input in its own. Where more cells
-    are needed than the axis has, the mirror is applied again and again (as NumPy's `mode="reflect"` does; torch
-    refuses). An axis of one cell is repeated.
+    Maps, patches and the extractor's border are padded this way; a network may pad its input in another way. If more cells
+    are needed than the axis has, the reflection is repeated (as in NumPy's `mode="reflect"`; torch refuses). An axis of
+    one cell is repeated.
 
     Args:
         length: cells on the axis, at least 1.
@@ -52,6 +52,9 @@ def reflect_indices(length: int, before: int, after: int) -> Tensor:
 
     Returns:
         Tensor of shape (before + length + after,), int64, values in [0, length).
+
+    Raises:
+        InputError: the axis has no cells.
 
     >>> reflect_indices(3, 2, 4).tolist()
     [2, 1, 0, 1, 2, 1, 0, 1, 2]
@@ -67,7 +70,7 @@ def reflect_indices(length: int, before: int, after: int) -> Tensor:
 
 
 def pad_reflect(x: Tensor, *, top: int = 0, bottom: int = 0, left: int = 0, right: int = 0) -> Tensor:
-    """Extend the last two axes by `reflect_indices`; any leading axes, dtype and device are kept.
+    """The map extended along its last two axes by `reflect_indices`; leading axes, dtype and device are kept.
 
     >>> pad_reflect(torch.tensor([[1.0, 2.0]]), left=2).tolist()
     [[1.0, 2.0, 1.0, 2.0]]
@@ -80,7 +83,7 @@ def pad_reflect(x: Tensor, *, top: int = 0, bottom: int = 0, left: int = 0, righ
 
 
 def correlate_axis(x: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """Correlate one axis with a short odd kernel, reflecting at the ends; the shape is kept.
+    """Correlation of one axis with a short odd kernel, with reflection at the ends; the shape is kept.
 
     The taps are added in a fixed order, element by element, so that the result does not depend on the number
     of threads. Cost: one pass over x per tap.
@@ -96,19 +99,19 @@ def correlate_axis(x: Tensor, kernel: Tensor, axis: int) -> Tensor:
 
 
 def gaussian_blur(x: Tensor, size: int, sigma: float) -> Tensor:
-    """Blur the last two axes with a size x size Gaussian, reflecting at the borders.
+    """The maps blurred along the last two axes with a size x size Gaussian, with reflection at the borders.
 
     Args:
         x: floating point, shape (..., H, W), H and W at least 1; they may be smaller than the kernel.
         size: taps per axis, odd, at least 1.
-        sigma: standard deviation in cells, >= 0; 0 or a size of 1 returns an equal copy.
+        sigma: standard deviation in cells, >= 0; with 0 or a size of 1 the result is an equal copy.
 
     Returns:
-        Tensor of x's shape, dtype and device. A constant stays that constant up to rounding; non-negative input
+        Tensor with the shape, dtype and device of x. A constant stays the same up to rounding; non-negative input
         gives non-negative output.
 
     Raises:
-        InputError: if x has no cells, fewer than two axes or is not floating point, or if the kernel is not valid.
+        InputError: x has no cells, fewer than two axes or is not floating point, or the kernel is not valid.
 
     >>> x = torch.zeros(5, 5)
     >>> x[2, 2] = 1.0
@@ -121,17 +124,17 @@ def gaussian_blur(x: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def unit_range(x: Tensor) -> Tensor:
-    """Scale each image's each channel to [0, 1] by its own minimum and maximum over the pixels.
+    """Each channel of each image scaled to [0, 1] by its own minimum and maximum over the pixels.
 
     Args:
         x: floating point, shape (..., H, W), finite.
 
     Returns:
-        Tensor of x's shape, dtype and device. A channel whose values are all equal becomes 0, as does one whose
-        range is too small to be divided by (it would overflow).
+        Tensor with the shape, dtype and device of x. A channel whose values are all equal becomes 0, and so does a
+        channel whose range is too small to divide by without overflow.
 
     Raises:
-        InputError: if x has no cells, fewer than two axes or is not floating point.
+        InputError: x has no cells, fewer than two axes or is not floating point.
 
     >>> unit_range(torch.tensor([[[2.0, 4.0], [3.0, 2.0]], [[7.0, 7.0], [7.0, 7.0]]])).tolist()
     [[[0.0, 1.0], [0.5, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]
@@ -145,7 +148,7 @@ def unit_range(x: Tensor) -> Tensor:
 
 
 def _check_maps(x: Tensor, name: str) -> None:
-    """Refuse what has no height and width, no cells, or no fractions."""
+    """Raise InputError unless x has height and width, at least one cell and a floating point type."""
     if x.ndim < 2 or x.shape[-1] < 1 or x.shape[-2] < 1:
         raise InputError(f"{name} needs maps of shape (..., H, W) with H, W >= 1, got {tuple(x.shape)}.")
     if not x.is_floating_point():

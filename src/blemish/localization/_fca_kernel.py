@@ -1,11 +1,11 @@
-"""Compiled CPU kernels of FCA. Importing this module imports Numba: only `blemish.localization.fca` does, on first use.
+"""Compiled CPU kernels of FCA, which `blemish.localization.fca` imports (and thereby Numba) on first use.
 
-How the ranks are found without sorting a single patch: the rank of a value inside a T x T patch is the number of the
-patch's values that come before it. For a pixel q, every patch that holds q looks at displacements in a
-(2T-1) x (2T-1) window around q, and the comparisons "does the value at q + d come before the value at q?" are shared by
-all T^2 patches: each patch's rank is the sum over a T x T box of that window of zeros and ones. Box sums come from
-running sums along both axes, in bytes. So a pixel and channel cost (2T-1)^2 comparisons and about 6 T^2 byte additions
-for T^2 exact ranks, all of them over long contiguous rows that the compiler turns into vector instructions.
+The ranks are found without sorting a single patch. The rank of a value inside a T x T patch is the number of the patch's
+values that come before it. For a pixel q, every patch that holds q covers displacements in a (2T-1) x (2T-1) window around
+q, and all T^2 patches share the comparisons "does the value at q + d come before the value at q?": the rank in each patch
+is the sum over a T x T box of that window of zeros and ones. Box sums come from running sums along both axes, in bytes. A
+pixel and channel thus cost (2T-1)^2 comparisons and about 6 T^2 byte additions for T^2 exact ranks, all of them over long
+contiguous rows that the compiler turns into vector instructions.
 
 Exactness: comparisons are made on the float32 values themselves, ties go to the earlier position in the patch
 (row-major), errors are float32 differences; only the sum over channels rounds.
@@ -24,7 +24,7 @@ _FloatArray = npt.NDArray[np.float32]
 _ByteArray = npt.NDArray[np.uint8]
 
 CHANNELS_PER_PARTIAL = 32
-"""Channels that are added in one float32 partial sum, before it goes to the total: keeps the rounding near 1e-7."""
+"""Channels that are added in one float32 partial sum before it goes to the total; this keeps the rounding near 1e-7."""
 
 
 @_jit
@@ -45,7 +45,7 @@ def fill_canvas(image: _FloatArray, rows: npt.NDArray[np.int64], cols: npt.NDArr
 @_jit
 def _compare(row: _FloatArray, first: int, second: int, ties: bool, out: _ByteArray, b: int, n: int) -> None:
     """out[b, x] = 1 where row[first + x] comes before row[second + x]; equal values count only if `ties`."""
-    # Unsigned offsets: with signed ones Numba must expect negative indices, which bars vector instructions.
+    # Offsets are unsigned: with signed ones Numba must expect negative indices, which rules out vector instructions.
     start, other, count = np.uint64(first), np.uint64(second), np.uint64(n)
     if ties:
         for x in range(count):
@@ -74,16 +74,16 @@ def _count_next(counts: Any, a: int, j: int, before: _ByteArray, enters: int, le
 
 @_jit
 def _row_counts(row: _FloatArray, at: int, n: int, size: int, width: int, before: _ByteArray, counts: Any) -> None:
-    """Per row displacement and per place in the patch's row: how many of that row's T values come before the pixel's.
+    """Number of values in one row of the patch that come before the pixel's value, for each row and place of the pixel.
 
-    `counts[a, j]`: displacement a - (T-1) rows, the pixel in column j of the patch. `before` is scratch.
+    `counts[a, j]` is for the row displaced by a - (T-1) rows and the pixel in column j of the patch. `before` is scratch.
     """
     last = size - 1
     for a in range(2 * size - 1):
         for b in range(2 * size - 1):
             start = at + (a - last) * width + (b - last)
             _compare(row, start, at, a < last or (a == last and b < last), before, b, n)
-        # The pixel in the last column sees displacements -(T-1)..0; every step to the left moves the box by one.
+        # A pixel in the last column sees displacements -(T-1) to 0; every step to the left moves the box by one.
         _count_first(counts, a, last, before, size, n)
         for j in range(last - 1, -1, -1):
             _count_next(counts, a, j, before, last + size - 1 - j, last - 1 - j, n)
@@ -118,7 +118,7 @@ def _add_errors(
     weight: float,
     expected: _FloatArray,
 ) -> None:
-    """partial[k] += weight * |value - reference at the value's rank|. Two loops, so that the second one vectorizes."""
+    """partial[k] += weight * |value - reference at the value's rank|, in two loops, so that the second one vectorizes."""
     for x in range(rank.size):
         expected[x] = reference[c, rank[x]]
     start = np.uint64(at)
@@ -137,11 +137,11 @@ def accumulate_errors(
     end: int,
     out: _FloatArray,
 ) -> None:
-    """Rank errors, summed over weighted channels, of the canvas pixels begin..end (flat, without guard).
+    """Rank errors of the canvas pixels begin to end (flat, without guard), summed over weighted channels.
 
-    `out` (T^2, P) receives for every patch and every place k in it the sum over channels of weight * |value - reference
+    `out` (T^2, P) receives, for every patch and every place k in it, the sum over channels of weight * |value - reference
     at the value's rank|; patches are numbered by their top left canvas pixel. Pixels are independent of each other
-    and channels are added in their order, so the result is the same bits however the canvas is cut into pieces.
+    and channels are added in their order, so that the bits do not depend on how the canvas is cut into pieces.
     """
     n = end - begin
     at = (size - 1) * (width + 1) + begin
@@ -166,7 +166,7 @@ def accumulate_errors(
 
 @_jit
 def _flush(partial: _FloatArray, out: _FloatArray, size: int, width: int, begin: int) -> None:
-    """Add the partial sums to the patches they belong to (those that start inside the canvas), and clear them."""
+    """Add the partial sums to their patches, as far as these start inside the canvas, and clear the sums."""
     for k in range(size * size):
         shift = begin - (k // size) * width - k % size
         for x in range(max(0, -shift), min(partial.shape[1], out.shape[1] - shift)):
@@ -175,13 +175,13 @@ def _flush(partial: _FloatArray, out: _FloatArray, size: int, width: int, begin:
 
 
 @_jit
-def overlap_add(volume: _FloatArray, spread: _FloatArray, width: int, valid: int, canvas: _FloatArray) -> None:
-    """Blur and weigh inside each patch (`spread`, T x T, along both axes), then add the patches to the canvas.
+def overlap_add(volume: _FloatArray, blur: _FloatArray, width: int, valid: int, canvas: _FloatArray) -> None:
+    """Blur and weigh inside each patch (`blur`, T x T, along both axes), then add the patches to the canvas.
 
-    `volume` (T^2, P) as `accumulate_errors` leaves it; `canvas` is flat, P + (T-1) (width + 1) cells. Patches in the
+    `volume` (T^2, P) comes from `accumulate_errors`; `canvas` is flat and has P + (T-1) (width + 1) cells. Patches in the
     columns from `valid` on do not exist and are skipped.
     """
-    size = spread.shape[0]
+    size = blur.shape[0]
     piece = width * max(1, 512 // width)
     half = np.empty((size, piece), np.float32)
     line = np.empty(piece, np.float32)
@@ -190,25 +190,25 @@ def overlap_add(volume: _FloatArray, spread: _FloatArray, width: int, valid: int
         for i in range(size):
             half[:] = 0
             for s in range(size):
-                if spread[i, s] != 0:
+                if blur[i, s] != 0:
                     for j in range(size):
                         for x in range(n):
-                            half[j, x] += spread[i, s] * volume[s * size + j, begin + x]
+                            half[j, x] += blur[i, s] * volume[s * size + j, begin + x]
             for y in range(0, n, width):
                 half[:, y + valid : y + width] = 0
             for j in range(size):
                 line[:] = 0
                 for s in range(size):
-                    if spread[j, s] != 0:
+                    if blur[j, s] != 0:
                         for x in range(n):
-                            line[x] += spread[j, s] * half[s, x]
+                            line[x] += blur[j, s] * half[s, x]
                 for x in range(n):
                     canvas[begin + i * width + j + x] += line[x]
 
 
 @_jit
 def _exchange(rows: _FloatArray, i: int, k: int, n: int) -> None:
-    """Put the smaller values in row i, the larger ones in row k."""
+    """Move the smaller values to row i and the larger ones to row k."""
     for x in range(n):
         low, high = rows[i, x], rows[k, x]
         rows[i, x] = low if low <= high else high
@@ -217,7 +217,7 @@ def _exchange(rows: _FloatArray, i: int, k: int, n: int) -> None:
 
 @_jit
 def _sort_columns(rows: _FloatArray) -> None:
-    """Sort every column; Batcher's merge exchange for any number of rows (Knuth, volume 3, algorithm 5.2.2 M)."""
+    """Sort every column by Batcher's merge exchange for any number of rows (Knuth, volume 3, algorithm 5.2.2 M)."""
     count, n = rows.shape
     top = 1
     while 2 * top < count:
@@ -237,7 +237,7 @@ def _sort_columns(rows: _FloatArray) -> None:
 
 @_jit
 def _gather_patches(image: _FloatArray, size: int, begin: int, end: int, count: int) -> Any:
-    """Non-overlapping patches of channels begin..end, place in the patch by (channel, patch)."""
+    """Non-overlapping patches of channels begin to end: one row per place in the patch, one column per channel and patch."""
     down, across = image.shape[1] // size, image.shape[2] // size
     patches = np.empty((size * size, (end - begin) * count), np.float32)
     for c in range(begin, end):
@@ -252,7 +252,7 @@ def _gather_patches(image: _FloatArray, size: int, begin: int, end: int, count: 
 
 @_jit
 def lower_medians(image: _FloatArray, size: int, begin: int, end: int, out: _FloatArray) -> None:
-    """Rank by rank lower median of the sorted non-overlapping patches, channels begin..end -> out (C, T^2)."""
+    """Write the lower median at each rank of the sorted non-overlapping patches, channels begin to end, to out (C, T^2)."""
     count = (image.shape[1] // size) * (image.shape[2] // size)
     area, channels = size * size, end - begin
     patches = _gather_patches(image, size, begin, end, count)
@@ -268,7 +268,7 @@ def lower_medians(image: _FloatArray, size: int, begin: int, end: int, out: _Flo
 
 
 def cache_folder() -> str | None:
-    """Where Numba keeps the machine code between runs; None if it keeps none."""
+    """The folder where Numba keeps the machine code between runs; None if it keeps none."""
     compiled: Any = accumulate_errors
     folder: str | None = compiled.stats.cache_path
     return folder

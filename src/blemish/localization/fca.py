@@ -1,17 +1,17 @@
 """Feature correspondence analysis (FCA): how far the values around each pixel lie from the image's typical patch.
 
-FCA needs no training and looks at one image at a time. Source: Ardelean & Weyrich, "High-fidelity zero-shot texture
+FCA needs no training and works on one image at a time. Source: Ardelean & Weyrich, "High-fidelity zero-shot texture
 anomaly localization using feature correspondence analysis" (WACV 2024, arXiv 2304.06433); used on residuals in "Blind
 localization and clustering of anomalies in textures" (CVPR 2024 workshops, arXiv 2404.12246).
 
-What is decided here, because the papers leave it open:
+The papers leave some points open, which are decided as follows:
 
-* equal values in a patch are ranked by their place in it (row by row), always;
-* the median over an even number of patches is the lower of the middle two;
+* equal values in a patch are always ranked by their place in it (row by row);
+* the median over an even number of patches is the lower of the two middle values;
 * rows and columns left over after cutting the map into whole patches do not enter the reference; a map smaller than a
-  patch is extended to one by reflection;
-* every pixel of the map has a patch around it; what a patch sees beyond the border is reflected, and the errors that
-  belong to those reflected cells are dropped after the overlap-add. Cells near the border thus belong to fewer patches
+  patch is extended to the size of a patch by reflection;
+* every pixel of the map has a patch around it; beyond the border a patch sees reflected cells, and the errors that
+  belong to these cells are dropped after the overlap-add. Cells near the border thus belong to fewer patches
   and get less than their share (a corner about a third); `normalize_edges` divides by that share.
 """
 
@@ -37,16 +37,16 @@ from blemish.features.filters import correlate_axis, gaussian_blur, gaussian_ker
 Method = Literal["auto", "kernel", "torch"]
 
 MAX_PATCH_SIZE = 15
-"""Largest patch: its ranks (0..224) fit the kernel's bytes."""
+"""Largest side of a patch: its ranks (0 to 224) fit the bytes of the kernel."""
 
 _BAND_FLOATS = 1 << 24
-"""Numbers held at once per image (64 MB): larger maps are worked on in bands of rows."""
+"""Numbers in memory at a time per image (64 MB); larger maps are processed in bands of rows."""
 
 _BLOCK_FLOATS = 1 << 22
-"""Patch values sorted at once by the torch method on a CPU; eight times as many on other devices."""
+"""Patch values sorted at a time by the torch method on a CPU; other devices sort eight times as many."""
 
 _PIECE = 512
-"""Canvas pixels per call of the kernel, at most: their counts and sums fit the cache of a core."""
+"""Most canvas pixels per call of the kernel; their counts and sums fit the cache of a core."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,16 +56,16 @@ def reference_statistics(features: Tensor, patch_size: int = 7) -> Tensor:
     """The typical patch of each image: per channel and rank, the median over its non-overlapping patches.
 
     Args:
-        features: shape (B, C, H, W), floating point, finite, B may be 0. Converted to float32.
+        features: shape (B, C, H, W), floating point, finite; B may be 0. They are converted to float32.
         patch_size: T, odd, 1 to 15. Rows and columns beyond the last whole patch are left out; an axis shorter than T
             is extended to T by reflection.
 
     Returns:
-        Tensor (B, C, T^2), float32, on the device of `features`; ascending along the last axis. Of an even number of
-        patches the lower median is taken (`torch.median`).
+        Tensor (B, C, T^2), float32, on the device of `features`, ascending along the last axis. For an even number of
+        patches it is the lower median (`torch.median`).
 
     Raises:
-        InputError: if the shape or the patch size is not as above, or a value is NaN or infinite.
+        InputError: the shape or the patch size is not as above, or a value is NaN or infinite.
 
     >>> reference_statistics(torch.arange(9.0).reshape(1, 1, 3, 3), patch_size=3)
     tensor([[[0., 1., 2., 3., 4., 5., 6., 7., 8.]]])
@@ -99,20 +99,22 @@ def fca_map(
     and weighted by a Gaussian, then added up over patches, and the sum is blurred once more.
 
     Args:
-        features: shape (B, C, H, W) or (C, H, W), floating point, finite; B may be 0. Any memory layout; float16,
-            bfloat16 and float64 are converted to float32.
-        patch_size: T, odd, 1 to 15.
-        sigma_s: blur inside the patch, in cells, >= 0; 0 means none.
-        sigma_p: weight of the places in a patch, in cells, >= 0 (0: only the patch's center); the weights sum to 1.
+        features: shape (B, C, H, W) or (C, H, W), floating point, finite; B may be 0. Any memory layout is accepted;
+            float16, bfloat16 and float64 are converted to float32.
+        patch_size: T, odd, 1 to 15. Larger patches compare a larger neighborhood.
+        sigma_s: standard deviation of the blur inside the patch, in cells, >= 0; 0 means no blur.
+        sigma_p: standard deviation of the weights of the places in a patch, in cells, >= 0; the weights sum to 1. With 0
+            only the center of the patch counts.
         blur_size: taps per axis of both blurs, odd.
-        sigma_post: blur of the map, in cells, >= 0; 0 means none.
-        border: cells along each edge that are set to 0; always fewer than would empty the map.
-        reference: (C, T^2) for all images or (B, C, T^2), ascending; default is each image's `reference_statistics`.
-        channel_weights: (C,), >= 0, not all 0: a weighted average over channels. Default: equal.
-        normalize_edges: divide by the share of patch weights that a pixel got, so that edges weigh as the interior.
-        method: "kernel" (compiled, CPU), "torch" (any device, sorts in bounded blocks) or "auto": the kernel if the
-            features are on the CPU. Both give the same map up to float32 rounding.
-        threads: of the kernel; default `torch.get_num_threads()`. The result is the same bits for any number.
+        sigma_post: standard deviation of the blur of the map, in cells, >= 0; 0 means no blur.
+        border: number of cells along each edge that are set to 0; at least the middle of the map always remains.
+        reference: (C, T^2) for all images or (B, C, T^2), ascending; None: the `reference_statistics` of each image.
+        channel_weights: (C,), >= 0, not all 0: weights of the average over channels; None: equal weights.
+        normalize_edges: whether to divide by the share of patch weights that a pixel gets, so that edges weigh as much
+            as the interior.
+        method: "kernel" (compiled, CPU), "torch" (any device, sorts in bounded blocks) or "auto", which takes the kernel
+            if the features are on the CPU. Both give the same map up to float32 rounding.
+        threads: number of threads of the kernel; None: `torch.get_num_threads()`. Any number gives the same bits.
 
     Returns:
         Tensor (B, H, W), float32, >= 0, on the device of `features`, without gradient; B is 1 for 3-D input. Scaling
@@ -120,12 +122,12 @@ def fca_map(
         are constant in each channel give exactly 0.
 
     Raises:
-        InputError: if a shape or value is not as above.
+        InputError: a shape or value is not as above.
 
-    Cost per image: the kernel compares (2T-1)^2 times per pixel and channel; memory about 4 (C + 2 T^2) H W bytes, and
-    at most some 200 MB beyond the input for large maps. The first call ever compiles for some seconds.
+    Cost per image: the kernel makes (2T-1)^2 comparisons per pixel and channel; memory is about 4 (C + 2 T^2) H W bytes,
+    and at most some 200 MB beyond the input for large maps. The first call ever compiles for some seconds.
 
-    Source: arXiv 2304.06433; arXiv 2404.12246 (there `border=5`).
+    Source: arXiv 2304.06433; arXiv 2404.12246 (with `border=5`).
 
     >>> x = torch.zeros(1, 2, 16, 16)
     >>> x[:, :, 10, 5] = 1.0
@@ -144,7 +146,7 @@ def fca_map(
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}.")
     place = gaussian_kernel(patch_size, sigma_p)
-    spread = _spread(gaussian_kernel(blur_size, sigma_s), place).to(x.device)
+    blur = _patch_blur(gaussian_kernel(blur_size, sigma_s), place).to(x.device)
     weights = _checked_weights(channel_weights, x)
     compiled = method == "kernel" or (method == "auto" and x.device.type == "cpu")
     workers = torch.get_num_threads() if threads is None else threads
@@ -154,12 +156,12 @@ def fca_map(
         typical = _checked_reference(reference, x, patch_size)
     share = _cover(height, width, place, x.device) if normalize_edges else None
     maps = torch.empty((images, height, width), device=x.device)
-    # Whole images per thread where there are enough of them, otherwise pieces of one image after the other.
+    # Threads take whole images if there are enough of them, and otherwise pieces of one image after the other.
     across = compiled and images >= 2 * workers
 
-    @torch.no_grad()  # is per thread
+    @torch.no_grad()  # this setting is per thread
     def work(index: int) -> None:
-        errors = _overlap_add(x[index], typical[index], weights, spread, compiled, 1 if across else workers)
+        errors = _overlap_add(x[index], typical[index], weights, blur, compiled, 1 if across else workers)
         maps[index] = errors if share is None else errors / share
 
     _run(work, range(images), workers if across else 1)
@@ -167,11 +169,9 @@ def fca_map(
     return _clear_border(maps, border)
 
 
-def _overlap_add(
-    image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, compiled: bool, workers: int
-) -> Tensor:
+def _overlap_add(image: Tensor, typical: Tensor, weights: Tensor, blur: Tensor, compiled: bool, workers: int) -> Tensor:
     """Errors of all patches, blurred and weighted inside the patch, added up over patches: (H, W)."""
-    size = spread.shape[0]
+    size = blur.shape[0]
     channels, height, width = image.shape
     half = size // 2
     canvas = torch.zeros((height + 2 * half, width + 2 * half), device=image.device)
@@ -181,19 +181,19 @@ def _overlap_add(
         part = slice(top, min(top + rows, height))
         target = canvas[part.start : part.stop + 2 * half]
         if compiled:
-            _add_compiled(image, typical, weights, spread, part, workers, target)
+            _add_compiled(image, typical, weights, blur, part, workers, target)
         else:
-            _add_torch(image, typical, weights, spread, part, target)
+            _add_torch(image, typical, weights, blur, part, target)
     return canvas[half : half + height, half : half + width]
 
 
 def _add_compiled(
-    image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, part: slice, workers: int, target: Tensor
+    image: Tensor, typical: Tensor, weights: Tensor, blur: Tensor, part: slice, workers: int, target: Tensor
 ) -> None:
     """Add the patches around the rows `part` to their canvas rows, by the compiled kernel."""
     kernel = _kernel()
     _, height, width = image.shape
-    size = spread.shape[0]
+    size = blur.shape[0]
     half = size // 2
     stride = width + 2 * half
     rows = reflect_indices(height, half, half)[part.start : part.stop + 2 * half].numpy()
@@ -202,7 +202,7 @@ def _add_compiled(
     volume = np.zeros((size * size, (part.stop - part.start) * stride), np.float32)
     values, scale = typical.numpy(), weights.numpy()
     cells = rows.size * stride
-    # Long pieces amortise the loops' start, equal ones share the work evenly; the bits do not depend on it.
+    # Long pieces amortize the start of the loops, and equal pieces share the work evenly; the bits do not depend on them.
     rounds = -(-cells // (workers * _PIECE))
     piece = -(-cells // (workers * rounds * 64)) * 64
 
@@ -211,14 +211,14 @@ def _add_compiled(
         kernel.accumulate_errors(canvas, values, scale, size, stride, begin, end, volume)
 
     _run(work, range(0, cells, piece), workers)
-    # The last patch may stick out of the flat canvas by the columns that hold no patch: a row more takes them.
+    # The last patch may stick out of the flat canvas by the columns that hold no patch; one more row takes them.
     flat = np.zeros((rows.size + 1) * stride, np.float32)
-    kernel.overlap_add(volume, spread.numpy(), stride, width, flat)
+    kernel.overlap_add(volume, blur.numpy(), stride, width, flat)
     target += torch.from_numpy(flat[:cells].reshape(rows.size, stride))
 
 
 def _run(work: Callable[[int], None], starts: range, workers: int) -> None:
-    """Call work(start) for every start, on so many threads (the compiled code releases the interpreter lock)."""
+    """Call work(start) for every start, on `workers` threads (the compiled code releases the interpreter lock)."""
     if workers == 1 or len(starts) == 1:
         for start in starts:
             work(start)
@@ -227,10 +227,10 @@ def _run(work: Callable[[int], None], starts: range, workers: int) -> None:
         list(pool.map(work, starts))
 
 
-def _add_torch(image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, part: slice, target: Tensor) -> None:
-    """The same as `_add_compiled` on any device: sort blocks of unfolded patches, scatter the errors back."""
+def _add_torch(image: Tensor, typical: Tensor, weights: Tensor, blur: Tensor, part: slice, target: Tensor) -> None:
+    """Add the same patches as `_add_compiled` on any device: sort blocks of unfolded patches, scatter the errors back."""
     channels, _, width = image.shape
-    size = spread.shape[0]
+    size = blur.shape[0]
     half = size // 2
     count = part.stop - part.start
     padded = pad_reflect(image, top=half, bottom=half, left=half, right=half)[:, part.start : part.stop + 2 * half]
@@ -244,7 +244,7 @@ def _add_torch(image: Tensor, typical: Tensor, weights: Tensor, spread: Tensor, 
         errors = (ordered - typical[first : first + block, None, :]).abs_()
         errors *= weights[first : first + block, None, None]
         total += torch.empty_like(errors).scatter_(-1, places, errors).sum(0)
-    volume = spread @ total.reshape(-1, size, size) @ spread.T  # patches x T x T
+    volume = blur @ total.reshape(-1, size, size) @ blur.T  # patches x T x T
     volume = volume.permute(1, 2, 0).reshape(size, size, count, width)
     for i in range(size):
         for j in range(size):
@@ -278,14 +278,14 @@ def _reference_compiled(x: Tensor, size: int, workers: int) -> Tensor:
     return out
 
 
-def _spread(blur: Tensor, place: Tensor) -> Tensor:
-    """One matrix (T, T) for one axis of the patch: blur with reflection, then weigh the place."""
+def _patch_blur(kernel: Tensor, place: Tensor) -> Tensor:
+    """Matrix (T, T) that blurs one axis of a patch with reflection and then weighs its places."""
     size = place.numel()
-    return (correlate_axis(torch.eye(size), blur, 0) * place[:, None]).contiguous()
+    return (correlate_axis(torch.eye(size), kernel, 0) * place[:, None]).contiguous()
 
 
 def _cover(height: int, width: int, place: Tensor, device: torch.device) -> Tensor:
-    """Share of the patch weights that each pixel receives, (H, W) in (0, 1]; 1 where all T^2 patches exist."""
+    """Share of the patch weights that each pixel gets, (H, W) in (0, 1]; it is 1 where all T^2 patches exist."""
     sides = []
     half = place.numel() // 2
     for length in (height, width):
@@ -323,7 +323,7 @@ def _as_batch(features: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def _all_finite(x: Tensor) -> bool:
-    """No NaN and no infinity: both show in the extremes, which take a fraction of the time of a test per value."""
+    """Whether no value is NaN or infinite. Both show in the extremes, which take a fraction of the time of a full test."""
     if not x.numel():
         return True
     if x.device.type == "cpu":
@@ -347,7 +347,7 @@ def _checked_weights(weights: Tensor | None, x: Tensor) -> Tensor:
 
 
 def _checked_reference(reference: Tensor, x: Tensor, size: int) -> Tensor:
-    """A given reference as (B, C, T^2)."""
+    """The given reference as (B, C, T^2)."""
     wanted = (x.shape[0], x.shape[1], size * size)
     given = reference.detach().to(x.device, torch.float32)
     given = given.expand(wanted) if given.shape == wanted[1:] else given
@@ -360,7 +360,7 @@ def _checked_reference(reference: Tensor, x: Tensor, size: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _kernel() -> ModuleType:
-    """The compiled kernels; says so in the log when this run has to compile them."""
+    """The compiled kernels. If they have to be compiled first, the log says so."""
     from blemish.localization import _fca_kernel
 
     folder = Path(_fca_kernel.cache_folder() or os.devnull)

@@ -1,1 +1,4 @@
-"""Services that the stages share: cache, files, memory, threads, random draws, progress. Modules are imported by name."""
+"""What the stages share and what knows nothing of images: cache, files on disk, random numbers, threads, memory, compilation.
+
+Nothing is re-exported: some modules import PyTorch or Numba, which take seconds to load.
+"""

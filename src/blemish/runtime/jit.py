@@ -1,4 +1,4 @@
-"""How kernels are compiled. Importing this module imports Numba: only modules that are imported on first use do."""
+"""Compilation of kernels with Numba. Only modules that are imported on first use import this one, as Numba loads slowly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def jit(function: _F) -> _F:
-    """Compile without the GIL and keep the machine code between runs, where a writable cache folder exists."""
+    """The compiled function, which releases the GIL; the machine code is kept between runs if a cache folder is writable."""
     try:
         compiled: _F = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # Numba found no folder that it may write its cache to

@@ -1,4 +1,4 @@
-"""Arrays of a set, such as its anomaly maps, in memory while they are few, beyond that in a temporary file without a name."""
+"""Arrays of a set, such as its anomaly maps: in memory up to a limit, beyond it in a temporary file without a name."""
 
 from __future__ import annotations
 
@@ -14,29 +14,40 @@ import numpy as np
 import numpy.typing as npt
 
 HELD_BYTES = 64 * 2**20
-"""Maps up to this much together stay in memory: some 7 000 of 48 x 48."""
+"""Bytes of arrays that stay in memory: some 7 000 maps of 48 x 48."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FileSlot:
-    """Where an array stands in the file."""
+    """Place of an array in the file.
+
+    Attributes:
+        offset: first byte.
+        shape: shape of the array.
+    """
 
     offset: int
     shape: tuple[int, ...]
 
 
 Stored = npt.NDArray[Any] | FileSlot
-"""An array, or where it is."""
+"""An array in memory, or its place in the file."""
 
 
 @dataclass(eq=False)
 class ArrayStore:
-    """Takes arrays of one type and gives back what stands for them; :meth:`view` makes a sequence of such. Thread-safe.
+    """Store of arrays of one type: :meth:`add` returns a handle for each, and :meth:`view` makes a sequence of handles.
 
     The file lies in the system's folder for temporary files (``TMPDIR`` names another one) and vanishes with the last
-    view of it, or with the process. Where it cannot be written, arrays stay in memory and the log says so once.
+    view of it, or with the process. If it cannot be written, arrays stay in memory and the log says so once. The store is
+    thread-safe.
+
+    Attributes:
+        held_bytes: bytes of arrays that stay in memory.
+        dtype: type that arrays are converted to.
+        what: name of the arrays in messages.
     """
 
     held_bytes: int = field(default_factory=lambda: HELD_BYTES)
@@ -49,16 +60,20 @@ class ArrayStore:
     _lock: Any = field(default_factory=threading.Lock, repr=False)
 
     def add(self, arrays: Iterable[npt.NDArray[Any]]) -> list[Stored]:
-        """What stands for each of these arrays."""
+        """Store these arrays; the result has one handle for each."""
         with self._lock:
             return [self._add(np.ascontiguousarray(one, self.dtype)) for one in arrays]
 
     def view(self, stored: Sequence[Stored]) -> Arrays:
-        """These arrays as a sequence, in this order."""
+        """The arrays behind these handles as a sequence, in this order."""
         return Arrays(self, list(stored))
 
     def read(self, stored: Stored) -> npt.NDArray[Any]:
-        """One array."""
+        """The array behind a handle.
+
+        Raises:
+            OSError: another program has truncated the file.
+        """
         if not isinstance(stored, FileSlot):
             return stored
         assert self._file is not None
@@ -66,10 +81,11 @@ class ArrayStore:
         with self._lock:
             self._file.seek(stored.offset)
             if self._file.readinto(values.reshape(-1).view(np.uint8).data) != values.nbytes:  # type: ignore[attr-defined]
-                raise OSError(f"the temporary file of the {self.what} was cut short by something else")
+                raise OSError(f"another program has truncated the temporary file of the {self.what}")
         return values
 
     def _add(self, values: npt.NDArray[Any]) -> Stored:
+        """Store one array; the lock is held."""
         if self._full or self._held + values.nbytes <= self.held_bytes:
             self._held += values.nbytes
             return values
@@ -79,11 +95,11 @@ class ArrayStore:
                 weakref.finalize(self, self._file.close)
             self._file.seek(self._end)
             if self._file.write(values.reshape(-1).view(np.uint8).data) != values.nbytes:
-                raise OSError("written only in part")
+                raise OSError("it was written only in part")
         except OSError as error:
             self._full = True
             _log.warning(
-                "%s stay in memory, no temporary file could be written: %s (the environment variable TMPDIR names a folder)",
+                "%s stay in memory because no temporary file could be written: %s (set the environment variable TMPDIR to another folder)",
                 self.what,
                 error,
             )
@@ -94,7 +110,7 @@ class ArrayStore:
 
 
 class Arrays(Sequence[npt.NDArray[Any]]):
-    """Arrays of an :class:`ArrayStore`; those that lie in a file are read when they are asked for. A copy or pickle is a list."""
+    """Sequence of arrays of an :class:`ArrayStore`; arrays in the file are read on access. Copies and pickles are lists."""
 
     def __init__(self, store: ArrayStore, stored: list[Stored]) -> None:
         self._store, self._stored = store, stored

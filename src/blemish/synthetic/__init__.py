@@ -1,5 +1,5 @@
-"""Drawn textures with drawn defects, whose truth is known to the pixel."""
+"""Drawn surfaces with drawn defects: the demo set, and images whose truth is known to the pixel."""
 
-from blemish.synthetic.demo import Demo, make_demo
+from blemish.synthetic.demo import DEMO_DEFECTS, Demo, defects, make_demo, materials, render
 
-__all__ = ["Demo", "make_demo"]
+__all__ = ["DEMO_DEFECTS", "Demo", "defects", "make_demo", "materials", "render"]

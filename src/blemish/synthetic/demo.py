@@ -1,6 +1,6 @@
-"""Made-up surfaces with made-up defects: the demo set, and a source of images whose truth is known to the pixel.
+"""The demo set: drawn images of one material with drawn defects, and their truth.
 
-How they are drawn is in ``_drawing``.
+The drawing itself is in :mod:`blemish.synthetic.drawing`.
 """
 
 from __future__ import annotations
@@ -27,46 +27,53 @@ NORMAL_SHARE = 0.35
 """Share of defect-free images in a demo set."""
 
 DEMO_DEFECTS = ("scratch", "stain", "hole", "thread", "color")
-"""Defect types of a demo set unless others are asked for."""
+"""Default defect types of a demo set."""
 
-_VERSION = 1  # of the drawing; raised when the same seed gives other pixels
+_VERSION = 1
+"""Version of the drawing; it is raised when the same seed gives other pixels."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Where a demo set lies: what the method may see, and what it must not see."""
+    """Folders of a demo set.
+
+    Attributes:
+        images: the input of a run.
+        truth: labels and masks, which the method must not see.
+    """
 
     images: Path
     truth: Path
 
 
 def materials() -> tuple[str, ...]:
-    """Names that ``render`` and ``make_demo`` take."""
+    """Names of the materials that :func:`render` and :func:`make_demo` accept."""
     return tuple(MATERIALS)
 
 
 def defects() -> tuple[str, ...]:
-    """Names of the defect types that ``render`` and ``make_demo`` take."""
+    """Names of the defect types that :func:`render` and :func:`make_demo` accept."""
     return tuple(DEFECTS)
 
 
 def render(
     material: str, defect: str | None, rng: np.random.Generator, size: int = 256
 ) -> tuple[npt.NDArray[np.float32], BoolArray]:
-    """One photograph of a surface.
+    """One drawn photograph of a surface, and the mask of its defect.
 
     Args:
         material: one of :func:`materials`. Images of one material look like one product: only place, light and noise
             differ.
-        defect: one of :func:`defects`, or None.
+        defect: one of :func:`defects`, or None for a normal image.
         rng: the only source of randomness.
         size: height and width in pixels, at least 32. Larger images show more of the material and larger defects.
 
     Returns:
-        float32 size x size x 3 in [0, 1]; bool size x size, True where the defect is, never empty if there is one.
+        Image, size x size x 3 float32 in [0, 1]; mask, size x size bool, True where the defect is and never empty if
+        there is one.
 
     Raises:
-        InputError: unknown material or defect, size below 32.
+        InputError: the material or defect is unknown, or the size is below 32.
 
     Cost: some 30 ms at 256 pixels.
 
@@ -97,23 +104,23 @@ def make_demo(
     types: Sequence[str] = DEMO_DEFECTS,
     progress: Callable[[int], None] | None = None,
 ) -> Demo:
-    """Write a set of images of one material, about a third of them normal, in an order that tells nothing.
+    """Write a set of images of one material, about a third of them normal, in random order.
 
-    ``folder/images/img_0001.png`` ... is the whole input of a run. The truth lies apart, in ``folder/truth``:
-    ``labels.csv``
-    (path, label, mask) and the masks, in a form that :func:`blemish.evaluation.datasets.load_dataset` reads.
+    ``folder/images/img_0001.png`` ... is the whole input of a run. The truth is kept apart in ``folder/truth``:
+    ``labels.csv`` (path, label, mask) and the masks, in a form that :func:`blemish.evaluation.datasets.load_dataset` reads.
 
     Args:
-        folder: made if missing. A folder that holds this very set already is left as it is.
-        seed: one seed, one set, to the bit.
-        n_images: how many; the first images of a larger set differ, as the mix is drawn for the whole.
-        size: height and width in pixels.
+        folder: created if missing. A folder that already holds this very set is left as it is.
+        seed: the same seed gives the same set, to the bit.
+        n_images: number of images, at least 1. The first images of a larger set differ, because the labels are drawn for
+            the whole set.
+        size: height and width in pixels, at least 32.
         material: one of :func:`materials`.
-        types: defect types, in equal shares.
-        progress: called after each image with the number done.
+        types: defect types, at least one, which get equal shares.
+        progress: called after each image with the number of images done.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: an argument is out of range.
         OutputError: the folder holds something else, or cannot be written.
     """
     if n_images < 1 or not types:
@@ -132,7 +139,7 @@ def make_demo(
         return demo
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{shown(folder)}: exists and is not this demo set; choose another folder or remove it")
-    labels = _mix(np.random.default_rng([seed, 0]), n_images, types)
+    labels = _shuffled_labels(np.random.default_rng([seed, 0]), n_images, types)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}-", dir=folder.parent))
@@ -148,6 +155,7 @@ def make_demo(
 
 
 def _holds(folder: Path, recipe: dict[str, Any]) -> bool:
+    """Whether the folder holds the whole set that this recipe makes."""
     try:
         known = json.loads((folder / "truth" / "recipe.json").read_text(encoding="utf-8"))
         return bool(known == recipe) and len(list((folder / "images").iterdir())) == recipe["n_images"]
@@ -155,7 +163,8 @@ def _holds(folder: Path, recipe: dict[str, Any]) -> bool:
         return False
 
 
-def _mix(rng: np.random.Generator, count: int, types: Sequence[str]) -> list[str]:
+def _shuffled_labels(rng: np.random.Generator, count: int, types: Sequence[str]) -> list[str]:
+    """Labels of the images in random order: the share of normal images, and all types as equally as possible."""
     normal = round(NORMAL_SHARE * count)
     labels = ["good"] * normal + [types[i % len(types)] for i in range(count - normal)]
     return [labels[i] for i in rng.permutation(count)]
@@ -168,7 +177,7 @@ def _write(folder: Path, recipe: dict[str, Any], labels: Sequence[str], progress
     (folder / "truth" / "masks").mkdir(parents=True)
     rows = [("path", "label", "mask")]
     for number, label in enumerate(labels, start=1):
-        # a generator per image: one image can be redrawn without the others
+        # Each image has its own generator, so that one image can be redrawn without the others.
         rng = np.random.default_rng([recipe["seed"], number])
         image, mask = render(recipe["material"], None if label == "good" else label, rng, recipe["size"])
         name = f"img_{number:04d}.png"

@@ -1,8 +1,8 @@
-"""Surfaces with defects, drawn: an albedo and a height, lit from the upper left.
+"""Drawing of surfaces with defects: an albedo and a height, lit from the upper left.
 
-Defects change one or both, as the real ones do: a scratch is a groove, a stain changes color and keeps the relief, a
-thread lies on top and throws a shadow. Place, size, orientation and strength vary. Everything is drawn from the generator
-that the caller gives; nothing is read from disk.
+Defects change one or both, as real defects do: a scratch is a groove, a stain changes the color and keeps the relief, a
+thread lies on top and casts a shadow. Place, size, orientation and strength vary. All randomness comes from the caller's
+generator, and nothing is read from disk.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from blemish.types import BoolArray
 
 Array = npt.NDArray[np.float64]
 
-_LIGHT = (-0.75, -0.55)  # towards the lamp: columns, rows
+_LIGHT = (-0.75, -0.55)
+"""Direction towards the lamp: columns, rows."""
 
 
 @dataclass
 class Surface:
-    """What is lit and photographed in the end; defects draw into it.
+    """A surface before it is lit and photographed; defects draw into it.
 
     Attributes:
         albedo: H x W x 3 in [0, 1].
-        height: H x W, in units of pixels.
-        shadow: H x W factor on the light, 1 where nothing is in its way.
-        mask: H x W bool, where the defect is.
+        height: H x W, in pixels.
+        shadow: H x W factor on the light, 1 where nothing blocks it.
+        mask: H x W bool, True where the defect is.
     """
 
     albedo: Array
@@ -38,16 +39,16 @@ class Surface:
 
     @property
     def size(self) -> int:
-        """Side of the square picture in pixels."""
+        """Side of the square image in pixels."""
         return len(self.height)
 
     def blend(self, weight: Array, color: Sequence[float]) -> None:
-        """Paint a color over the albedo, H x W weights in [0, 1]."""
+        """Paint a color over the albedo with H x W weights in [0, 1]."""
         self.albedo += weight[..., None] * (np.asarray(color) - self.albedo)
 
 
 def photograph(surface: Surface, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Light from the side, a little uneven from image to image, then the noise of a sensor."""
+    """The image of a surface under side light that is a little uneven and varies, with sensor noise; H x W x 3 in [0, 1]."""
     rows, columns = np.gradient(surface.height)
     facing = (1 - columns * _LIGHT[0] * -1 - rows * _LIGHT[1] * -1) / np.sqrt(1 + columns**2 + rows**2)
     y, x = (np.indices(surface.height.shape) + 0.5) / surface.size - 0.5
@@ -63,10 +64,10 @@ def photograph(surface: Surface, rng: np.random.Generator) -> npt.NDArray[np.flo
 
 
 def _field(rng: np.random.Generator, size: int, across: float, along: float | None = None, angle: float = 0.0) -> Array:
-    """Gaussian noise with mean 0 and deviation 1: white noise blurred by ``across`` pixels and ``along`` pixels.
+    """Noise with mean 0 and deviation 1: white noise blurred by ``across`` pixels and ``along`` pixels, size x size.
 
-    ``along`` runs in the direction ``angle`` (0 = along the rows). Periodic, by FFT, so that large blurs cost nothing
-    extra.
+    ``along`` runs in the direction ``angle`` (0 = along the rows). The noise is periodic and made by FFT, so that large
+    blurs cost nothing extra.
     """
     along = across if along is None else along
     fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]
@@ -79,7 +80,7 @@ def _field(rng: np.random.Generator, size: int, across: float, along: float | No
 
 
 def _turned(rng: np.random.Generator, size: int, degrees: float) -> tuple[Array, Array, float]:
-    """Pixel coordinates x, y of a product that lies a little askew, shifted at random; and the angle in radians."""
+    """Pixel coordinates x and y of a product that lies a little askew and is shifted at random, and the angle in radians."""
     angle = float(np.deg2rad(rng.normal(0, degrees)))
     y, x = np.indices((size, size)).astype(np.float64)
     dx, dy = rng.uniform(0, 1000, 2)
@@ -87,12 +88,13 @@ def _turned(rng: np.random.Generator, size: int, degrees: float) -> tuple[Array,
 
 
 def _soft(edge: Array) -> Array:
-    """Smooth step from 0 to 1 while the argument goes from 0 to 1."""
+    """A smooth step that rises from 0 to 1 as its argument goes from 0 to 1."""
     t = np.clip(edge, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _somewhere(rng: np.random.Generator, size: int, margin: float = 0.1) -> Array:
+    """A random point (row, column), ``margin`` of the side away from the edges."""
     return rng.uniform(margin * size, (1 - margin) * size, 2)
 
 
@@ -110,7 +112,7 @@ def _inside(rng: np.random.Generator, size: int, radius: float, rough: float) ->
 
 
 def _curve(rng: np.random.Generator, size: int, length: float, bend: float) -> Array:
-    """Points (row, column) one pixel apart along a smooth random curve that starts inside the image; clipped to it."""
+    """Points (row, column) one pixel apart along a smooth random curve through the image, clipped to it."""
     steps = max(int(length), 4)
     turns = rng.normal(0, bend / np.sqrt(steps)) + np.cumsum(rng.normal(0, bend / steps, steps))
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(turns / np.sqrt(steps))
@@ -121,7 +123,7 @@ def _curve(rng: np.random.Generator, size: int, length: float, bend: float) -> A
 
 
 def _distance(points: Array, size: int, reach: float) -> tuple[Array, Array]:
-    """Distance of every pixel to a curve, up to ``reach``, and where on it (0 to 1) the nearest point lies."""
+    """Distance of every pixel to a curve, up to ``reach``, and the place of the nearest point on it, from 0 to 1."""
     distance, place = np.full((size, size), float(reach)), np.zeros((size, size))
     radius = int(np.ceil(reach))
     for i, (row, column) in enumerate(points):
@@ -143,7 +145,7 @@ def _distance(points: Array, size: int, reach: float) -> tuple[Array, Array]:
 
 
 def _tinted(base: Sequence[float], *factors: Array) -> Array:
-    """A color times the product of H x W brightness factors."""
+    """A color times the product of H x W brightness factors, H x W x 3 in [0, 1]."""
     product = factors[0]
     for factor in factors[1:]:
         product = product * factor
@@ -184,7 +186,7 @@ def _metal(rng: np.random.Generator, size: int) -> tuple[Array, Array]:
 
 
 def _leather(rng: np.random.Generator, size: int) -> tuple[Array, Array]:
-    """Grained leather: pebbles parted by creases, a cellular pattern on a jittered grid."""
+    """Grained leather: pebbles separated by creases, a cellular pattern on a jittered grid."""
     pitch = 9.0
     x, y, _ = _turned(rng, size, 8.0)
     u = (x + 3.0 * _field(rng, size, 7) + 1.0 * _field(rng, size, 2.5)) / pitch
@@ -219,10 +221,10 @@ def _wood(rng: np.random.Generator, size: int) -> tuple[Array, Array]:
 
 def _stone(rng: np.random.Generator, size: int) -> tuple[Array, Array]:
     """Polished terrazzo-like stone: cloudy ground with light and dark grains."""
-    clouds = _field(rng, size, 18) + 0.7 * _field(rng, size, 6) + 0.5 * _field(rng, size, 2)
+    ground = _field(rng, size, 18) + 0.7 * _field(rng, size, 6) + 0.5 * _field(rng, size, 2)
     dark = _soft((_field(rng, size, 1.3) - 1.3) / 0.5)
     light = _soft((_field(rng, size, 1.7) - 1.4) / 0.5)
-    albedo = _tinted((0.55, 0.55, 0.53), 1 + 0.035 * clouds)
+    albedo = _tinted((0.55, 0.55, 0.53), 1 + 0.035 * ground)
     albedo *= (1 - 0.42 * dark)[..., None]
     albedo += light[..., None] * 0.5 * (np.array([0.82, 0.80, 0.76]) - albedo)
     return np.clip(albedo, 0, 1), 0.10 * _field(rng, size, 1.0)
@@ -253,7 +255,7 @@ def _stain(surface: Surface, rng: np.random.Generator, scale: float) -> None:
 
 
 def _hole(surface: Surface, rng: np.random.Generator, scale: float) -> None:
-    """A puncture: black ground, steep wall, a frayed light rim."""
+    """A puncture: black bottom, steep wall, frayed light rim."""
     inside = _inside(rng, surface.size, rng.uniform(5, 11) * max(scale, 0.5), 0.45)
     rim = np.exp(-(((inside + 1.5) / 1.8) ** 2))
     depth = _soft(inside / 2 + 0.5)
@@ -264,7 +266,7 @@ def _hole(surface: Surface, rng: np.random.Generator, scale: float) -> None:
 
 
 def _thread(surface: Surface, rng: np.random.Generator, scale: float) -> None:
-    """A loose light fiber that lies on top in bends and throws a shadow."""
+    """A loose light fiber that lies on top in bends and casts a shadow."""
     points = _curve(rng, surface.size, rng.uniform(80, 170) * scale, rng.uniform(2.5, 5.0))
     width = rng.uniform(1.8, 2.8) * max(scale, 0.6)
     distance, place = _distance(points, surface.size, 3 * width)
@@ -280,7 +282,7 @@ def _thread(surface: Surface, rng: np.random.Generator, scale: float) -> None:
 
 
 def _color(surface: Surface, rng: np.random.Generator, scale: float) -> None:
-    """A wrong dye: a wide patch of another hue, brightness and relief kept, soft at its edge."""
+    """A wrong dye: a wide patch of another hue with a soft edge; brightness and relief stay."""
     inside = _inside(rng, surface.size, rng.uniform(30, 60) * scale, 0.25)
     weight = _soft(inside / (10 * scale) + 0.5) * rng.uniform(0.75, 1.0)
     shift = np.array([1.28, 0.86, 0.78]) if rng.random() < 0.5 else np.array([1.22, 0.90, 0.88])
