@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from sklearn.base import BaseEstimator, ClusterMixin
 
 from blemish.config.schema import Config
-from blemish.images.source import Images
+from blemish.images import Images
 from blemish.results import IntArray, Result
 
 

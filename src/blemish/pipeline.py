@@ -16,7 +16,7 @@ from blemish.clustering.methods import center_distances, cluster, estimate_clust
 from blemish.config.schema import Config
 from blemish.descriptors.pooling import region_geometry, with_geometry
 from blemish.errors import ConfigError
-from blemish.images.source import Images, ImageSource
+from blemish.images import Images, ImageSource
 from blemish.localization.median_fill import filled_maps
 from blemish.localization.threshold import anomaly_weights, doubt, find_threshold, image_scores
 from blemish.results import FloatArray, IntArray, Result

@@ -6,20 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that looked like an image and could not be read."""
-
-    path: str
-    reason: str
+__all__ = ["BoolArray", "FloatArray", "IntArray", "Result", "Skipped"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ stage and of those before it. Settings are left out by name, so that a new one c
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +27,11 @@ from blemish.descriptors.pixels import (
     sample_pixels,
     train_heads,
 )
-from blemish.errors import InputError
 from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
-from blemish.images.source import ImageSource
+from blemish.images import ImageSource
 from blemish.localization.model import Normality, fit_maps
-from blemish.results import FloatArray, Skipped
+from blemish.results import FloatArray
 from blemish.runtime.cache import Cache, array_digest, digest, environment_digest
 from blemish.runtime.memory import hand_back
 from blemish.runtime.serialization import settled
@@ -48,8 +46,6 @@ AFTER_MAPS_LOCALIZE = ("localize.threshold", "localize.score_quantile", "localiz
 
 HAND_BACK_EVERY = 16
 """Images after which freed memory goes back to the system."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Stages:
                 kept[batch] = store.keep(part["maps"])
                 part["maps"] = store.view(kept[batch])
             if part.get("pixels"):
-                pixels.keep([i for i in batch if i not in self.features.unreadable], part["pixels"])
+                pixels.keep(self.source.readable(batch), part["pixels"])
                 part["pixels"] = ()
 
         for batch in (*self.sampled, *self.others):
@@ -113,10 +109,10 @@ class Stages:
         rows = {
             index: (kept[batch][place], part["descriptors"][place])
             for batch, part in parts.items()
-            for place, index in enumerate(i for i in batch if i not in self.features.unreadable)
+            for place, index in enumerate(self.source.readable(batch))
         }
         indices = sorted(rows)
-        self._note_skipped()
+        self.source.finish()
         return Found(
             indices,
             store.view([rows[index][0] for index in indices]),
@@ -172,7 +168,7 @@ class Stages:
                 break
             sample = [member for _, members in self.features.stream([batch], hold=True) for member in members]
         if not sample:
-            self._note_skipped()
+            self.source.finish()
         sample.sort(key=lambda member: member[0])
         channels, mapped = self.extractor.channels(), self.extractor.map_channels()
         owned = [(self._owners[index], raw) for index, raw in sample]
@@ -202,7 +198,7 @@ class Stages:
         part: dict[str, Any] = dict.fromkeys(kinds)
         for kind in kinds if self.cache.active else ():
             entry = self.cache.get(kind, self._key(kind, batch, normality))
-            if entry is not None and self.features.confirmed_unreadable(batch[place] for place in entry["unreadable"]):
+            if entry is not None and self.source.confirm_unreadable(batch[place] for place in entry["unreadable"]):
                 part[kind] = entry["rows"]
         return part
 
@@ -233,7 +229,7 @@ class Stages:
                 )
             done(1)
         done(len(batch) - len(members))
-        unreadable = [place for place, index in enumerate(batch) if index in self.features.unreadable]
+        unreadable = [place for place, index in enumerate(batch) if index in self.source.unreadable]
         for kind in fresh if self.cache.active else ():
             self.cache.put(kind, self._key(kind, batch, normality), {"unreadable": unreadable, "rows": part[kind]})
 
@@ -243,15 +239,6 @@ class Stages:
         if self._since >= HAND_BACK_EVERY:
             hand_back()
             self._since = 0
-
-    def _note_skipped(self) -> None:
-        """Tell of the images that could not be decoded; it is an error if none could."""
-        for index, reason in sorted(self.features.unreadable.items()):
-            self.source.skipped.append(Skipped(self.source.names[index], reason))
-            _log.warning("skipped %s", reason)
-        self.source.skipped.sort(key=lambda one: one.path)
-        if len(self.features.unreadable) == len(self.source):
-            raise InputError(self.source.nothing())
 
 
 def groups_key(

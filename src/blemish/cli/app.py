@@ -18,7 +18,7 @@ from blemish.cli.study import add_study
 
 if TYPE_CHECKING:
     from blemish.config.schema import Config
-    from blemish.images.source import ImageSource
+    from blemish.images import ImageSource
     from blemish.results import Result
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ CacheDir = Annotated[str | None, typer.Option(help="Folder where results are kep
 
 
 def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
-    from blemish.images.source import ImageSource
+    from blemish.images import ImageSource
     from blemish.output.write import prepare_output
     from blemish.pipeline import run_source
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from blemish.errors import InputError
 from blemish.features.extractor import Extractor
-from blemish.images.source import ImageSource
+from blemish.images import ImageSource
 from blemish.results import FloatArray
 from blemish.runtime.cache import Cache, digest
 
@@ -38,15 +38,10 @@ def plan_batches(sizes: Sequence[tuple[int, int]], chosen: Iterable[int], batch_
 
 
 class FeatureBatches:
-    """Raw features of a set, batch by batch.
-
-    Attributes:
-        unreadable: index -> reason, of the images that could not be decoded so far.
-    """
+    """Raw features of a set, batch by batch; images that cannot be decoded are entered in the source's registry."""
 
     def __init__(self, source: ImageSource, extractor: Extractor, cache: Cache, environment: str) -> None:
         self.source, self.extractor, self.cache = source, extractor, cache
-        self.unreadable: dict[int, str] = {}
         config = extractor.config
         self._stem = digest(environment, config.stage_digest("backbone")) if cache.active else ""
         self._store = config.cache.features
@@ -54,7 +49,7 @@ class FeatureBatches:
 
     def plan(self, chosen: Iterable[int]) -> list[Batch]:
         """Batches of some images of the set."""
-        return plan_batches(self.source.planned, chosen, self.extractor.config.backbone.batch_size)
+        return plan_batches(self.source.target_sizes, chosen, self.extractor.config.backbone.batch_size)
 
     def key(self, *batches: Batch) -> str:
         """Digest of what decides the features of some batches: place, content and size of every image, and the network."""
@@ -75,7 +70,7 @@ class FeatureBatches:
                 maps = self._computed(batch, islice(pixels, len(batch))) if batch in fresh else self._recalled(batch)
                 if hold and self._room(maps):
                     self._held[batch] = maps
-                yield batch, list(zip((i for i in batch if i not in self.unreadable), maps, strict=True))
+                yield batch, list(zip(self.source.readable(batch), maps, strict=True))
 
     def _stored(self, batch: Batch) -> bool:
         return self._store and self.cache.has("features", self.key(batch))
@@ -86,7 +81,7 @@ class FeatureBatches:
         if held is not None:
             return held
         entry = self.cache.get("features", self.key(batch))
-        if entry is None or not self.confirmed_unreadable(batch[place] for place in entry["unreadable"]):
+        if entry is None or not self.source.confirm_unreadable(batch[place] for place in entry["unreadable"]):
             return self._computed(batch, self.source.stream(batch))
         return entry["maps"]
 
@@ -94,26 +89,14 @@ class FeatureBatches:
         images = []
         for index, image in pixels:
             if isinstance(image, InputError):
-                self.unreadable[index] = str(image)
+                self.source.mark_unreadable(index, str(image))
             else:
                 images.append(torch.from_numpy(image))
         maps = self.extractor.raw(torch.stack(images)) if images else torch.empty(0, 1, 1, 1)
         if self._store and self.cache.active:
-            places = [place for place, index in enumerate(batch) if index in self.unreadable]
+            places = [place for place, index in enumerate(batch) if index in self.source.unreadable]
             self.cache.put("features", self.key(batch), {"maps": maps, "unreadable": places})
         return maps
-
-    def confirmed_unreadable(self, indices: Iterable[int]) -> bool:
-        """Whether images that an entry calls unreadable still are; they are tried once more, for the message."""
-        for index in indices:
-            if index not in self.unreadable:
-                try:
-                    self.source.small(index)
-                except InputError as error:
-                    self.unreadable[index] = str(error)
-                else:
-                    return False
-        return True
 
     def _room(self, maps: Tensor) -> bool:
         return sum(one.nbytes for one in self._held.values()) + maps.nbytes <= HELD_BYTES

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from blemish import __version__
 from blemish.config.schema import Cache as CacheConfig
 from blemish.config.schema import Config
-from blemish.images.loading import shown
+from blemish.errors import shown
 
 _log = logging.getLogger(__name__)
 _ENTRY = re.compile(r"[a-z]+-[0-9a-f]{64}\.safetensors")
