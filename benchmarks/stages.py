@@ -29,7 +29,7 @@ from blemish.cli.app import write_results
 from blemish.cli.shared import use_threads
 from blemish.config.sources import gather
 from blemish.features.extractor import Extractor
-from blemish.images.source import ImageSource
+from blemish.images import ImageSource
 from blemish.localization.model import Normality
 from blemish.localization.neighbors import MemoryBank
 from blemish.output.write import prepare_output

@@ -19,7 +19,7 @@ from torch import Tensor
 from blemish.backbones import Backbone, load_backbone
 from blemish.evaluation.metrics import pixel_auroc
 from blemish.features.filters import unit_range
-from blemish.images.loading import find_images, load
+from blemish.images import decode, find_images, resize
 from blemish.localization.fca import fca_map
 from blemish.localization.reconstruction import VAE, residual_l2, train_vae, vae_loss, vae_residual
 from blemish.runtime.random import sample_vectors, seeded_generator
@@ -92,7 +92,9 @@ def collect(args: argparse.Namespace) -> tuple[list[Tensor], np.ndarray | None]:
     if args.folder is not None:
         paths = find_images(args.folder)
         chosen = rng.permutation(len(paths))[: args.images + args.held_out]
-        pictures = (load(paths[i], args.size, args.size) for i in chosen)
+        pictures = (
+            np.ascontiguousarray(resize(decode(paths[i]), args.size, args.size).transpose(2, 0, 1)) for i in chosen
+        )
         return [stride_8(backbone, picture) for picture in pictures], None
     for _ in range(args.images + args.held_out):
         defect = None if rng.random() < 0.35 else str(rng.choice(DEMO_DEFECTS))

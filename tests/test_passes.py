@@ -16,7 +16,7 @@ from blemish import pipeline
 from blemish.backbones import embedded
 from blemish.config.schema import Config
 from blemish.features import batches
-from blemish.images.source import ImageSource
+from blemish.images import ImageSource
 from blemish.localization import model as normality
 from blemish.localization.neighbors import MemoryBank
 from blemish.pipeline import run

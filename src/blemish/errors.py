@@ -1,6 +1,8 @@
-"""The errors a user can cause, each one clear line that names the thing and the remedy."""
+"""Errors that a user can cause. Each message is one line that names the cause and the remedy."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class BlemishError(Exception):
@@ -25,3 +27,15 @@ class WeightsError(BlemishError, RuntimeError):
 
 class MissingDependencyError(BlemishError, ImportError):
     """An optional package is needed for what was asked."""
+
+
+def shown(path: Path | str) -> str:
+    r"""Path or other text as one printable line, for messages and log lines.
+
+    Newlines and other control characters are escaped, and so are bytes that are not valid UTF-8.
+
+    >>> shown("a\nb.png")
+    'a\\nb.png'
+    """
+    text = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -8,7 +8,6 @@ of the stages before it. Settings are excluded from a key by name, so a new sett
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,11 +21,10 @@ from blemish.descriptors.heads import head_descriptors, head_threshold, train_he
 from blemish.descriptors.model import DescriptorModel
 from blemish.descriptors.pixels import Pixels, PixelSample, PixelStore, pixels_per_image, sample_pixels
 from blemish.descriptors.vectors import concat_descriptors
-from blemish.errors import InputError
 from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
 from blemish.features.normalization import FeatureNormalizer, fit_normalizer, within_image_covariance
-from blemish.images.source import ImageSource
+from blemish.images import ImageSource
 from blemish.localization.border import BorderCorrection
 from blemish.localization.model import MapModel, fit_map_model
 from blemish.localization.neighbors import MemoryBank
@@ -37,7 +35,7 @@ from blemish.runtime.memory import release_freed_memory
 from blemish.runtime.progress import Advance
 from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
-from blemish.types import BoolArray, FloatArray, Skipped
+from blemish.types import BoolArray, FloatArray
 
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "contrastive", "cluster", "output", "cache")
 """Settings that no anomaly map depends on. (The device counts by the name of the one in use.)"""
@@ -47,8 +45,6 @@ AFTER_MAPS_LOCALIZATION = ("localization.threshold", "localization.score_quantil
 
 RELEASE_EVERY = 16
 """Number of images after which freed memory is returned to the system."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -176,7 +172,7 @@ class Stages:
                 break
             sample = [member for _, members in self.features.stream([batch], hold=True) for member in members]
         if not sample:
-            self._report_unreadable()
+            self.source.finish()
         return sorted(sample, key=lambda member: member[0])
 
     @functools.cached_property
@@ -200,7 +196,7 @@ class Stages:
             self._compute(batch, members, fitted, descriptor_model, results[batch], advance)
             self._spill(batch, results[batch], store, pixels)
             self._release_memory(len(batch))
-        self._report_unreadable()
+        self.source.finish()
         return self._in_order(results, store, pixels)
 
     @property
@@ -214,7 +210,7 @@ class Stages:
         results = BatchResults()
         for kind in self._kinds if self.cache.active else ():
             entry = self.cache.get(kind, self._key(kind, batch, descriptor_model))
-            if entry is not None and self.features.confirmed_unreadable(batch[place] for place in entry["unreadable"]):
+            if entry is not None and self.source.confirm_unreadable(batch[place] for place in entry["unreadable"]):
                 setattr(results, kind, entry["rows"])
         return results
 
@@ -243,7 +239,7 @@ class Stages:
                 pixels.append(sample_pixels(features, values, weights, index, self.config.seed, self._pixels_per_image))
             advance(1)
         advance(len(batch) - len(members))
-        unreadable = [place for place, index in enumerate(batch) if index in self.features.unreadable]
+        unreadable = [place for place, index in enumerate(batch) if index in self.source.unreadable]
         computed = {MAPS: maps, DESCRIPTORS: descriptors, PIXELS: pixels}
         for kind in missing:
             setattr(results, kind, computed[kind])
@@ -262,7 +258,7 @@ class Stages:
             results.stored = store.add(results.maps)
             results.maps = store.view(results.stored)
         if results.pixels:
-            pixels.add([index for index in batch if index not in self.features.unreadable], results.pixels)
+            pixels.add(self.source.readable(batch), results.pixels)
             results.pixels = ()
 
     def _in_order(self, results: dict[Batch, BatchResults], store: ArrayStore, pixels: PixelStore) -> MapResults:
@@ -271,7 +267,7 @@ class Stages:
         for batch, one in results.items():
             assert one.stored is not None
             assert one.descriptors is not None
-            readable = [index for index in batch if index not in self.features.unreadable]
+            readable = self.source.readable(batch)
             rows |= dict(zip(readable, zip(one.stored, one.descriptors, strict=True), strict=True))
         indices = sorted(rows)
         return MapResults(
@@ -329,7 +325,7 @@ class Stages:
             return refined
         return concat_descriptors(results.descriptors, refined, config.contrastive.n_heads, weight)
 
-    # Keys and unreadable images
+    # Keys and memory
 
     @functools.cached_property
     def _fit_key(self) -> str:
@@ -353,15 +349,6 @@ class Stages:
         if self._since_release >= RELEASE_EVERY:
             release_freed_memory()
             self._since_release = 0
-
-    def _report_unreadable(self) -> None:
-        """Record the images that could not be decoded; it is an error if none could."""
-        for index, reason in sorted(self.features.unreadable.items()):
-            self.source.skipped.append(Skipped(self.source.names[index], reason))
-            _log.warning("skipped %s", reason)
-        self.source.skipped.sort(key=lambda one: one.path)
-        if len(self.features.unreadable) == len(self.source):
-            raise InputError(self.source.nothing())
 
 
 def groups_key(

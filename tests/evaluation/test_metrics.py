@@ -23,7 +23,7 @@ from blemish.evaluation.metrics import (
     pixel_scores,
     purity,
 )
-from blemish.images.loading import resize
+from blemish.images import resize
 from helpers.reference_metrics import (
     slow_ari,
     slow_aupro,

@@ -12,8 +12,8 @@ from PIL import Image
 
 from blemish import Config, run
 from blemish.errors import ConfigError, InputError
-from blemish.images import loading as im
-from blemish.images.source import ImageSource
+from blemish.images import ImageSource, decode
+from blemish.types import FloatArray
 
 FAST = {"image.size": 64, "normality.sample_images": 4, "normality.sample_vectors": 16, "cache.enabled": False}
 
@@ -29,9 +29,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     seen: Counter[str] = Counter()
-    real, lock = im.decode, threading.Lock()
+    real, lock = decode, threading.Lock()
 
-    def counted(path: Path, **named: float | None) -> im.FloatArray:
+    def counted(path: Path, **named: float | None) -> FloatArray:
         with lock:
             seen[path.name] += 1
         return real(path, **named)
@@ -60,7 +60,7 @@ def test_opening_reads_headers_only(folder: Path, decoded: Counter[str]) -> None
     assert [info.width for info in source.infos[:3]] == [48, 56, 64]
 
 
-def test_the_stream_keeps_the_order_and_runs_a_bounded_way_ahead(folder: Path, decoded: Counter[str]) -> None:
+def test_the_stream_keeps_the_order_and_decodes_a_bounded_number_ahead(folder: Path, decoded: Counter[str]) -> None:
     source = ImageSource(folder, config().image)
     order = [7, 1, 11, 0, 5, 3, 2, 9]
     stream = source.stream(order, ahead=3)
@@ -77,7 +77,7 @@ def test_the_stream_keeps_the_order_and_runs_a_bounded_way_ahead(folder: Path, d
     assert list(source.stream([])) == []
 
 
-def test_what_cannot_be_decoded_is_told_in_its_place_and_then_skipped(folder: Path) -> None:
+def test_an_undecodable_image_is_reported_in_its_place_and_then_skipped(folder: Path) -> None:
     truncate(folder / "004.png")
     (folder / "006.png").write_bytes(b"no image")
     source = ImageSource(folder, config().image)
@@ -92,7 +92,7 @@ def test_what_cannot_be_decoded_is_told_in_its_place_and_then_skipped(folder: Pa
     assert [width for _, width in result.sizes.tolist()] == [48 + 8 * (i % 3) for i in range(12) if i not in (4, 6)]
 
 
-def test_deep_arrays_share_the_white_level_that_files_would_have(tmp_path: Path) -> None:
+def test_deep_arrays_get_the_same_white_level_as_files(tmp_path: Path) -> None:
     deep = [np.linspace(0, top, 40 * 50).reshape(40, 50).astype(np.uint16) for top in (3900, 1200)]
     for i, values in enumerate(deep):
         Image.fromarray(values).save(tmp_path / f"{i}.png")
@@ -105,7 +105,7 @@ def test_deep_arrays_share_the_white_level_that_files_would_have(tmp_path: Path)
     np.testing.assert_allclose(mixed.full(1), eight[0][..., None].repeat(3, 2) / 255, atol=1e-6)
 
 
-def test_source_and_result_have_the_same_rows(folder: Path) -> None:
+def test_source_and_result_have_the_same_rows_after_a_run(folder: Path) -> None:
     from blemish.pipeline import run_source
 
     truncate(folder / "004.png")
@@ -147,7 +147,7 @@ def test_threads_reach_every_library() -> None:
     assert done.stdout.split() == ["1", "1", "1"], done.stderr
 
 
-def test_copies_are_known_by_their_content(tmp_path: Path) -> None:
+def test_copies_are_found_by_their_content(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 255, (8, 9, 3), np.uint8) for _ in range(3)]
     for name, which in (("a", 0), ("b", 1), ("c", 0), ("d", 2), ("e", 1)):
@@ -157,3 +157,32 @@ def test_copies_are_known_by_their_content(tmp_path: Path) -> None:
     source.fingerprint(0)
     assert source.originals() == [0, 1, 0, 3, 1]
     assert ImageSource([arrays[0], arrays[1], arrays[0]], Config().image).originals() == [0, 1, 0]
+
+
+def test_the_registry_names_unreadable_images_until_they_are_dropped(folder: Path) -> None:
+    (folder / "006.png").write_bytes(b"no image")
+    source = ImageSource(folder, config().image)
+    source.mark_unreadable(2, "002.png: damaged")
+    assert source.readable([3, 2, 0]) == [3, 0]
+    assert [one.path for one in source.skipped] == ["002.png", "006.png"]
+    source.keep(source.readable(range(len(source))))
+    assert "002.png" not in source.names
+    assert source.unreadable == {}
+    assert [one.path for one in source.skipped] == ["002.png", "006.png"]
+
+
+def test_an_image_counts_as_still_unreadable_only_while_it_cannot_be_decoded(folder: Path) -> None:
+    source = ImageSource(folder, config().image)
+    assert not source.confirm_unreadable([4])
+    truncate(folder / "004.png")
+    assert source.confirm_unreadable([4])
+    assert "004.png" in source.unreadable[4]
+
+
+def test_finishing_without_a_readable_image_is_an_error(folder: Path) -> None:
+    source = ImageSource(folder, config().image)
+    source.finish()
+    for index in range(len(source)):
+        source.mark_unreadable(index, f"{source.names[index]}: damaged")
+    with pytest.raises(InputError, match=r"12 could not be read; the first: 000.png"):
+        source.finish()

@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter
 
 from blemish.errors import InputError, OutputError
 from blemish.evaluation.datasets import load_dataset, read_mask
-from blemish.images.loading import decode, find_images
+from blemish.images import decode, find_images
 from blemish.synthetic.demo import DEMO_DEFECTS, defects, make_demo, materials, render
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from blemish.errors import InputError
-from blemish.types import FloatArray
 from blemish.runtime.random import seeded_generator, seeded_linear
+from blemish.types import FloatArray
 
 
 def margin_loss(

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blemish.types import FloatArray
 from blemish.runtime.spill import ArrayStore, Stored
+from blemish.types import FloatArray
 
 FEWEST_PIXELS = 128
 """Number of pixels that every image contributes at least (all, if it has fewer), however many images there are."""

@@ -28,8 +28,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from blemish.errors import InputError
-from blemish.images.loading import IMAGE_SUFFIXES, decode, probe, shown
+from blemish.errors import InputError, shown
+from blemish.images import IMAGE_SUFFIXES, decode, probe
 
 Layout = Literal["auto", "csv", "mvtec", "mtd", "leaves", "folder"]
 

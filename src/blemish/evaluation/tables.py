@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blemish import __version__
-from blemish.errors import OutputError
+from blemish.errors import OutputError, shown
 from blemish.evaluation.evaluate import SCORES, Evaluation, RunScores, Spread, mean_over_sets
-from blemish.images.loading import shown
 from blemish.output.folder import _refuse_inside, reporting, write_whole
 from blemish.output.write import _plain
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from blemish.errors import InputError
 from blemish.features.extractor import Extractor
-from blemish.images.source import ImageSource
+from blemish.images import ImageSource
 from blemish.runtime.cache import Cache
 from blemish.runtime.digests import digest
 from blemish.types import FloatArray
@@ -39,7 +39,7 @@ def plan_batches(sizes: Sequence[tuple[int, int]], chosen: Iterable[int], batch_
 
 
 class FeatureBatches:
-    """Features of a set, not yet normalized, batch by batch.
+    """Features of a set, not yet normalized, batch by batch. Images that cannot be decoded are recorded in the source.
 
     Args:
         source: the images.
@@ -47,23 +47,19 @@ class FeatureBatches:
         cache: where feature maps are stored, if ``store_features``.
         stem: digest of everything besides the images that decides the features; part of every key.
         store_features: store feature maps in the cache.
-
-    Attributes:
-        unreadable: index -> reason, of the images that could not be decoded so far.
     """
 
     def __init__(
         self, source: ImageSource, extractor: Extractor, cache: Cache, stem: str, *, store_features: bool = False
     ) -> None:
         self.source, self.extractor, self.cache = source, extractor, cache
-        self.unreadable: dict[int, str] = {}
         self._stem = stem
         self._store = store_features
         self._held: dict[Batch, Tensor] = {}
 
     def plan(self, chosen: Iterable[int]) -> list[Batch]:
         """Batches of some images of the set."""
-        return plan_batches(self.source.planned, chosen, self.extractor.settings.batch_size)
+        return plan_batches(self.source.target_sizes, chosen, self.extractor.settings.batch_size)
 
     def key(self, *batches: Batch) -> str:
         """Digest of what decides the features of some batches: place, content and size of every image, and the network."""
@@ -84,7 +80,7 @@ class FeatureBatches:
                 maps = self._computed(batch, islice(pixels, len(batch))) if batch in fresh else self._recalled(batch)
                 if hold and self._room(maps):
                     self._held[batch] = maps
-                yield batch, list(zip((i for i in batch if i not in self.unreadable), maps, strict=True))
+                yield batch, list(zip(self.source.readable(batch), maps, strict=True))
 
     def _stored(self, batch: Batch) -> bool:
         return self._store and self.cache.has("features", self.key(batch))
@@ -95,7 +91,7 @@ class FeatureBatches:
         if held is not None:
             return held
         entry = self.cache.get("features", self.key(batch))
-        if entry is None or not self.confirmed_unreadable(batch[place] for place in entry["unreadable"]):
+        if entry is None or not self.source.confirm_unreadable(batch[place] for place in entry["unreadable"]):
             return self._computed(batch, self.source.stream(batch))
         return entry["maps"]
 
@@ -103,26 +99,14 @@ class FeatureBatches:
         images = []
         for index, image in pixels:
             if isinstance(image, InputError):
-                self.unreadable[index] = str(image)
+                self.source.mark_unreadable(index, str(image))
             else:
                 images.append(torch.from_numpy(image))
         maps = self.extractor.raw(torch.stack(images)) if images else torch.empty(0, 1, 1, 1)
         if self._store and self.cache.active:
-            places = [place for place, index in enumerate(batch) if index in self.unreadable]
+            places = [place for place, index in enumerate(batch) if index in self.source.unreadable]
             self.cache.put("features", self.key(batch), {"maps": maps, "unreadable": places})
         return maps
-
-    def confirmed_unreadable(self, indices: Iterable[int]) -> bool:
-        """Whether images that an entry calls unreadable still are; they are tried once more, for the message."""
-        for index in indices:
-            if index not in self.unreadable:
-                try:
-                    self.source.small(index)
-                except InputError as error:
-                    self.unreadable[index] = str(error)
-                else:
-                    return False
-        return True
 
     def _room(self, maps: Tensor) -> bool:
         return sum(one.nbytes for one in self._held.values()) + maps.nbytes <= HELD_BYTES

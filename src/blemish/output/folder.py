@@ -18,8 +18,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TextIO
 
-from blemish.errors import OutputError
-from blemish.images.loading import shown
+from blemish.errors import OutputError, shown
 
 SCHEMA = "blemish.run"
 SCHEMA_VERSION = 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from blemish.images.loading import resize
+from blemish.images import resize
 from blemish.types import FloatArray
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from blemish.images.loading import IMAGE_SUFFIXES
+from blemish.images import IMAGE_SUFFIXES
 from blemish.results import Result
 
 COLUMNS = ("path", "score", "is_anomalous", "cluster", "cluster_name", "distance", "height", "width")

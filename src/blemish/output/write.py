@@ -18,8 +18,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from blemish.errors import ConfigError, InputError
-from blemish.images.loading import shown
+from blemish.errors import ConfigError, InputError, shown
 from blemish.output.folder import RUN_FILE, SCHEMA, SCHEMA_VERSION, OutputFolder, prepare_output
 from blemish.output.overlays import cluster_color, draw_overlay, mask, upsample_map
 from blemish.output.tables import evaluation_prefix, file_stems, write_csv, write_parquet

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.config.schema import Cache as CacheSettings
-from blemish.images.loading import shown
+from blemish.errors import shown
 
 _log = logging.getLogger(__name__)
 _ENTRY = re.compile(r"[a-z]+-[0-9a-f]{64}\.safetensors")

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish.errors import InputError, OutputError
-from blemish.images.loading import shown
+from blemish.errors import InputError, OutputError, shown
 from blemish.synthetic.drawing import DEFECTS, MATERIALS, Surface, photograph
 from blemish.types import BoolArray
 

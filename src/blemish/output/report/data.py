@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from blemish.images.loading import shown
+from blemish.errors import shown
 from blemish.output.overlays import cluster_color
 from blemish.output.report.regions import Shape, contrast_words, in_words, measure_group
 from blemish.output.report.thumbnails import Picture, make_picture

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from blemish.errors import InputError
-from blemish.images.loading import shown
+from blemish.errors import InputError, shown
 from blemish.output.overlays import cluster_color, draw_heat, draw_overlay, fit_within
 from blemish.results import Result
 from blemish.types import FloatArray
