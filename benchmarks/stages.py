@@ -32,7 +32,7 @@ from blemish.features.extractor import Extractor
 from blemish.images.source import ImageSource
 from blemish.localization.model import Normality
 from blemish.localization.neighbors import NeighborModel
-from blemish.output.write import prepare_output
+from blemish.output import prepare_output
 
 
 class Meter:

@@ -145,7 +145,6 @@ def run_source(
         scores=scores,
         maps=maps,
         threshold=threshold,
-        image_threshold=threshold,
         is_anomalous=anomalous,
         labels=labels,
         normal_label=normal_label,
@@ -153,7 +152,7 @@ def run_source(
         descriptors=seen,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
-        caution=doubt(len(scores), config.localize) if anomalous.any() else None,
+        threshold_warning=doubt(len(scores), config.localize) if anomalous.any() else None,
         timings=timings,
         info=_info(config, extractor.backbone, device) | {"cache": cache.report()},
     )

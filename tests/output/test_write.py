@@ -15,8 +15,8 @@ import tifffile
 
 from blemish.errors import ConfigError, OutputError
 from blemish.output import folder as _outdir
-from blemish.output.tables import evaluation_prefix, file_stems
-from blemish.output.write import prepare_output, write_outputs
+from blemish.output import prepare_output, write_outputs
+from blemish.output.names import evaluation_prefix, file_stems
 from helpers.results import HOSTILE_NAMES, loader, make_result, read_mask
 
 
@@ -48,7 +48,7 @@ def test_writes_everything_it_lists_and_nothing_else(tmp_path: Path) -> None:
     assert [c["name"] for c in run["clusters"]] == ["normal", "type 1", "type 2"]
     assert run["skipped"][0]["path"] == "broken/cut <off>.png"
     assert run["timings"] == {"features": 1.25}
-    assert run["caution"] is None
+    assert run["threshold_warning"] is None
 
 
 def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ CacheDir = Annotated[str | None, typer.Option(help="Folder where results are kep
 
 def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
     from blemish.images.source import ImageSource
-    from blemish.output.write import prepare_output
+    from blemish.output import prepare_output
     from blemish.pipeline import run_source
 
     bars = Bars(quiet)
@@ -61,8 +61,7 @@ def write_results(
     result: Result, source: ImageSource, out: Path, config: Config, progress: Callable[[int, int], None] | None = None
 ) -> None:
     """All files that the settings ask for, into a folder that ``prepare_output`` has made ready."""
-    from blemish.output.report import write_report
-    from blemish.output.write import write_outputs
+    from blemish.output import write_outputs, write_report
 
     write_outputs(
         result,
@@ -81,8 +80,8 @@ def _summary(result: Result, out: Path) -> None:
     print(f"{_some(n, 'image')}, {bad} anomalous ({100 * bad / n:.1f} %), {_some(result.n_clusters, 'group')}")
     for label in range(result.n_clusters):
         print(f"  {result.cluster_name(label)}: {_some(int((result.labels == label).sum()), 'image')}")
-    if result.caution:
-        print(f"  {result.caution}")
+    if result.threshold_warning:
+        print(f"  {result.threshold_warning}")
     for one in result.skipped:
         print(f"skipped: {one.path}: {one.reason}", file=sys.stderr)
     if result.skipped:

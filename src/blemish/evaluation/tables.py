@@ -14,8 +14,8 @@ from blemish import __version__
 from blemish.errors import OutputError
 from blemish.evaluation.evaluate import SCORES, Evaluation, RunScores, Spread, mean_over_sets
 from blemish.images.loading import shown
-from blemish.output.folder import _refuse_inside, reporting, write_whole
-from blemish.output.write import _plain
+from blemish.output.folder import explain_os_errors, refuse_inside, write_whole
+from blemish.output.run_file import to_json_types
 
 if TYPE_CHECKING:
     from blemish.evaluation.studies.run import Findings
@@ -32,13 +32,13 @@ def claim_folder(out: Path, stem: str, sources: Iterable[Path], suffixes: Sequen
     """
     for source in sources:
         if source.is_dir():
-            _refuse_inside(out, source)
-    with reporting(out):
+            refuse_inside(out, source)
+    with explain_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     present = [out / (stem + suffix) for suffix in suffixes if (out / (stem + suffix)).exists()]
     if present and not _is_ours(out / f"{stem}.json"):
         raise OutputError(f"{shown(present[0])}: is in the way and not ours; move it or choose another folder")
-    with reporting(out), tempfile.TemporaryFile(dir=out):  # a folder may exist and still take no file
+    with explain_os_errors(out), tempfile.TemporaryFile(dir=out):  # a folder may exist and still take no file
         pass
     return out
 
@@ -67,7 +67,7 @@ def write_files(
             lambda p: _text(
                 p,
                 json.dumps(
-                    _plain({"schema": SCHEMA, "schema_version": 1, "version": __version__, **document}),
+                    to_json_types({"schema": SCHEMA, "schema_version": 1, "version": __version__, **document}),
                     indent=2,
                     allow_nan=False,
                 )

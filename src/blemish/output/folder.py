@@ -20,9 +20,8 @@ from typing import TextIO
 
 from blemish.errors import OutputError
 from blemish.images.loading import shown
+from blemish.output.run_file import SCHEMA
 
-SCHEMA = "blemish.run"
-SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
 REPORT_FILE = "report.html"
 JOURNAL = ".blemish-files"
@@ -51,10 +50,10 @@ def prepare_output(out_dir: Path | str, source_dir: Path | str | None = None, *,
     """
     out = Path(out_dir)
     if source_dir is not None:
-        _refuse_inside(out, Path(source_dir))
+        refuse_inside(out, Path(source_dir))
     if out.exists() and not out.is_dir():
         raise OutputError(f"{shown(out)}: is a file; give a folder for the results")
-    with reporting(out):
+    with explain_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         entries = os.listdir(out)
     if entries and not is_ours(out):
@@ -73,7 +72,7 @@ def is_ours(folder: Path) -> bool:
 
 
 @contextmanager
-def reporting(path: Path) -> Iterator[None]:
+def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses into one line that names the file and the remedy."""
     try:
         yield
@@ -97,7 +96,7 @@ def reporting(path: Path) -> Iterator[None]:
 def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
     """Let ``fill`` write ``NAME.partial`` beside the target, then rename it: readers never see half a file."""
     partial = target.with_name(target.name + ".partial")
-    with reporting(target):
+    with explain_os_errors(target):
         try:
             fill(partial)
             os.replace(partial, target)
@@ -123,7 +122,7 @@ class OutputFolder:
 
     def __enter__(self) -> OutputFolder:
         _remove_previous(self.root)
-        with reporting(self.root / JOURNAL):
+        with explain_os_errors(self.root / JOURNAL):
             self._journal = open(self.root / JOURNAL, "a", encoding="ascii")
         return self
 
@@ -148,7 +147,7 @@ class OutputFolder:
         if os.path.lexists(target):
             raise OutputError(f"{shown(target)}: is in the way and not ours; move it or choose another folder")
         self._note(relative)
-        with reporting(target.parent):
+        with explain_os_errors(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
         return write_whole(target, fill)
 
@@ -165,12 +164,13 @@ class OutputFolder:
         with self._lock:
             self.files.append(relative)
             if self._journal is not None:
-                with reporting(self.root / JOURNAL):
+                with explain_os_errors(self.root / JOURNAL):
                     self._journal.write(json.dumps(relative) + "\n")
                     self._journal.flush()  # a killed run must leave its list behind
 
 
-def _refuse_inside(out: Path, source: Path) -> None:
+def refuse_inside(out: Path, source: Path) -> None:
+    """Raise OutputError if the output folder is the input folder or lies inside it; links are followed."""
     real_out, real_source = Path(os.path.realpath(out)), Path(os.path.realpath(source))
     if real_out == real_source or real_source in real_out.parents:
         relation = "is" if real_out == real_source else "lies inside"
@@ -238,7 +238,7 @@ def _remove_previous(root: Path) -> None:
         if Path(os.path.realpath(path.parent)) != real_root / PurePosixPath(name).parent:
             continue  # a linked folder leads elsewhere: not ours
         for victim in (path, path.with_name(path.name + ".partial")):
-            with reporting(victim), suppress(FileNotFoundError, NotADirectoryError):
+            with explain_os_errors(victim), suppress(FileNotFoundError, NotADirectoryError):
                 victim.unlink()
         folders.update(parent for parent in path.parents if root in parent.parents)
     for folder in sorted(folders, key=lambda p: len(p.parts), reverse=True):

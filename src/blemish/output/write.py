@@ -1,35 +1,32 @@
-"""Writes what a run found into a folder.
+"""Writes the result of a run into a folder.
 
 ``run.json`` is written last: a folder without it is not a complete run. Everything that differs between equal runs
-(date, timings) is in ``run.json`` alone, so tables, maps, masks, overlays and descriptors are equal byte by byte for
-equal seeds, images and library versions.
+(date, timings) is in ``run.json`` alone. Tables, maps, masks, overlays and descriptors are therefore equal byte by byte
+for equal seeds, images and library versions.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from blemish.errors import ConfigError, InputError
-from blemish.images.loading import shown
-from blemish.output.folder import RUN_FILE, SCHEMA, SCHEMA_VERSION, OutputFolder, prepare_output
-from blemish.output.overlays import cluster_color, draw_overlay, mask, upsample_map
-from blemish.output.tables import evaluation_prefix, file_stems, write_csv, write_parquet
+from blemish.output.colors import cluster_color
+from blemish.output.folder import RUN_FILE, OutputFolder, prepare_output
+from blemish.output.names import evaluation_prefix, file_stems
+from blemish.output.overlays import binary_mask, draw_overlay, upsample_map
+from blemish.output.run_file import run_document
+from blemish.output.tables import write_csv, write_parquet
 from blemish.results import Result, Skipped
 from blemish.types import FloatArray
 
-__all__ = ["MapSize", "OutputPaths", "prepare_output", "run_document", "write_outputs"]
-
 WRITERS = 2
-"""Images that are drawn and compressed at a time."""
+"""Threads that draw and compress images; each holds one image in memory."""
 
 MapSize = Literal["feature", "image", "none"]
 LoadImage = Callable[[int], FloatArray]
@@ -41,7 +38,7 @@ OVERLAY_SIDE = 1024
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """Where things are; a folder is None if it was not asked for.
+    """Paths of the files and folders that were written; None for a folder that was not asked for.
 
     Attributes:
         not_drawn: images without an overlay, because their file could not be read a second time.
@@ -156,7 +153,7 @@ def _write_pictures(
 
     values, label = np.asarray(result.maps[i]), int(result.labels[i])
     height, width = (int(side) for side in result.sizes[i])
-    binary = Image.fromarray(mask(values, result.threshold, height, width))
+    binary = Image.fromarray(binary_mask(values, result.threshold, height, width))
     folder.write(f"masks/{stem}.png", lambda p: binary.save(p, format="PNG"))
     if load_image is None:
         return None
@@ -168,65 +165,3 @@ def _write_pictures(
     picture = draw_overlay(image, values, result.threshold, color, OVERLAY_SIDE)
     folder.write(f"overlays/{stem}.jpg", lambda p: picture.save(p, format="JPEG", quality=90))
     return None
-
-
-def run_document(result: Result, not_drawn: list[Skipped] | None = None) -> dict[str, object]:
-    """What ``run.json`` says, ready for JSON; where ``info`` has a key of ours, ours wins.
-
-    Numbers that JSON has no word for (infinite, not a number) become null; paths that are not Unicode keep their odd
-    bytes as lone surrogates, which JSON can hold escaped.
-    """
-    info = _plain(result.info)
-    return {
-        **(info if isinstance(info, dict) else {}),
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
-        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "source": result.source,
-        "counts": {
-            "images": len(result.paths),
-            "anomalous": int(np.count_nonzero(result.is_anomalous)),
-            "skipped": len(result.skipped),
-            "clusters": result.n_clusters,
-        },
-        "threshold": _plain(float(result.threshold)),
-        "image_threshold": _plain(float(result.image_threshold)),
-        "caution": result.caution,
-        "clusters": [_cluster(result, label) for label in range(result.n_clusters)],
-        "timings": _plain(result.timings),
-        "skipped": [_plain(item) for item in result.skipped],
-        "not_drawn": [_plain(item) for item in not_drawn or []],
-    }
-
-
-def _cluster(result: Result, label: int) -> dict[str, object]:
-    members = result.labels == label
-    return {
-        "cluster": label,
-        "name": result.cluster_name(label),
-        "normal": label == result.normal_label,
-        "images": int(members.sum()),
-        "median_score": _plain(float(np.median(result.scores[members]))) if members.any() else None,
-        "color": "#{:02x}{:02x}{:02x}".format(*cluster_color(label, result.normal_label)),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Settings of any origin as what JSON has: dictionaries, lists, text, numbers, null."""
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "model_dump"):
-        return _plain(value.model_dump(mode="json"))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=str)
-    return shown(str(value))

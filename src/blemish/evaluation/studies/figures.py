@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from blemish.errors import MissingDependencyError
 from blemish.evaluation.datasets import is_normal
 from blemish.evaluation.studies.run import STUDIES, Findings
-from blemish.output.overlays import cluster_color
+from blemish.output import cluster_color
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

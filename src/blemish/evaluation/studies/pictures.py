@@ -12,7 +12,7 @@ from blemish.evaluation.datasets import read_mask
 from blemish.evaluation.metrics import pixel_auroc
 from blemish.evaluation.studies.bench import Bench, Findings, Picture, localizations
 from blemish.images.loading import resize
-from blemish.output.overlays import (
+from blemish.output import (
     cluster_color,
     draw_overlay,
     fit_within,
