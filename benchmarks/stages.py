@@ -135,9 +135,8 @@ def main() -> None:
     start = time.perf_counter()
     result = meter.call("everything else", pipeline.run_source, lambda _: source, config, None, backbone)
     peak = peak_megabytes()
-    with tempfile.TemporaryDirectory() as out:
-        prepare_output(Path(out))
-        meter.call("output", write_results, result, source, Path(out), config)
+    with tempfile.TemporaryDirectory() as out, prepare_output(Path(out)) as folder:
+        meter.call("output", write_results, result, source, folder, config)
     total = time.perf_counter() - start + meter.seconds["opening"]
     print(
         f"{len(result.paths)} images, {args.threads} threads, {total:.2f} s, {rate / 1e9:.1f} G multiply-adds a second"

@@ -19,6 +19,7 @@ from blemish.cli.study import add_study
 if TYPE_CHECKING:
     from blemish.config.schema import Config
     from blemish.images.source import ImageSource
+    from blemish.output import OutputFolder, OutputPaths
     from blemish.results import Result
 
 app = typer.Typer(
@@ -36,46 +37,51 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything; n
 CacheDir = Annotated[str | None, typer.Option(help="Folder where results are kept for later runs.")]
 
 
-def _work(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
+def _work(folder: Path, out: Path, config: Config, quiet: bool) -> tuple[Result, OutputPaths]:
     from blemish.images.source import ImageSource
     from blemish.output import prepare_output
     from blemish.pipeline import run_source
 
     bars = Bars(quiet)
-    prepare_output(out, folder)
     opened: list[ImageSource] = []
 
     def open_source(cfg: Config) -> ImageSource:
         opened.append(ImageSource(folder, cfg.image))
         return opened[0]
 
-    result = run_source(open_source, config, bars)
-    start = time.perf_counter()
-    with bars.stage("Writing results", len(result.paths)) as bar:
-        write_results(result, opened[0], out, config, lambda _done, _total: bar.advance())
+    with prepare_output(out, folder) as output:
+        result = run_source(open_source, config, bars)
+        start = time.perf_counter()
+        with bars.stage("Writing results", len(result.paths)) as bar:
+            written = write_results(result, opened[0], output, config, lambda _done, _total: bar.advance())
     result.timings["output"] = round(time.perf_counter() - start, 3)
-    return result
+    return result, written
 
 
 def write_results(
-    result: Result, source: ImageSource, out: Path, config: Config, progress: Callable[[int, int], None] | None = None
-) -> None:
-    """All files that the settings ask for, into a folder that ``prepare_output`` has made ready."""
-    from blemish.output import write_outputs, write_report
+    result: Result,
+    source: ImageSource,
+    out: OutputFolder,
+    config: Config,
+    progress: Callable[[int, int], None] | None = None,
+) -> OutputPaths:
+    """Write all files that the settings ask for into a folder that ``prepare_output`` has claimed."""
+    from blemish.output import write_outputs
 
-    write_outputs(
+    return write_outputs(
         result,
         out,
         maps=config.output.maps,
         overlays=config.output.overlays,
+        report=config.output.report,
         load_image=source.full,
         progress=progress,
     )
-    if config.output.report:
-        write_report(result, out, source.full)
 
 
-def _summary(result: Result, out: Path) -> None:
+def _summary(result: Result, written: OutputPaths) -> None:
+    from blemish.images.loading import shown
+
     n, bad = len(result.paths), int(result.is_anomalous.sum())
     print(f"{_some(n, 'image')}, {bad} anomalous ({100 * bad / n:.1f} %), {_some(result.n_clusters, 'group')}")
     for label in range(result.n_clusters):
@@ -83,13 +89,16 @@ def _summary(result: Result, out: Path) -> None:
     if result.threshold_warning:
         print(f"  {result.threshold_warning}")
     for one in result.skipped:
-        print(f"skipped: {one.path}: {one.reason}", file=sys.stderr)
+        print(f"skipped: {shown(one.path)}: {shown(one.reason)}", file=sys.stderr)
+    for one in written.not_drawn:
+        print(f"not drawn: {shown(one.path)}: {shown(one.reason)}", file=sys.stderr)
     if result.skipped:
         print(f"  {_some(len(result.skipped), 'file')} could not be read: left out")
+    if written.not_drawn:
+        print(f"  {_some(len(written.not_drawn), 'image')} could not be read a second time: no picture")
     if any(found for found, _ in result.info["cache"].values()):
         print(f"  from the cache: {_from_cache(result.info['cache'])}")
-    report = out / "report.html"
-    print(f"Results: {out}" + (f"; open {report}" if report.exists() else ""))
+    print(f"Results: {shown(written.root)}" + (f"; open {shown(written.report)}" if written.report else ""))
 
 
 def _some(count: int, noun: str) -> str:
@@ -130,9 +139,9 @@ def run(
         settings = options.settings(
             clusters=clusters, maps=maps, cache=False if no_cache else None, cache_dir=cache_dir
         )
-        result = _work(folder, out, settings, quiet)
-        _summary(result, out)
-        if result.skipped:
+        result, written = _work(folder, out, settings, quiet)
+        _summary(result, written)
+        if result.skipped or written.not_drawn:
             raise typer.Exit(SOME_SKIPPED)
 
 
@@ -151,8 +160,8 @@ def demo(
         config = read_settings(None, None, seed=seed)
         result_dir = out / "results"
         drawn = make_demo(out, seed=seed, n_images=images)
-        result = _work(drawn.images, result_dir, config, quiet)
-        _summary(result, result_dir)
+        result, written = _work(drawn.images, result_dir, config, quiet)
+        _summary(result, written)
         _compare(result, drawn.truth / "labels.csv")
 
 

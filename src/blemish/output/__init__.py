@@ -1,7 +1,8 @@
 """Writes the result of a run: tables, maps, masks, overlays, ``run.json`` and the report, into a folder that is its own."""
 
+from blemish.output.claims import explain_os_errors, refuse_inside
 from blemish.output.colors import NORMAL_COLOR, cluster_color, heat_indices, heat_table, hex_color
-from blemish.output.folder import explain_os_errors, prepare_output, refuse_inside
+from blemish.output.folder import OutputFolder, prepare_output
 from blemish.output.overlays import draw_heat, draw_overlay, fit_within, to_bytes, upsample_map
 from blemish.output.report import ReportData, build_report, render, write_report
 from blemish.output.run_file import run_document, to_json_types
@@ -10,6 +11,7 @@ from blemish.output.write import MapSize, OutputPaths, write_outputs
 __all__ = [
     "NORMAL_COLOR",
     "MapSize",
+    "OutputFolder",
     "OutputPaths",
     "ReportData",
     "build_report",

@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import BinaryIO
 
 from blemish.results import Result
 
 COLUMNS = ("path", "score", "is_anomalous", "cluster", "cluster_name", "distance", "height", "width")
 
 
-def write_csv(result: Result, target: Path) -> None:
+def write_csv(result: Result, stream: BinaryIO) -> None:
     """Write ``images.csv``: UTF-8, text in quotes, line feeds, and the fewest digits that restore each float32."""
-    with open(target, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        stream.write(",".join(COLUMNS) + "\n")
-        for row in _csv_rows(result):
-            stream.write(",".join(row) + "\n")
+    for row in (COLUMNS, *_csv_rows(result)):
+        stream.write((",".join(row) + "\n").encode("utf-8", "surrogateescape"))
 
 
 def _csv_rows(result: Result) -> Iterator[tuple[str, ...]]:
@@ -54,7 +52,7 @@ def _no_formula(path: str) -> str:
     return f"./{path}" if path[:1] in ("=", "+", "-", "@", "\t", "\r", "\n", " ") else path
 
 
-def write_parquet(result: Result, target: Path) -> None:
+def write_parquet(result: Result, stream: BinaryIO) -> None:
     """Write ``images.parquet``: the columns of the CSV with their types."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -72,7 +70,7 @@ def write_parquet(result: Result, target: Path) -> None:
     }
     if not all(_is_unicode(path) for path in result.paths):
         columns["path_bytes"] = pa.array([os.fsencode(path) for path in result.paths], pa.binary())
-    pq.write_table(pa.table(columns), target, compression="zstd")
+    pq.write_table(pa.table(columns), stream, compression="zstd")
 
 
 def _is_unicode(text: str) -> bool:
