@@ -29,10 +29,10 @@ from blemish.cli.app import write_results
 from blemish.cli.shared import use_threads
 from blemish.config.sources import gather
 from blemish.features.extractor import Extractor
-from blemish.images import ImageSource
+from blemish.images.source import ImageSource
 from blemish.localization.model import Normality
-from blemish.localization.neighbors import MemoryBank
-from blemish.output.write import prepare_output
+from blemish.localization.neighbors import NeighborModel
+from blemish.output import prepare_output
 
 
 class Meter:
@@ -82,13 +82,13 @@ class Meter:
         for layer in network.modules():
             if isinstance(layer, torch.nn.Conv2d):
                 layer.register_forward_hook(count)
-        distance = MemoryBank.distance
+        distance = NeighborModel.distance
 
-        def counted(model: MemoryBank, features: torch.Tensor, *args: Any) -> torch.Tensor:
+        def counted(model: NeighborModel, features: torch.Tensor, *args: Any) -> torch.Tensor:
             self.products["maps"] += features.numel() * model.vectors.shape[0] * model.vectors.shape[1]
             return distance(model, features, *args)
 
-        MemoryBank.distance = counted  # type: ignore[assignment,method-assign]
+        NeighborModel.distance = counted  # type: ignore[assignment,method-assign]
 
 
 def product_rate(side: int = 1536, rounds: int = 5) -> float:
@@ -135,9 +135,8 @@ def main() -> None:
     start = time.perf_counter()
     result = meter.call("everything else", pipeline.run_source, lambda _: source, config, None, backbone)
     peak = peak_megabytes()
-    with tempfile.TemporaryDirectory() as out:
-        prepare_output(Path(out))
-        meter.call("output", write_results, result, source, Path(out), config)
+    with tempfile.TemporaryDirectory() as out, prepare_output(Path(out)) as folder:
+        meter.call("output", write_results, result, source, folder, config)
     total = time.perf_counter() - start + meter.seconds["opening"]
     print(
         f"{len(result.paths)} images, {args.threads} threads, {total:.2f} s, {rate / 1e9:.1f} G multiply-adds a second"

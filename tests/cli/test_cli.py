@@ -71,10 +71,10 @@ def test_run_twice_gives_equal_files(tmp_path: Path) -> None:
         done = blemish("run", folder, "--out", tmp_path / out, "--clusters", 3, *FAST)
         assert done.returncode == 0, done.stderr
         assert "7 images" in done.stdout
-        caution = json.loads((tmp_path / out / "run.json").read_text())["caution"]
-        assert "too few to tell" in caution
-        assert f"  {caution}\n" in done.stdout
-        assert caution in (tmp_path / out / "report.html").read_text()
+        warning = json.loads((tmp_path / out / "run.json").read_text())["threshold_warning"]
+        assert "too few to tell" in warning
+        assert f"  {warning}\n" in done.stdout
+        assert warning in (tmp_path / out / "report.html").read_text()
     for name in ("images.csv", "descriptors.npy", *(f"maps/{p.name}" for p in (tmp_path / "a/maps").iterdir())):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert len(list((tmp_path / "a/maps").iterdir())) == 7

@@ -250,7 +250,8 @@ def test_figures_are_written_and_equal_for_equal_findings(
         for turn in "ab":
             figure = draw(found)
             assert figure is not None
-            save(figure, suffix, tmp_path / (turn + suffix))
+            with (tmp_path / (turn + suffix)).open("wb") as stream:
+                save(figure, suffix, stream)
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
     picture = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
     assert picture.std() > 5

@@ -53,7 +53,6 @@ def make_result(
         "scores": scores,
         "maps": maps,
         "threshold": 0.5,
-        "image_threshold": 0.4,
         "is_anomalous": labels != (0 if n_normal else -1),
         "labels": labels.astype(np.int64),
         "normal_label": normal_label,

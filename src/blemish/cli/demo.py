@@ -34,10 +34,9 @@ def add_demo(app: typer.Typer) -> None:
             from blemish.synthetic import make_demo
 
             config = read_settings(None, None, seed=seed)
-            result_dir = out / "results"
             drawn = make_demo(out, seed=seed, n_images=images)
-            result = run_and_write(drawn.images, result_dir, config, quiet)
-            print_summary(result, result_dir)
+            result, written = run_and_write(drawn.images, out / "results", config, quiet)
+            print_summary(result, written)
             _print_agreement(result, drawn.truth / "labels.csv")
 
 

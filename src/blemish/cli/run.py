@@ -11,12 +11,14 @@ import typer
 
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
 from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.errors import shown
 from blemish.runtime.progress import Stage, StageTimer
 from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
     from blemish.config.schema import Config
     from blemish.images import ImageSource
+    from blemish.output import OutputFolder, OutputPaths
     from blemish.results import Result
 
 Folder = Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)]
@@ -49,67 +51,72 @@ def add_run(app: typer.Typer) -> None:
             config = options.settings(
                 n_clusters=n_clusters, maps=maps, cache=False if no_cache else None, cache_dir=cache_dir
             )
-            result = run_and_write(folder, out, config, quiet)
-            print_summary(result, out)
-            if result.skipped:
+            result, written = run_and_write(folder, out, config, quiet)
+            print_summary(result, written)
+            if result.skipped or written.not_drawn:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def run_and_write(folder: Path, out: Path, config: Config, quiet: bool) -> Result:
+def run_and_write(folder: Path, out: Path, config: Config, quiet: bool) -> tuple[Result, OutputPaths]:
     """Run the method on a folder and write all outputs, with progress on stderr."""
     from blemish.images import ImageSource
     from blemish.output import prepare_output
     from blemish.pipeline import run
 
     timer = StageTimer(Bars(quiet))
-    prepare_output(out, folder)
-    with timer.stage(Stage.READ) as advance:
-        source = ImageSource(folder, config.image)
-        advance(1)
-    result = run(source, config, progress=Bars(quiet))
+    with prepare_output(out, folder) as output:
+        with timer.stage(Stage.READ) as advance:
+            source = ImageSource(folder, config.image)
+            advance(1)
+        result = run(source, config, progress=Bars(quiet))
+        result.timings.update(timer.timings)
+        with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
+            written = write_results(result, source, output, config, lambda _done, _total: advance(1))
     result.timings.update(timer.timings)
-    with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
-        write_results(result, source, out, config, lambda _done, _total: advance(1))
-    result.timings.update(timer.timings)
-    return result
+    return result, written
 
 
 def write_results(
-    result: Result, source: ImageSource, out: Path, config: Config, progress: Callable[[int, int], None] | None = None
-) -> None:
-    """Write all files that the settings ask for into a folder that ``prepare_output`` has accepted."""
-    from blemish.output import write_outputs, write_report
+    result: Result,
+    source: ImageSource,
+    out: OutputFolder,
+    config: Config,
+    progress: Callable[[int, int], None] | None = None,
+) -> OutputPaths:
+    """Write all files that the settings ask for into a folder that ``prepare_output`` has claimed."""
+    from blemish.output import write_outputs
 
-    write_outputs(
+    return write_outputs(
         result,
         out,
         maps=config.output.maps,
         overlays=config.output.overlays,
+        report=config.output.report,
         load_image=source.full,
         progress=progress,
     )
-    if config.output.report:
-        write_report(result, out, source.full)
 
 
-def print_summary(result: Result, out: Path) -> None:
+def print_summary(result: Result, written: OutputPaths) -> None:
     """Print what was found, what was skipped and where the results are."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
-    print(
-        f"{_count(n, 'image')}, {anomalous} anomalous ({100 * anomalous / n:.1f} %), {_count(result.n_clusters, 'group')}"
-    )
+    share = 100 * anomalous / n
+    print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
     for label in range(result.n_clusters):
         print(f"  {result.cluster_name(label)}: {_count(int((result.labels == label).sum()), 'image')}")
     if result.threshold_warning:
         print(f"  {result.threshold_warning}")
     for one in result.skipped:
-        print(f"skipped: {one.path}: {one.reason}", file=sys.stderr)
+        print(f"skipped: {shown(one.path)}: {shown(one.reason)}", file=sys.stderr)
+    for one in written.not_drawn:
+        print(f"not drawn: {shown(one.path)}: {shown(one.reason)}", file=sys.stderr)
     if result.skipped:
         print(f"  {_count(len(result.skipped), 'file')} could not be read and were left out")
+    if written.not_drawn:
+        print(f"  {_count(len(written.not_drawn), 'image')} could not be read again and have no overlay")
     if any(found for found, _ in result.info["cache"].values()):
         print(f"  from the cache: {_from_cache(result.info['cache'])}")
-    report = out / "report.html"
-    print(f"Results: {out}" + (f"; open {report}" if report.exists() else ""))
+    print(f"Results: {shown(written.root)}" + (f"; open {shown(written.report)}" if written.report else ""))
 
 
 def _count(count: int, noun: str) -> str:

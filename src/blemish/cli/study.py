@@ -90,12 +90,14 @@ def _write(found: Findings, out: Path, settings: dict[str, Any]) -> None:
     """The table to the terminal, which nothing can refuse; then figures and tables as files, JSON last."""
     from blemish.evaluation.studies.figures import SUFFIXES, draw, save
     from blemish.evaluation.tables import study_document, study_markdown, write_files
-    from blemish.output.folder import write_whole
+    from blemish.output import explain_os_errors
+    from blemish.runtime.atomic import write_atomically
 
     text = study_markdown(found)
     print(text, end="", flush=True)
     stem, figure = f"study-{found.study}", draw(found)
     if figure is not None:
         for suffix in SUFFIXES:
-            write_whole(out / (stem + suffix), partial(save, figure, suffix))
+            with explain_os_errors(out / (stem + suffix)):
+                write_atomically(out / (stem + suffix), partial(save, figure, suffix))
     write_files(out, stem, study_document(found) | {"settings": settings}, found.rows, text)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blemish import __version__
 from blemish.errors import OutputError, shown
 from blemish.evaluation.evaluate import SCORES, Evaluation, RunScores, Spread, mean_over_sets
-from blemish.output.folder import _refuse_inside, reporting, write_whole
-from blemish.output.write import _plain
+from blemish.output import explain_os_errors, refuse_inside, to_json_types
+from blemish.runtime.atomic import write_atomically
 
 if TYPE_CHECKING:
     from blemish.evaluation.studies.run import Findings
@@ -31,13 +32,13 @@ def claim_folder(out: Path, stem: str, sources: Iterable[Path], suffixes: Sequen
     """
     for source in sources:
         if source.is_dir():
-            _refuse_inside(out, source)
-    with reporting(out):
+            refuse_inside(out, source)
+    with explain_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     present = [out / (stem + suffix) for suffix in suffixes if (out / (stem + suffix)).exists()]
     if present and not _is_ours(out / f"{stem}.json"):
         raise OutputError(f"{shown(present[0])}: is in the way and not ours; move it or choose another folder")
-    with reporting(out), tempfile.TemporaryFile(dir=out):  # a folder may exist and still take no file
+    with explain_os_errors(out), tempfile.TemporaryFile(dir=out):  # a folder may exist and still take no file
         pass
     return out
 
@@ -59,14 +60,14 @@ def write_files(
     JSON.
     """
     return [
-        write_whole(out / f"{stem}.md", lambda p: _text(p, markdown)),
-        write_whole(out / f"{stem}.csv", lambda p: _csv(p, rows)),
-        write_whole(
+        _write(out / f"{stem}.md", lambda stream: _text(stream, markdown)),
+        _write(out / f"{stem}.csv", lambda stream: _csv(stream, rows)),
+        _write(
             out / f"{stem}.json",
-            lambda p: _text(
-                p,
+            lambda stream: _text(
+                stream,
                 json.dumps(
-                    _plain({"schema": SCHEMA, "schema_version": 1, "version": __version__, **document}),
+                    to_json_types({"schema": SCHEMA, "schema_version": 1, "version": __version__, **document}),
                     indent=2,
                     allow_nan=False,
                 )
@@ -76,15 +77,21 @@ def write_files(
     ]
 
 
-def _text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+def _write(path: Path, writer: Callable[[BinaryIO], object]) -> Path:
+    with explain_os_errors(path):
+        return write_atomically(path, writer)
 
 
-def _csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+def _text(stream: BinaryIO, text: str) -> None:
+    stream.write(text.encode("utf-8"))
+
+
+def _csv(stream: BinaryIO, rows: Sequence[dict[str, Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    _text(stream, text.getvalue())
 
 
 def _cell(value: Any) -> Any:

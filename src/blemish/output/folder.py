@@ -1,246 +1,311 @@
-"""The output folder: whose it is, what may be removed from it, and how a file gets into it whole or not at all.
+"""The output folder: who may write into it, which files belong to us, and how new results take the place of old ones.
 
-A folder is ours if it holds our ``run.json`` or our journal (``.blemish-files``). The journal lists every file of a run
-*before* it is written, so a run that was killed can be cleaned up by the next one; a complete run lists its files in
-``run.json`` and has no journal. Only listed files of the kinds that we write are ever removed, and a file that is in
-the way without being listed is an error.
+A folder is ours if it holds our ``run.json`` or our journal. New results are written into a hidden folder beside the old
+ones. Only when they are complete does the exchange begin: the old ``run.json`` is removed first and the new one arrives
+last, so a folder without ``run.json`` is not a complete run. During the exchange the journal lists all files of both runs,
+so that the next run can clean up after a process that was killed. Only listed files of the kinds that we write are ever
+removed, and a file that is in the way without being listed is an error.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
+import secrets
+import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import TextIO
+from typing import BinaryIO
 
-from blemish.errors import OutputError, shown
+from blemish.errors import OutputError
+from blemish.output.claims import (
+    FOLDERS,
+    JOURNAL,
+    REPORT_FILE,
+    RUN_FILE,
+    STAGING_PREFIX,
+    TOP_FILES,
+    check_length,
+    explain_os_errors,
+    hidden_files,
+    is_ours,
+    listed_files,
+    read_run,
+    refuse_inside,
+    short,
+    write_journal,
+)
+from blemish.runtime.atomic import create_file, write_atomically
+from blemish.runtime.lock import LOCK_FILE, FolderLock, FolderLocked
 
-SCHEMA = "blemish.run"
-SCHEMA_VERSION = 1
-RUN_FILE = "run.json"
-REPORT_FILE = "report.html"
-JOURNAL = ".blemish-files"
-
-_HEADER = json.dumps({"schema": "blemish.files", "version": 1})
-_TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "images.parquet", "descriptors.npy"})
-_FOLDERS = {"maps": ".tiff", "anomaly_maps": ".tiff", "masks": ".png", "overlays": ".jpg"}
+Writer = Callable[[BinaryIO], object]
 
 
-def prepare_output(out_dir: Path | str, source_dir: Path | str | None = None, *, claim: bool = True) -> Path:
+def prepare_output(out_dir: Path | str, source_dir: Path | str | None = None) -> OutputFolder:
     """Create the output folder, or claim an existing one, before any work is spent on a run.
 
-    Nothing is removed here: the files of a previous run stay until :func:`blemish.output.write.write_outputs` replaces them.
+    The folder is locked until it is closed: use it in a ``with`` statement around the whole run. No results are removed
+    here; those of a previous run stay until the new ones are complete.
 
     Args:
-        out_dir: where results go; parents are created.
-        source_dir: the input folder, which must neither be nor contain ``out_dir`` (overlays would be read as images
-            by the next run).
-        claim: leave our journal in the folder, so that it counts as ours although the run has not ended.
+        out_dir: where results go; missing parents are created.
+        source_dir: the input folder, which must neither be nor contain ``out_dir``, because the next run would read the
+            overlays as images.
 
     Returns:
-        The folder, empty or ours; the journal in it also proves that it can be written to.
+        The folder, which is empty or ours, writable and locked.
 
     Raises:
-        OutputError: a file is in the way, the folder holds other things, lies in the input folder or is not writable.
+        OutputError: the name is too long, a file is in the way, the folder holds other things, lies in the input folder,
+            is not writable, or another run is writing into it.
     """
+    check_length(out_dir)
     out = Path(out_dir)
     if source_dir is not None:
-        _refuse_inside(out, Path(source_dir))
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{shown(out)}: is a file; give a folder for the results")
-    with reporting(out):
-        out.mkdir(parents=True, exist_ok=True)
+        refuse_inside(out, Path(source_dir))
+    with explain_os_errors(out):
+        if os.path.lexists(out) and not out.is_dir():
+            raise OutputError(f"{short(out)}: is a file or a broken link; give a folder for the results")
+        made = _make_folders(out)
         entries = os.listdir(out)
-    if entries and not is_ours(out):
+    if not is_ours(out, entries):
         raise OutputError(
-            f"{shown(out)}: exists and was not made by blemish ({len(entries)} entries); "
+            f"{short(out)}: exists and was not made by blemish ({len(entries)} entries); "
             "nothing was changed: give a new or empty folder"
         )
-    if claim:
-        _write_journal(out, _read_journal(out))
-    return out
-
-
-def is_ours(folder: Path) -> bool:
-    """Whether a previous run, complete or not, wrote this folder."""
-    return _read_run(folder) is not None or (folder / JOURNAL).is_file()
-
-
-@contextmanager
-def reporting(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into one line that names the file and the remedy."""
     try:
-        yield
-    except OutputError:
+        return OutputFolder(out, _lock(out), made)
+    except BaseException:
+        _remove_empty(made)
         raise
-    except OSError as error:
-        remedies = {
-            errno.ENOSPC: "free some space or choose another folder with --out",
-            errno.EDQUOT: "free some space or choose another folder with --out",
-            errno.EACCES: "check its permissions or choose another folder with --out",
-            errno.EPERM: "check its permissions or choose another folder with --out",
-            errno.EROFS: "choose a folder on a writable disk",
-            errno.ENOTDIR: "a file is in the way; choose another folder",
-            errno.EEXIST: "something that is no folder is in the way; choose another folder",
-        }
-        remedy = remedies.get(error.errno or 0, "check the disk or choose another folder with --out")
-        reason = error.strerror or type(error).__name__
-        raise OutputError(f"{shown(path)}: cannot be written ({reason}); {remedy}") from error
 
 
-def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
-    """Let ``fill`` write ``NAME.partial`` beside the target, then rename it: readers never see half a file."""
-    partial = target.with_name(target.name + ".partial")
-    with reporting(target):
+def _lock(out: Path) -> FolderLock:
+    with explain_os_errors(out / LOCK_FILE):
         try:
-            fill(partial)
-            os.replace(partial, target)
-        except BaseException:
-            with suppress(OSError):
-                partial.unlink()
-            raise
-    return target
+            return FolderLock(out)
+        except FolderLocked as error:
+            raise OutputError(
+                f"{short(out)}: another run is writing into this folder ({error.holder}); "
+                "wait until it ends, or choose another folder with --out"
+            ) from error
 
 
 class OutputFolder:
-    """The files of one run: entering removes those of the previous run, :meth:`finish` completes this one.
+    """A locked output folder: files are collected out of sight, and :meth:`finish` exchanges them for the old ones.
+
+    :func:`prepare_output` makes it; :meth:`close`, or the end of a ``with`` statement, gives it back. If it is closed
+    before :meth:`finish`, the folder is as it was before.
 
     Args:
-        root: a folder that :func:`prepare_output` has returned.
+        root: the folder.
+        lock: our lock on it.
+        made: the folders that were created for it, which are removed again if they stay empty.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lock: FolderLock, made: list[Path]) -> None:
         self.root = root
         self.files: list[str] = []
-        self._journal: TextIO | None = None
-        self._lock = threading.Lock()
+        self._lock, self._made = lock, made
+        self._staging: Path | None = None
+        self._guard = threading.Lock()
+        try:
+            with explain_os_errors(root):
+                self._old = frozenset(listed_files(root))
+                self._check_claims()
+                _remove_leftovers(root)
+        except BaseException:
+            lock.release()
+            raise
 
     def __enter__(self) -> OutputFolder:
-        _remove_previous(self.root)
-        with reporting(self.root / JOURNAL):
-            self._journal = open(self.root / JOURNAL, "a", encoding="ascii")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._journal is not None:
-            with suppress(OSError):
-                self._journal.close()
+        self.close()
 
-    def write(self, relative: str, fill: Callable[[Path], None]) -> Path:
-        """Write one file of this run; see :func:`write_whole`. Several threads may write at a time.
+    def close(self) -> None:
+        """Remove unfinished files, and let other runs write into the folder."""
+        self._remove_staging()
+        self._lock.release()
+        _remove_empty(self._made)
+
+    def write(self, relative: str, writer: Writer) -> None:
+        """Write one file of this run out of sight. Several threads may write at a time.
 
         Args:
-            relative: path below the folder, ``/`` as separator.
-            fill: writes the content to the path that it is given.
+            relative: path below the folder, with ``/`` as separator.
+            writer: writes the content to the binary stream that it is given.
 
         Raises:
-            OutputError: a file that is not ours is in the way, or the disk refuses.
+            OutputError: a file that is not ours is in the way, or the system refused.
         """
-        target = self.root / relative
-        if os.path.lexists(target):
-            raise OutputError(f"{shown(target)}: is in the way and not ours; move it or choose another folder")
-        self._note(relative)
-        with reporting(target.parent):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        return write_whole(target, fill)
+        self._check_free(relative)
+        staged = self._stage() / relative
+        with explain_os_errors(self.root / relative):
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            with create_file(staged) as stream:
+                writer(stream)
+        with self._guard:
+            self.files.append(relative)
 
     def finish(self, document: dict[str, object]) -> Path:
-        """Write ``run.json`` with the list of files; from here on the run counts as complete."""
+        """Exchange the old results for the new ones; ``run.json``, with the list of files, comes last.
+
+        Args:
+            document: content of ``run.json``.
+
+        Returns:
+            Path of ``run.json``.
+
+        Raises:
+            OutputError: the system refused. Everything that can be checked or written before is checked and written
+                before the first old file is removed.
+        """
         listed = sorted({*self.files, RUN_FILE, REPORT_FILE})
         text = json.dumps({**document, "files": listed}, indent=2, allow_nan=False) + "\n"
-        path = write_whole(self.root / RUN_FILE, lambda p: _dump(p, text))
+        self.write(RUN_FILE, lambda stream: stream.write(text.encode("utf-8")))
+        for relative in self.files:
+            self._check_free(relative)  # the user may have put something there since it was written
+        self._check_access()
+        self._exchange()
+        return self.root / RUN_FILE
+
+    def replace(self, relative: str, writer: Writer) -> Path:
+        """Write a single file at once, beside results that stay as they are.
+
+        Raises:
+            OutputError: a file that is not ours is in the way, or the system refused.
+        """
+        self._check_free(relative)
+        with explain_os_errors(self.root / relative):
+            if read_run(self.root) is None:
+                self._old |= {relative}
+                write_journal(self.root, sorted(self._old))
+                self._made = []
+            return write_atomically(self.root / relative, writer)
+
+    def _stage(self) -> Path:
+        """The hidden folder for new files, which nobody else may enter."""
+        with self._guard:
+            if self._staging is None:
+                with explain_os_errors(self.root):
+                    staging = self.root / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
+                    staging.mkdir(mode=0o700)
+                    self._staging = staging
+            return self._staging
+
+    def _remove_staging(self) -> None:
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging = None
+
+    def _check_claims(self) -> None:
+        """Raise OutputError if results could not be exchanged later, as far as that can be known before the run."""
+        self._check_access()
+        for name in sorted(TOP_FILES):
+            self._check_free(name)
+        for name in FOLDERS:
+            self._check_free(f"{name}/any")
+
+    def _check_free(self, relative: str) -> None:
+        """Raise OutputError if something that is not ours has the name of a file, or of a folder above it."""
+        target = self.root / relative
+        for parent in list(target.parents)[: len(PurePosixPath(relative).parts) - 1]:
+            name = parent.relative_to(self.root).as_posix()
+            if parent.is_symlink() or (parent.exists() and not parent.is_dir() and name not in self._old):
+                raise OutputError(f"{short(parent)}: is in the way and not a folder; move it or choose another folder")
+        if not os.path.lexists(target) or relative in self._old or self._is_old(target):
+            return
+        raise OutputError(f"{short(target)}: is in the way and not ours; move it or choose another folder")
+
+    def _is_old(self, target: Path) -> bool:
+        """Whether all that has this name is ours: a folder of old files, or an old file spelled in another case."""
+        if target.is_dir() and not target.is_symlink():
+            return all(
+                (Path(folder) / name).relative_to(self.root).as_posix() in self._old
+                for folder, _, names in os.walk(target)
+                for name in names
+            )
+        relative = target.relative_to(self.root).as_posix()
+        alike = [name for name in self._old if name.casefold() == relative.casefold()]
+        return any((self.root / name).exists() and target.samefile(self.root / name) for name in alike)
+
+    def _check_access(self) -> None:
+        """Raise OutputError if old files could not be removed."""
+        for folder in {(self.root / name).parent for name in self._old}:
+            if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+                raise OutputError(
+                    f"{short(folder)}: cannot be written (no permission); "
+                    "check its permissions or choose another folder with --out"
+                )
+
+    def _exchange(self) -> None:
+        new = [name for name in self.files if name != RUN_FILE]
+        staging = self._stage()
+        with explain_os_errors(self.root):
+            write_journal(self.root, sorted({*self._old, *self.files}))
+            with suppress(FileNotFoundError):
+                os.unlink(self.root / RUN_FILE)  # from here on the old run counts as incomplete
+            _remove_files(self.root, self._old - set(self.files))
+            for relative in [*new, RUN_FILE]:
+                target = self.root / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.is_dir() and not target.is_symlink():
+                    _remove_folders(target)
+                os.replace(staging / relative, target)
+            with suppress(FileNotFoundError):
+                os.unlink(self.root / JOURNAL)
+        self._old, self.files, self._made = frozenset(listed_files(self.root)), [], []
+        self._remove_staging()
+
+
+def _make_folders(out: Path) -> list[Path]:
+    """Create a folder and its parents; returns those that were missing, the deepest first."""
+    missing = [one for one in (out, *out.parents) if not one.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
         with suppress(OSError):
-            (self.root / JOURNAL).unlink()
-        return path
-
-    def _note(self, relative: str) -> None:
-        with self._lock:
-            self.files.append(relative)
-            if self._journal is not None:
-                with reporting(self.root / JOURNAL):
-                    self._journal.write(json.dumps(relative) + "\n")
-                    self._journal.flush()  # a killed run must leave its list behind
+            folder.rmdir()
 
 
-def _refuse_inside(out: Path, source: Path) -> None:
-    real_out, real_source = Path(os.path.realpath(out)), Path(os.path.realpath(source))
-    if real_out == real_source or real_source in real_out.parents:
-        relation = "is" if real_out == real_source else "lies inside"
-        raise OutputError(
-            f"{shown(out)}: {relation} the input folder {shown(source)}, where results would be taken for images; "
-            "choose a folder outside it"
-        )
+def _remove_leftovers(root: Path) -> None:
+    """Remove what a killed run has left out of sight; the lock says that no other run is writing."""
+    for entry in hidden_files(root):
+        path = root / entry
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
-def _read_run(folder: Path) -> dict[str, object] | None:
-    try:
-        document = json.loads((folder / RUN_FILE).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None
-
-
-def _read_journal(folder: Path) -> list[str]:
-    """Files noted by an unfinished run; a last line cut short by a kill is dropped with its file, never written."""
-    try:
-        lines = (folder / JOURNAL).read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return []
-    names: list[str] = []
-    for line in lines[1:] if lines[:1] == [_HEADER] else []:
-        with suppress(ValueError):
-            name = json.loads(line)
-            if isinstance(name, str):
-                names.append(name)
-    return names
-
-
-def _write_journal(folder: Path, names: Iterable[str]) -> None:
-    text = "".join(line + "\n" for line in (_HEADER, *(json.dumps(name) for name in names)))
-    write_whole(folder / JOURNAL, lambda p: _dump(p, text))
-
-
-def _dump(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _removable(name: object) -> bool:
-    """Whether a listed name is one that we can have written: a list in a file from elsewhere is not to be trusted."""
-    if not isinstance(name, str) or "\0" in name:
-        return False
-    if name in _TOP_FILES:
-        return True
-    path = PurePosixPath(name)
-    parts = path.parts
-    return len(parts) > 1 and not path.is_absolute() and ".." not in parts and path.suffix == _FOLDERS.get(parts[0])
-
-
-def _remove_previous(root: Path) -> None:
-    document = _read_run(root) or {}
-    listed = document.get("files")
-    candidates = [*(listed if isinstance(listed, list) else []), *_read_journal(root)]
-    if document:
-        candidates.insert(0, RUN_FILE)  # first, so that a kill from here on leaves an incomplete run
-    names = [name for name in dict.fromkeys(n for n in candidates if isinstance(n, str)) if _removable(name)]
-    _write_journal(root, names)
+def _remove_files(root: Path, names: Iterable[str]) -> None:
+    """Remove listed files, and folders that are empty then."""
     real_root = Path(os.path.realpath(root))
     folders: set[Path] = set()
     for name in names:
         path = root / name
         if Path(os.path.realpath(path.parent)) != real_root / PurePosixPath(name).parent:
-            continue  # a linked folder leads elsewhere: not ours
-        for victim in (path, path.with_name(path.name + ".partial")):
-            with reporting(victim), suppress(FileNotFoundError, NotADirectoryError):
-                victim.unlink()
+            continue  # a linked folder leads elsewhere: its files are not ours
+        with explain_os_errors(path), suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
         folders.update(parent for parent in path.parents if root in parent.parents)
     for folder in sorted(folders, key=lambda p: len(p.parts), reverse=True):
         with suppress(OSError):  # not empty: something of the user's is in there
             folder.rmdir()
-    _write_journal(root, [])
+
+
+def _remove_folders(target: Path) -> None:
+    """Remove a tree of empty folders."""
+    for folder, _, _ in os.walk(target, topdown=False):
+        os.rmdir(folder)

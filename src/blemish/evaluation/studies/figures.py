@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blemish.errors import MissingDependencyError
 from blemish.evaluation.datasets import is_normal
 from blemish.evaluation.studies.run import STUDIES, Findings
-from blemish.output.overlays import cluster_color
+from blemish.output import cluster_color
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,13 +47,13 @@ def draw(findings: Findings) -> Figure | None:
     return {"lines": _lines, "scatter": _scatter, "grid": _grid}[kind](findings)
 
 
-def save(figure: Figure, suffix: str, path: Path) -> None:
+def save(figure: Figure, suffix: str, stream: BinaryIO) -> None:
     """Write a figure as ``.png`` or ``.svg``; equal figures give equal bytes."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "blemish", "svg.fonttype": "path"}):
         metadata: dict[str, Any] = {"Date": None} if suffix == ".svg" else {"Software": None}
-        figure.savefig(path, format=suffix[1:], dpi=150, metadata=metadata)
+        figure.savefig(stream, format=suffix[1:], dpi=150, metadata=metadata)
 
 
 def _figure(width: float, height: float) -> Figure:

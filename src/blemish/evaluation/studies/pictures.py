@@ -12,7 +12,7 @@ from blemish.evaluation.datasets import read_mask
 from blemish.evaluation.metrics import pixel_auroc
 from blemish.evaluation.studies.bench import Bench, Findings, Picture, localizations
 from blemish.images import resize
-from blemish.output.overlays import (
+from blemish.output import (
     cluster_color,
     draw_overlay,
     fit_within,
@@ -113,7 +113,7 @@ def contours(bench: Bench) -> Findings:
 
 
 def _loader(bench: Bench, result: Result) -> Callable[[int], npt.NDArray[np.float32]]:
-    from blemish.images import ImageSource
+    from blemish.images.source import ImageSource
 
     source = ImageSource(list(bench.data.paths), bench.config.image)
     place = {name: index for index, name in enumerate(source.names)}

@@ -1,4 +1,4 @@
-"""Every number, path and picture of the report, computed from a :class:`~blemish.results.Result`."""
+"""The data of the report: every number, path and picture, computed from a :class:`~blemish.results.Result`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from blemish.errors import shown
-from blemish.output.overlays import cluster_color
-from blemish.output.report.regions import Shape, contrast_words, in_words, measure_group
+from blemish.output.colors import cluster_color, hex_color
+from blemish.output.report.shapes import Shape, measure_group
 from blemish.output.report.thumbnails import Picture, make_picture
-from blemish.output.write import run_document
+from blemish.output.report.words import compare_shapes, describe_shape
+from blemish.output.run_file import run_document
 from blemish.results import Result
 from blemish.types import FloatArray
 
 LoadImage = Callable[[int], FloatArray]
 
 MAX_ROWS = 2000
-"""Rows of the table in the page; images.csv has all."""
+"""Rows of the table in the page; images.csv has all images."""
 
 MAX_PICTURES = 24
-"""Pictures per group, three quarters of them typical, the others those with the highest scores."""
+"""Pictures per group: three quarters are the most typical images, the others have the highest scores."""
 
-MAX_PICTURES_IN_ALL = 300
-"""Many groups share this number, so that the page stays below some ten megabytes."""
+MAX_TOTAL_PICTURES = 300
+"""Pictures of all groups together, so that the page stays below about ten megabytes."""
 
 
 class _Data(BaseModel):
@@ -33,7 +34,14 @@ class _Data(BaseModel):
 
 
 class Group(_Data):
-    """One cluster, types first and the normal group last. ``pictures`` are the shown ones of ``count``."""
+    """One group of images, with its pictures.
+
+    Attributes:
+        count: images in the group; ``pictures`` shows some or all of them.
+        share: the same as a share of all images, 0..1.
+        description: shape of the anomalous regions, in words.
+        comparison: what sets the type apart from the other types; may be empty.
+    """
 
     label: int
     name: str
@@ -43,13 +51,13 @@ class Group(_Data):
     share: float
     median_score: float
     shape: Shape
-    words: str
-    apart: str
+    description: str
+    comparison: str
     pictures: list[Picture]
 
 
 class Row(_Data):
-    """One image in the table; ``index`` is its place in the run."""
+    """One image in the table; ``index`` is its row in the result."""
 
     index: int
     path: str
@@ -64,7 +72,7 @@ class Row(_Data):
 
 
 class Histogram(_Data):
-    """Images per bin of score: ``edges`` has one entry more than the counts."""
+    """Number of images per bin of the scores; ``edges`` has one entry more than the counts."""
 
     edges: list[float]
     normal: list[int]
@@ -86,7 +94,11 @@ class SkippedFile(_Data):
 
 
 class ReportData(_Data):
-    """What the page shows. ``model_dump_json`` and ``model_validate_json`` are a round trip."""
+    """Everything that the page shows.
+
+    ``ReportData.model_validate_json(data.model_dump_json())`` gives equal data back. ``groups`` has the types first and
+    the normal group last; ``rows`` are sorted by falling score.
+    """
 
     title: str
     source: str | None
@@ -94,28 +106,28 @@ class ReportData(_Data):
     anomalous: int
     types: int
     threshold: float
-    image_threshold: float
     scale_low: float
     scale_high: float
     groups: list[Group]
     rows: list[Row]
     histogram: Histogram
     skipped: list[SkippedFile]
-    caution: str | None
+    threshold_warning: str | None
     not_drawn: int
     settings: list[Section]
 
 
 def build_report(result: Result, load_image: LoadImage | None = None, *, title: str | None = None) -> ReportData:
-    """Compute the report.
+    """Compute the data of the report.
 
     Args:
-        result: what a run found.
-        load_image: gives image ``i`` as float32 H x W x 3 in [0, 1]; called for the pictures shown only. Where it
-            raises :class:`~blemish.errors.InputError`, or is None, a picture has its heat map alone.
-        title: heading of the page; default: the name of the input folder.
+        result: the result of a run.
+        load_image: gives image ``i`` as float32 H x W x 3 in [0, 1]; called only for the pictures that are shown. A
+            picture has only its heat map if ``load_image`` is None or raises :class:`~blemish.errors.InputError`.
+        title: heading of the page; by default the name of the input folder.
 
-    Cost: at most 300 images decoded and 100 maps per group measured, whatever the size of the set.
+    Cost: at most 300 images are decoded and 100 maps per group are measured, whatever the size of the set. Every map is
+    read once for the color scale.
     """
     low, high = heat_scale(result)
     groups = _groups(result, load_image, low, high)
@@ -128,30 +140,30 @@ def build_report(result: Result, load_image: LoadImage | None = None, *, title: 
         anomalous=int(np.count_nonzero(result.is_anomalous)),
         types=sum(not group.normal for group in groups),
         threshold=float(result.threshold),
-        image_threshold=float(result.threshold),
         scale_low=low,
         scale_high=high,
         groups=groups,
         rows=_rows(result),
         histogram=_histogram(result),
         skipped=[SkippedFile(path=shown(s.path), reason=shown(s.reason)) for s in result.skipped],
-        caution=shown(result.threshold_warning) if result.threshold_warning is not None else None,
+        threshold_warning=shown(result.threshold_warning) if result.threshold_warning is not None else None,
         not_drawn=sum(picture.photo is None for picture in pictures) if load_image is not None else 0,
         settings=_settings(result),
     )
 
 
 def _folder_name(source: str | None) -> str:
-    """Last part of a path, with its parent where it says little (``leather / test``)."""
+    """Last part of a path, after its parent if the last part alone says little (``leather / test``)."""
     parts = [part for part in (source or "").replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return " / ".join(parts[-2:] if parts[-1:] in (["test"], ["images"]) else parts[-1:])
 
 
 def heat_scale(result: Result) -> tuple[float, float]:
-    """Values at the two ends of the colors, one scale for all images, so that normal images look normal.
+    """Map values at the dark and at the bright end of the heat colors: one scale for all images.
 
-    Low is the median background (median over images of the median of the map), at most half the threshold; high is
-    the 95 % quantile of the scores, at least twice the threshold. High always exceeds low, also where all maps are 0.
+    The dark end is the median background (the median over the images of the median of each map), at most half the
+    threshold. The bright end is the 95% quantile of the scores, at least twice the threshold, so normal images look
+    dark. The bright end always exceeds the dark end, even where all maps are 0.
     """
     threshold = float(result.threshold) if np.isfinite(result.threshold) else 0.0
     background = float(np.median([float(np.median(m)) for m in result.maps])) if len(result.maps) else 0.0
@@ -162,10 +174,10 @@ def heat_scale(result: Result) -> tuple[float, float]:
 
 
 def _groups(result: Result, load_image: LoadImage | None, low: float, high: float) -> list[Group]:
-    budget = max(4, min(MAX_PICTURES, MAX_PICTURES_IN_ALL // max(1, result.n_clusters)))
+    budget = max(4, min(MAX_PICTURES, MAX_TOTAL_PICTURES // max(1, result.n_clusters)))
     members = {label: np.flatnonzero(result.labels == label).tolist() for label in range(result.n_clusters)}
     shapes = {label: measure_group(result, rows) for label, rows in members.items()}
-    apart = contrast_words({result.cluster_name(k): s for k, s in shapes.items() if k != result.normal_label})
+    comparisons = compare_shapes({result.cluster_name(k): s for k, s in shapes.items() if k != result.normal_label})
     groups = []
     for label, rows in sorted(members.items(), key=lambda item: item[0] == result.normal_label):  # normal comes last
         name = result.cluster_name(label)
@@ -182,8 +194,8 @@ def _groups(result: Result, load_image: LoadImage | None, low: float, high: floa
                 share=len(rows) / len(result.paths),
                 median_score=float(np.median(result.scores[rows])) if rows else 0.0,
                 shape=shapes[label],
-                words=in_words(shapes[label]),
-                apart=apart.get(name, ""),
+                description=describe_shape(shapes[label]),
+                comparison=comparisons.get(name, ""),
                 pictures=pictures,
             )
         )
@@ -191,7 +203,11 @@ def _groups(result: Result, load_image: LoadImage | None, low: float, high: floa
 
 
 def _chosen(result: Result, members: Sequence[int], budget: int) -> list[tuple[int, str]]:
-    """The most typical members (nearest to the center), then the most anomalous of the rest; ties by order."""
+    """Rows of the images shown for a group, each with the reason why it is shown.
+
+    The most typical members (nearest to the center of the group) come first, then the most anomalous of the others.
+    Ties keep the order of the images.
+    """
     by_distance = sorted(members, key=lambda i: (float(result.distances[i]), i))
     if len(members) <= budget:
         return [(i, "typical") for i in by_distance]
@@ -229,15 +245,26 @@ def _histogram(result: Result, bins: int = 40) -> Histogram:
 
 
 def _hex(result: Result, label: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*cluster_color(label, result.normal_label))
+    return hex_color(cluster_color(label, result.normal_label))
 
 
-_SHOWN_ELSEWHERE = {"written", "counts", "clusters", "skipped", "not_drawn", "timings", "source", "schema", "caution"}
+_NOT_SETTINGS = {
+    "written",
+    "counts",
+    "clusters",
+    "skipped",
+    "not_drawn",
+    "timings",
+    "source",
+    "schema",
+    "threshold_warning",
+}
+"""Keys of ``run.json`` that the page shows elsewhere, or that differ between equal runs."""
 
 
 def _settings(result: Result) -> list[Section]:
-    """What run.json says about settings and versions, flat; times differ between equal runs and stay there."""
-    document = {key: value for key, value in run_document(result).items() if key not in _SHOWN_ELSEWHERE}
+    """Settings and versions as in ``run.json``, as flat lists. Dates and timings are left out: equal runs, equal pages."""
+    document = {key: value for key, value in run_document(result).items() if key not in _NOT_SETTINGS}
     single = [(shown(key), _text(value)) for key, value in document.items() if not isinstance(value, Mapping)]
     sections = [Section(title="Run", items=single)]
     for key, value in document.items():

@@ -1,4 +1,4 @@
-// The page is complete without this: it only adds larger pictures, sorting and a filter for the table.
+// The page is complete without this script, which only adds larger pictures, and sorting and filtering of the table.
 "use strict";
 (() => {
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);

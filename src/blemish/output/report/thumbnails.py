@@ -1,4 +1,4 @@
-"""Small pictures inside the page: a photograph with contours and its heat map, as data URIs."""
+"""Small pictures for the page as data URIs: a photograph with outlines, and its heat map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from blemish.errors import InputError, shown
-from blemish.output.overlays import cluster_color, draw_heat, draw_overlay, fit_within
+from blemish.output.colors import cluster_color
+from blemish.output.overlays import draw_heat, draw_overlay, fit_within
 from blemish.results import Result
 from blemish.types import FloatArray
 
@@ -19,14 +20,23 @@ SIDE = 256
 """Longest side of a photograph in pixels."""
 
 HEAT_SIDE = 96
-"""Longest side of a heat map; maps are smooth and the browser scales them smoothly."""
+"""Longest side of a heat map in pixels. Maps are smooth, and the browser enlarges them smoothly."""
 
 MAX_BYTES = 10_000
-"""Aim for one photograph; JPEG quality falls until it is met, or until 35."""
+"""Size of one photograph that is aimed at: JPEG quality falls until it is met, but not below 35."""
 
 
 class Picture(BaseModel):
-    """One image in a gallery. ``photo`` is None where the file could not be read; ``reason`` says why it was chosen."""
+    """One image in a gallery.
+
+    Attributes:
+        index: row of the image in the result.
+        reason: why the image is shown: ``typical`` or ``high score``.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+        photo: data URI of the photograph; None if there is no photograph or it could not be read.
+        heat: data URI of the heat map.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +54,16 @@ class Picture(BaseModel):
 def make_picture(
     result: Result, i: int, load_image: Callable[[int], FloatArray] | None, low: float, high: float, reason: str
 ) -> Picture:
-    """Picture of image ``i``; its heat map runs from ``low`` to ``high``, the scale of the whole set."""
+    """Picture of image ``i``.
+
+    Args:
+        result: the result of a run.
+        i: row of the image.
+        load_image: gives the image as float32 H x W x 3 in [0, 1]; None leaves the photograph out.
+        low: map value of the darkest heat color.
+        high: map value of the brightest heat color, the same for the whole set.
+        reason: why the image is shown.
+    """
     rows, columns = int(result.sizes[i][0]), int(result.sizes[i][1])
     height, width = fit_within(rows, columns, SIDE)
     photo = None
@@ -57,7 +76,7 @@ def make_picture(
             photo = jpeg_uri(drawn)
         except InputError:
             photo = None
-    # a map may be smaller than the picture; its heat map needs the picture's aspect, also where that means stretching
+    # the heat map needs the aspect of the picture, even where the map has to be stretched
     heat_height, heat_width = fit_within(rows * HEAT_SIDE, columns * HEAT_SIDE, HEAT_SIDE)
     return Picture(
         index=i,
@@ -73,7 +92,7 @@ def make_picture(
 
 
 def jpeg_uri(picture: Image.Image) -> str:
-    """JPEG as data URI, at the best of a few qualities that stays within ``MAX_BYTES``."""
+    """JPEG as data URI, at the best of five qualities that stays within ``MAX_BYTES``."""
     data = b""
     for quality in (82, 70, 58, 46, 35):
         stream = io.BytesIO()
