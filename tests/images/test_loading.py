@@ -463,7 +463,7 @@ def test_target_size_of_a_thin_image_keeps_a_side():
 # ---- real files
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the real image sets next to the repository")
+@pytest.mark.shared
 @pytest.mark.parametrize(
     "name", ["mtd/magnetic/test/crack", "mvtec-leather/leather/test/cut", "bracol-leaf/leaf/test/rust"]
 )
