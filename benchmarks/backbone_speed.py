@@ -1,50 +1,62 @@
-"""Seconds per batch of the embedded backbone and of the development networks, same threads, same run, fp32,
-interleaved.
+"""Seconds per batch of the embedded network and of others, turn by turn with the same threads.
 
-    python -m benchmarks.backbone_speed --size 512 --batch 4 --rounds 7
-
-Prints the smallest of `rounds` times for each network up to strides 8 and 16, and its ratio to ResNet-50's.
+python -m benchmarks.backbone_speed [--size 512] [--batch 4] [--rounds 7] [--threads 2] [--write]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-
 import torch
-from benchmarks.teachers import Teacher
 
-from blemish.backbones import embedded
+from benchmarks._command import Benchmark, Report, parser
+from benchmarks._measure import interleaved
+from benchmarks._results import Column
+from benchmarks._teachers import Teacher
+from blemish.backbones import load_backbone
+
+BENCHMARK = Benchmark(
+    name="backbone_speed",
+    title="Speed of the embedded network",
+    text=(
+        "Least seconds for one batch of images in single precision, up to the map of the given stride. The last column "
+        "is the share of ResNet-50's time for the same strides."
+    ),
+    columns=(
+        Column("network"),
+        Column("last stride", "integer"),
+        Column("time", "number", "s"),
+        Column("share of ResNet-50", "number", digits=2),
+    ),
+)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Time every network and print one JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args(argv)
+def main() -> None:
+    """Time every network."""
+    options = parser(__doc__)
+    options.add_argument("--size", type=int, default=512, help="side of the images in pixels")
+    options.add_argument("--batch", type=int, default=4, help="images in a batch")
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--threads", type=int, default=2)
+    args = options.parse_args()
     torch.set_num_threads(args.threads)
-    rgb = torch.rand(args.batch, 3, args.size, args.size)
-    whole = embedded.load_embedded()
-    nets = {
-        "embedded to 8": embedded.EmbeddedBackbone("embedded", whole.trunk, whole.digest, "cpu", (4, 8)),
-        "embedded to 16": whole,
-        "resnet50 to 8": Teacher("resnet50", (4, 8)),
-        "resnet50 to 16": Teacher("resnet50", (4, 8, 16)),
-        "resnet18 to 16": Teacher("resnet18", (4, 8, 16)),
-        "squeezenet to 8": Teacher("squeezenet"),
+    images = torch.rand(args.batch, 3, args.size, args.size, generator=torch.Generator().manual_seed(0))
+    embedded = load_backbone("embedded")
+    networks = {
+        ("embedded", 8): embedded.limited_to((4, 8)),  # type: ignore[attr-defined]
+        ("embedded", 16): embedded,
+        ("ResNet-50", 8): Teacher("resnet50", (4, 8)),
+        ("ResNet-50", 16): Teacher("resnet50", (4, 8, 16)),
+        ("ResNet-18", 16): Teacher("resnet18", (4, 8, 16)),
+        ("SqueezeNet", 8): Teacher("squeezenet"),
     }
-    best = dict.fromkeys(nets, float("inf"))
-    for _ in range(args.rounds):
-        for name, net in nets.items():
-            start = time.perf_counter()
-            net(rgb)
-            best[name] = min(best[name], time.perf_counter() - start)
-    ratios = {f"ratio to {s}": round(best[f"embedded to {s}"] / best[f"resnet50 to {s}"], 3) for s in (8, 16)}
-    print(json.dumps({**vars(args), "seconds": {k: round(v, 4) for k, v in best.items()}, **ratios}))
+    calls = {
+        f"{name} {stride}": lambda network=network: network(images) for (name, stride), network in networks.items()
+    }
+    seconds = interleaved(calls, args.rounds)
+    report = Report(BENCHMARK, args.write)
+    for name, stride in networks:
+        found = seconds[f"{name} {stride}"]
+        report.add(name, stride, round(found, 4), round(found / seconds[f"ResNet-50 {stride}"], 4))
+    report.end()
 
 
 if __name__ == "__main__":

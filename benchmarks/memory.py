@@ -1,29 +1,39 @@
-"""Peak resident memory and seconds for sets of growing size, each in a process of its own.
+"""Peak memory and seconds against the number of images, through the command line.
 
-    python benchmarks/memory.py [--counts 100 1000 10000] [--side 64] [--set section.key=value ...]
+    python -m benchmarks.memory [--counts 100 1000 10000] [--side 64] [--threads 2] [--set section.key=value] [--write]
 
-The images are noise with a bright block in every third; they are drawn before the clock starts. The run ends with the
-groups; nothing is written.
+The images are noise with a bright block in every third.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-COUNTS = (100, 1000, 10_000)
+import numpy as np
+from PIL import Image
+
+from benchmarks._command import Benchmark, Report, parser
+from benchmarks._measure import blemish_run
+from benchmarks._results import Column
+
+BENCHMARK = Benchmark(
+    name="memory",
+    title="Memory and time against the number of images",
+    text="`blemish run` on drawn images of 64 x 64 pixels, default settings, without a cache, all files written.",
+    columns=(
+        Column("images", "integer"),
+        Column("time", "number", "s", 1),
+        Column("time per image", "number", "ms", 1),
+        Column("peak memory", "integer", "MB"),
+    ),
+)
+
+COUNTS = (100, 1000, 3000, 10_000)
 
 
 def draw(folder: Path, count: int, side: int) -> None:
-    """PNG files of side x side pixels."""
-    import numpy as np
-    from PIL import Image
-
+    """Write ``count`` PNG files of side x side pixels."""
     for index in range(count):
         rng = np.random.default_rng(index)
         pixels = rng.integers(60, 120, (side, side), dtype=np.uint8)
@@ -33,45 +43,25 @@ def draw(folder: Path, count: int, side: int) -> None:
         Image.fromarray(pixels).save(folder / f"{index:06d}.png")
 
 
-def measure(folder: Path, settings: list[str]) -> None:
-    """Run and print one line of JSON."""
-    from blemish.config.sources import gather
-    from blemish.pipeline import run
-    from stages import peak_megabytes
-
-    config = gather({"cache": False}, settings, None, {})
-    before, start = peak_megabytes(), time.perf_counter()
-    result = run(folder, config)
-    seconds = time.perf_counter() - start
-    print(
-        json.dumps(
-            {
-                "images": len(result.paths),
-                "seconds": round(seconds, 1),
-                "peak_mb": round(peak_megabytes()),
-                "mb_before": round(before),
-                "timings": result.timings,
-            }
-        )
-    )
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
-    parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--set", action="append", default=[], dest="settings")
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.folder:
-        measure(args.folder, args.settings)
-        return
+    """Measure every count."""
+    options = parser(__doc__)
+    options.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
+    options.add_argument("--side", type=int, default=64, help="of the images, in pixels")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
+    args = options.parse_args()
+    report = Report(BENCHMARK, args.write)
     settings = [f"image.size={args.side}", *args.settings]
     for count in args.counts:
-        with tempfile.TemporaryDirectory() as name:
-            draw(Path(name), count, args.side)
-            flags = [part for text in settings for part in ("--set", text)]
-            subprocess.run([sys.executable, __file__, "--folder", name, *flags], check=True)
+        with tempfile.TemporaryDirectory() as place:
+            images = Path(place) / "images"
+            images.mkdir()
+            draw(images, count, args.side)
+            out = Path(place) / "out"
+            done = blemish_run(images, out, "--no-cache", threads=args.threads, settings=settings)
+        report.add(count, round(done.seconds, 1), round(1000 * done.seconds / count, 1), round(done.peak_mb))
+    report.end()
 
 
 if __name__ == "__main__":

@@ -1,57 +1,66 @@
-"""Seconds of a first run and of runs that change one thing, through the command line with a cache of its own.
+"""Seconds of a first run and of runs that change one thing, through the command line with a cache of their own.
 
-    python benchmarks/reruns.py FOLDER [--threads 2]
+    python -m benchmarks.reruns --data FOLDER [--sets leather] [--threads 2] [--write]
 
-Also the seconds of `blemish --help`. Every run is a process of its own, so that starting Python and PyTorch counts.
+Every run is a process of its own, so that starting Python and PyTorch counts.
 """
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+
+from benchmarks._command import Benchmark, Report, parser
+from benchmarks._measure import blemish, blemish_run
+from benchmarks._results import Column
+from benchmarks._sets import LABELED
+
+BENCHMARK = Benchmark(
+    name="reruns",
+    title="Repeated runs",
+    text="The same images again, with one option changed. The last column names the stages that were read from the cache.",
+    columns=(
+        Column("run"),
+        Column("time", "number", "s", 1),
+        Column("share of the first", "number", "%", 0),
+        Column("from the cache"),
+    ),
+)
 
 RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("first run", ()),
     ("the same again", ()),
-    ("`--clusters 6`", ("--clusters", "6")),
-    ("`--set descriptor.tau_fraction=0.3`", ("--set", "descriptor.tau_fraction=0.3")),
-    ("`--set localize.threshold=0.5`", ("--set", "localize.threshold=0.5")),
-    ("`--set localize.post_sigma=2`", ("--set", "localize.post_sigma=2")),
+    ("`--n-clusters 6`", ("--n-clusters", "6")),
+    ("`--set descriptor.relative_tau=0.3`", ("--set", "descriptor.relative_tau=0.3")),
+    ("`--set localization.threshold=0.5`", ("--set", "localization.threshold=0.5")),
+    ("`--set localization.smoothing_sigma=2`", ("--set", "localization.smoothing_sigma=2")),
     ("`--no-cache`", ("--no-cache",)),
 )
+"""Name and options of each run."""
 
-
-def timed(*command: str) -> tuple[float, str]:
-    """Seconds, and what was printed; an error ends the benchmark."""
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "blemish", *command], check=True, capture_output=True, text=True)
-    return time.perf_counter() - start, done.stdout
+CACHED = "from the cache: "
+"""Begins the line of the summary that names the stages."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--threads", default="2")
-    args = parser.parse_args()
-    print(f"`blemish --help`: {min(timed('--help')[0] for _ in range(5)):.2f} s, best of five\n")
-    print("| run | seconds | share of the first | from the cache |\n|---|---:|---:|---|")
-    first = 0.0
+    """Run everything, one after the other."""
+    options = parser(__doc__, data=True)
+    options.add_argument("--sets", choices=list(LABELED), default="leather", dest="name", help="the set")
+    options.add_argument("--threads", type=int, default=2)
+    args = options.parse_args()
+    report = Report(BENCHMARK, args.write)
+    help_seconds = min(blemish("--help").seconds for _ in range(5))
+    images, first = args.data / LABELED[args.name] / "test", None
     with tempfile.TemporaryDirectory() as place:
-        for number, (name, options) in enumerate(RUNS):
-            out = Path(place) / f"out{number}"
-            common = ("--out", str(out), "--threads", args.threads, "--quiet", "--cache-dir", f"{place}/cache")
-            seconds, said = timed("run", str(args.folder), *common, *options)
-            first = first or seconds
-            lines = [line.strip() for line in said.splitlines()]
-            kept = [line.removeprefix("from the cache: ") for line in lines if line.startswith("from the cache: ")]
-            print(
-                f"| {name} | {seconds:.1f} | {100 * seconds / first:.0f} % | {''.join(kept)} |",
-                flush=True,
-            )
+        for number, (name, flags) in enumerate(RUNS):
+            cache = ("--cache-dir", f"{place}/cache")
+            done = blemish_run(images, Path(place) / f"out{number}", *cache, *flags, threads=args.threads)
+            first = first or done.seconds
+            lines = [line.strip() for line in done.said.splitlines()]
+            cached = [line.removeprefix(CACHED) for line in lines if line.startswith(CACHED)]
+            report.add(name, round(done.seconds, 2), round(100 * done.seconds / first, 1), ", ".join(cached))
+    report.add("`blemish --help`, best of five", round(help_seconds, 2), None, "")
+    report.end()
 
 
 if __name__ == "__main__":

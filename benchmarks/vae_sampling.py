@@ -1,141 +1,139 @@
-"""Does the autoencoder learn the same from sampled vectors as from whole images? python benchmarks/vae_sampling.py
+"""The autoencoder trained on sampled feature vectors, as here, against whole images, as published.
 
-Both are given the same number of vectors: batches of `--images-per-batch` whole images, or batches of as many vectors
-drawn from a sample of all images. On held-out images it prints the correlation of the maps of the residual norm
-and of BAL (FCA on residuals) between the two, the same between two seeds of whole-image training (what agreement can
-be expected at best), pixel AUROC where there is a truth, and the times. Images are synthetic unless a folder is given.
+    python -m benchmarks.vae_sampling --data FOLDER [--sets leather] [--backbone embedded] [--steps 300] [--write]
+
+Both kinds of training get the same number of vectors: batches of whole images, or batches of as many vectors drawn from
+a sample over all images. The anomaly maps of held-out images are compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from blemish.backbones import Backbone, load_backbone
-from blemish.evaluation.metrics import pixel_auroc
-from blemish.features.filters import unit_range
-from blemish.images import decode, find_images, resize
+from benchmarks._command import Benchmark, Report, parser
+from benchmarks._measure import timed
+from benchmarks._results import Column
+from benchmarks._sets import LABELED, labeled_sets
+from benchmarks._teachers import load
 from blemish.localization.fca import fca_map
 from blemish.localization.reconstruction import VAE, residual_l2, train_vae, vae_loss, vae_residual
 from blemish.runtime.random import sample_vectors, seeded_generator
-from blemish.synthetic.demo import DEMO_DEFECTS, render
 
-Maps = dict[str, np.ndarray]
+BENCHMARK = Benchmark(
+    name="vae_sampling",
+    title="Training the autoencoder on sampled vectors",
+    text=(
+        "Correlation of the anomaly maps of held-out images with those after training on whole images, seed 0. The "
+        "second row is what another seed alone changes."
+    ),
+    columns=(
+        Column("training"),
+        Column("seed", "integer"),
+        Column("vae_fca, all cells", "number", digits=4),
+        Column("vae_fca, worst image", "number", digits=4),
+        Column("vae_l2, all cells", "number", digits=4),
+        Column("vae_l2, worst image", "number", digits=4),
+        Column("time", "number", "s", 1),
+    ),
+)
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="images to use instead of synthetic ones")
-    parser.add_argument("--material", default="leather", help="of the synthetic images")
-    parser.add_argument("--backbone", default="embedded", help="embedded, or resnet18, resnet50 (development data)")
-    parser.add_argument("--images", type=int, default=48)
-    parser.add_argument("--held-out", type=int, default=16)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--images-per-batch", type=int, default=2)
-    parser.add_argument("--per-image", type=int, default=256, help="vectors that an image gives to the sample")
-    parser.add_argument("--lr", type=float, default=1e-4)
-    args = parser.parse_args()
-
-    features, truth = collect(args)
-    held_out = torch.stack(features[: args.held_out])
-    seen = features[args.held_out :]
-    cells = seen[0][0].numel()
-    generator = seeded_generator(0)
-    sample = torch.cat([sample_vectors(image, args.per_image, generator) for image in seen])
-    batch = args.images_per_batch * cells
-    print(f"{len(seen)} images of {tuple(seen[0].shape)}, {args.steps} steps of {batch} vectors, lr {args.lr}")
-    print(f"sample: {len(sample)} of {len(seen) * cells} vectors; held out: {len(held_out)} images\n")
-
-    runs: dict[str, tuple[Maps, float]] = {}
-    # One seed gives both kinds the same initial weights; the rows of another seed show what agreement owes to that.
-    for name, seed in (("whole images", 0), ("whole images, seed 1", 1), ("sampled", 0), ("sampled, seed 1", 1)):
-        start = time.perf_counter()
-        if name.startswith("sampled"):
-            vae = train_vae(sample, steps=args.steps, batch_size=batch, learning_rate=args.lr, seed=seed)
-        else:
-            vae = train_on_images(seen, args.steps, args.images_per_batch, args.lr, seed)
-        seconds = time.perf_counter() - start
-        runs[name] = maps_of(vae, held_out), seconds
-    report(runs, truth[: args.held_out] if truth is not None else None)
+PATCHES = 512
+"""Vectors of each image in the sample, as ``localization.vae.patches_per_image`` has it."""
 
 
-def train_on_images(images: list[Tensor], steps: int, images_per_batch: int, lr: float, seed: int) -> VAE:
-    """The autoencoder trained as published: each batch is all vectors of some whole images."""
+def train_on_images(images: list[Tensor], steps: int, images_per_batch: int, seed: int) -> VAE:
+    """The published training: every batch is all vectors of some images; settings as those of ``train_vae``."""
     generator = seeded_generator(seed)
-    model = VAE(images[0].shape[0], generator=generator).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.1)
-    order: list[int] = []
+    model = VAE(images[0].shape[0], 512, 128, generator=generator).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.1)
     for _ in range(steps):
-        if len(order) < images_per_batch:
-            order = torch.randperm(len(images), generator=generator).tolist()
-        picked, order = order[:images_per_batch], order[images_per_batch:]
-        x = torch.cat([images[i].flatten(1).T for i in picked])
-        noise = torch.randn(len(x), model.mu.out_features, generator=generator)
+        chosen = torch.randperm(len(images), generator=generator)[:images_per_batch]
+        vectors = torch.cat([images[index].flatten(1).T for index in chosen.tolist()])
+        noise = torch.randn(len(vectors), 128, generator=generator)
         optimizer.zero_grad(set_to_none=True)
-        reconstruction, mu, log_sigma = model(x, noise)
-        vae_loss(x, reconstruction, mu, log_sigma).backward()
+        reconstruction, mu, log_sigma = model(vectors, noise)
+        vae_loss(vectors, reconstruction, mu, log_sigma, 1e-3).backward()
         optimizer.step()
     return model.eval()
 
 
-def collect(args: argparse.Namespace) -> tuple[list[Tensor], np.ndarray | None]:
-    """Scaled features of all images and, for synthetic ones, the truth on the grid of the features."""
-    backbone = backbone_of(args.backbone)
-    rng = np.random.default_rng(0)
-    features, truths = [], []
-    if args.folder is not None:
-        paths = find_images(args.folder)
-        chosen = rng.permutation(len(paths))[: args.images + args.held_out]
-        pictures = (
-            np.ascontiguousarray(resize(decode(paths[i]), args.size, args.size).transpose(2, 0, 1)) for i in chosen
-        )
-        return [stride_8(backbone, picture) for picture in pictures], None
-    for _ in range(args.images + args.held_out):
-        defect = None if rng.random() < 0.35 else str(rng.choice(DEMO_DEFECTS))
-        picture, mask = render(args.material, defect, rng, args.size)
-        features.append(stride_8(backbone, np.ascontiguousarray(picture.transpose(2, 0, 1))))
-        part = torch.from_numpy(mask)[None, None].float()
-        truths.append(torch.nn.functional.adaptive_avg_pool2d(part, features[-1].shape[1:])[0, 0].numpy() > 0.25)
-    return features, np.stack(truths)
-
-
-def backbone_of(name: str) -> Backbone:
-    if name == "embedded":
-        return load_backbone()
-    from teachers import Teacher
-
-    return Teacher(name, strides=(8,))
+def train_on_sample(images: list[Tensor], steps: int, batch_size: int, seed: int) -> VAE:
+    """The training of blemish, on PATCHES vectors of each image."""
+    generator = seeded_generator(seed)
+    sample = torch.cat([sample_vectors(one, PATCHES, generator) for one in images])
+    return train_vae(sample, steps=steps, batch_size=batch_size, seed=seed)
 
 
 @torch.inference_mode()
-def stride_8(backbone: Backbone, picture: np.ndarray) -> Tensor:
-    """C x h x w in [0, 1] of a picture 3 x H x W or H x W x 3."""
-    image = torch.from_numpy(picture)
-    image = image if image.shape[0] == 3 else image.permute(2, 0, 1)
-    return unit_range(backbone(image[None])[8][0].float())
+def collect(paths: list[Path], backbone: str, size: int) -> list[Tensor]:
+    """Feature maps of stride 8 of images brought to size x size, each channel of each image scaled to [0, 1]."""
+    network, found = load(backbone), []
+    for path in paths:
+        with Image.open(path) as file:
+            pixels = np.asarray(file.convert("RGB").resize((size, size)), np.float32) / 255
+        features = network(torch.from_numpy(pixels).permute(2, 0, 1)[None])[8][0].float()
+        low, high = features.amin((1, 2), keepdim=True), features.amax((1, 2), keepdim=True)
+        found.append((features - low) / (high - low).clamp_min(1e-12))
+    return [one.clone() for one in found]
 
 
-def maps_of(vae: VAE, held_out: Tensor) -> Maps:
-    residual = vae_residual(vae, held_out)
-    return {"residual norm": residual_l2(residual).numpy(), "BAL": fca_map(residual, border=0).numpy()}
+def maps(model: VAE, held_out: Tensor) -> dict[str, np.ndarray]:
+    """Anomaly maps of both methods."""
+    residual = vae_residual(model, held_out)
+    return {"vae_fca": fca_map(residual, border=0).numpy(), "vae_l2": residual_l2(residual).numpy()}
 
 
-def report(runs: dict[str, tuple[Maps, float]], truth: np.ndarray | None) -> None:
-    base, base_time = runs["whole images"]
-    print(f"{'training':26}{'map':16}{'correlation':>12}{'lowest image':>14}{'AUROC':>8}{'time':>9}")
-    for name, (maps, seconds) in runs.items():
-        for kind, values in maps.items():
-            whole = np.corrcoef(values.ravel(), base[kind].ravel())[0, 1]
-            lowest = min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(values, base[kind], strict=True))
-            score = f"{pixel_auroc(values, truth):.3f}" if truth is not None and truth.any() else "-"
-            print(f"{name:26}{kind:16}{whole:12.4f}{lowest:14.4f}{score:>8}{seconds / base_time:8.2f}x")
-    print(f"\n1.00x is {base_time:.1f} s; correlations are with the first row's training.")
+def agreement(found: np.ndarray, base: np.ndarray) -> list[float]:
+    """Correlation over all cells, and the least of an image."""
+    each = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found, base, strict=True)]
+    return [round(float(np.corrcoef(found.ravel(), base.ravel())[0, 1]), 5), round(float(min(each)), 5)]
+
+
+def measure(args: argparse.Namespace, report: Report) -> None:
+    """Train both ways with both seeds and compare the maps."""
+    (data,) = labeled_sets(args.data, [args.name], args.images + args.held_out)
+    order = np.random.default_rng(0).permutation(len(data))
+    features = collect([data.paths[index] for index in order], args.backbone, args.size)
+    held_out, seen = torch.stack(features[: args.held_out]), features[args.held_out :]
+    batch_size = args.images_per_batch * seen[0][0].numel()
+    base: dict[str, np.ndarray] = {}
+    for training in ("whole images", "sampled vectors"):
+        for seed in (0, 1):
+            if training == "whole images":
+                seconds, model = timed(lambda s=seed: train_on_images(seen, args.steps, args.images_per_batch, s))
+            else:
+                seconds, model = timed(lambda s=seed: train_on_sample(seen, args.steps, batch_size, s))
+            found = maps(model, held_out)
+            base = base or found
+            report.add(
+                training,
+                seed,
+                *agreement(found["vae_fca"], base["vae_fca"]),
+                *agreement(found["vae_l2"], base["vae_l2"]),
+                round(seconds, 2),
+            )
+
+
+def main() -> None:
+    """Measure one set."""
+    options = parser(__doc__, data=True)
+    options.add_argument("--sets", choices=list(LABELED), default="leather", dest="name", help="the set")
+    options.add_argument("--backbone", default="embedded")
+    options.add_argument("--images", type=int, default=48, help="images to train on")
+    options.add_argument("--held-out", type=int, default=16, help="images whose maps are compared")
+    options.add_argument("--size", type=int, default=256, help="side of the images in pixels")
+    options.add_argument("--steps", type=int, default=300)
+    options.add_argument("--images-per-batch", type=int, default=2)
+    args = options.parse_args()
+    report = Report(BENCHMARK, args.write, (0, 1))
+    measure(args, report)
+    report.end()
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ SETS = {
 }
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the real image sets next to the repository")
+@pytest.mark.shared
 @pytest.mark.parametrize("name", SETS)
 def test_real_sets_are_read_whole(name):
     found = load_dataset(DATA / name)

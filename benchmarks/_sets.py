@@ -1,0 +1,92 @@
+"""The image sets of the benchmarks: photographs with labels, and defects drawn on materials or on photographs.
+
+Labeled sets and photographs of textures are no part of the repository. They lie below the folder given as ``--data``:
+see :data:`LABELED` and :data:`PHOTOGRAPHS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from blemish.evaluation.datasets import LabeledSet, load_dataset
+from blemish.synthetic.demo import make_demo, materials
+from blemish.synthetic.drawing import MATERIALS
+
+LABELED = {
+    "leather": "mvtec-leather/leather",
+    "leaves": "bracol-leaf/leaf",
+    "magnetic tiles": "mtd/magnetic",
+}
+"""Name -> folder below ``--data``, in a layout that ``blemish evaluate`` reads."""
+
+PHOTOGRAPHS = (
+    "braided_0069",
+    "braided_0102",
+    "crosshatched_0051",
+    "crosshatched_0053",
+    "cracked_0046",
+    "blotchy_0017",
+    "bumpy_0070",
+    "banded_0024",
+    "blotchy_0033",
+)
+"""Photographs of textures in the folder ``textures`` below ``--data``, JPEG."""
+
+CROP = 176
+"""Side in pixels of the crops of a photograph that defects are drawn on."""
+
+Pixels = npt.NDArray[np.float64]
+
+
+def labeled_sets(data: Path, names: Sequence[str] | None = None, limit: int | None = None) -> Iterator[LabeledSet]:
+    """The labeled sets under the names that tables show.
+
+    Args:
+        data: folder of the image sets.
+        names: which of :data:`LABELED`; None: all.
+        limit: images of each set at most, every type with its share; None: all.
+    """
+    for name in LABELED if names is None else names:
+        found = load_dataset(data / LABELED[name])
+        yield found if limit is None else found.limited(limit)
+
+
+def drawn_sets(folder: Path, types: Sequence[str], *, images: int, seed: int) -> Iterator[tuple[str, LabeledSet]]:
+    """For each drawn material, images without a defect and with one of these types; they are drawn into ``folder``."""
+    for material in materials():
+        demo = make_demo(folder / f"{material}-{seed}", seed=seed, n_images=images, material=material, types=types)
+        yield f"drawn {material}", load_dataset(demo.truth)
+
+
+def photograph_sets(
+    data: Path, folder: Path, types: Sequence[str], *, images: int, seed: int
+) -> Iterator[tuple[str, LabeledSet]]:
+    """As :func:`drawn_sets`, the defects drawn on random crops of one photograph for each set.
+
+    The surfaces are real; crops of one photograph overlap, so that parts of an image occur in others.
+    """
+    for name in PHOTOGRAPHS:
+        MATERIALS[name] = _crops(data / "textures" / f"{name}.jpg")
+        place = folder / f"{name}-{seed}"
+        demo = make_demo(place, seed=seed, n_images=images, material=name, types=types, size=CROP)
+        yield f"photograph {name}", load_dataset(demo.truth)
+
+
+def _crops(path: Path) -> Callable[[np.random.Generator, int], tuple[Pixels, Pixels]]:
+    """A material: random crops of a photograph, rescaled by up to a tenth, half of them mirrored."""
+    with Image.open(path) as file:
+        photograph = file.convert("RGB")
+
+    def material(rng: np.random.Generator, size: int) -> tuple[Pixels, Pixels]:
+        side = min(size * rng.uniform(0.9, 1.1), *photograph.size)
+        x, y = (rng.uniform(0, length - side) for length in photograph.size)
+        part = photograph.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
+        pixels = np.asarray(part, np.float64) / 255
+        return pixels[:, :: rng.choice([-1, 1])].copy(), np.zeros((size, size))
+
+    return material
