@@ -110,8 +110,8 @@ def commands(page: Path) -> Iterator[list[str]]:
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
     for line in [*lines, *(" ".join(span.split()) for span in spans)]:
         words: list[str] = []
-        for word in [*shlex.split(line, comments=True), "&&"]:
-            if word not in ("&&", ">"):
+        for word in [*shlex.split(re.sub(r"> *\S+", "", line), comments=True), "&&"]:
+            if word != "&&":
                 words.append(word)
             elif words:
                 yield words
