@@ -57,36 +57,36 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def settings(**values: object) -> Config:
-    chosen = {"image.size": 64, "normality.sample_images": SAMPLED, "clusters": "auto", "cache.enabled": False}
+    chosen = {"image.size": 64, "localization.sample_images": SAMPLED, "n_clusters": "auto", "cache.enabled": False}
     return Config.from_values(
-        chosen | {"descriptor.geometry": 0} | {k.replace("__", "."): v for k, v in values.items()}
+        chosen | {"descriptor.shape_weight": 0} | {k.replace("__", "."): v for k, v in values.items()}
     )
 
 
 def test_every_image_is_decoded_seen_and_described_once(folder: Path, counts: Counter[str]) -> None:
-    run(folder, settings(localize__threshold=0.0))  # so that there are anomalous images, whose types are counted
+    run(folder, settings(localization__threshold=0.0))  # so that there are anomalous images, whose types are counted
     assert counts["decoded"] == counts["through the network"] == counts["described"] == COUNT
     assert counts["numbers estimated"] == 1
-    run(folder, settings(clusters=3))
+    run(folder, settings(n_clusters=3))
     assert counts["numbers estimated"] == 1
     counts.clear()
-    run(folder, settings(backbone__flips=True))
+    run(folder, settings(backbone__tta_flips=True))
     assert counts["decoded"] == COUNT
     assert counts["through the network"] == 4 * COUNT  # each image and its three mirror images
 
 
 def test_maps_are_made_once_but_for_the_first_look_at_the_sample(folder: Path, counts: Counter[str]) -> None:
-    run(folder, settings(normality__evening=0))
+    run(folder, settings(localization__memory_bank__density_exponent=0))
     assert counts["compared with the set"] == COUNT + SAMPLED
     assert counts["borders fitted"] == 2
     counts.clear()
-    run(folder, settings(normality__evening=0, normality__trim=0))
+    run(folder, settings(localization__memory_bank__density_exponent=0, localization__memory_bank__outlier_fraction=0))
     assert counts["compared with the set"] == COUNT
     assert counts["borders fitted"] == 1
 
 
 def test_evening_compares_the_vectors_of_each_sampled_image_once(folder: Path, counts: Counter[str]) -> None:
-    run(folder, settings(normality__evening=0.25))
+    run(folder, settings(localization__memory_bank__density_exponent=0.25))
     assert counts["compared with the set"] == COUNT + 2 * SAMPLED
     assert counts["borders fitted"] == 2
 
@@ -95,7 +95,7 @@ def test_features_too_large_to_hold_cost_the_sample_a_second_time_and_nothing_el
     folder: Path, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "HELD_BYTES", 0)
-    run(folder, settings(normality__evening=0))
+    run(folder, settings(localization__memory_bank__density_exponent=0))
     assert counts["decoded"] == counts["through the network"] == COUNT + SAMPLED
     assert counts["compared with the set"] == COUNT + SAMPLED
 
@@ -104,7 +104,7 @@ def test_the_network_stops_at_the_last_stride_in_use(folder: Path, counts: Count
     per_call = {}
     for strides in ([4], [4, 8], [4, 8, 16]):
         counts.clear()
-        run(folder, settings(backbone__strides=strides, backbone__batch_size=64, normality__sample_images=COUNT))
+        run(folder, settings(backbone__strides=strides, backbone__batch_size=64, localization__sample_images=COUNT))
         per_call[len(strides)] = counts["convolutions"] / 2  # two sizes, a batch each
     assert per_call == {1: 6.0, 2: 11.0, 3: 16.0}
 
@@ -112,5 +112,5 @@ def test_the_network_stops_at_the_last_stride_in_use(folder: Path, counts: Count
 def test_what_has_no_weight_is_not_computed(folder: Path, counts: Counter[str]) -> None:
     run(folder, settings())
     assert counts["shapes measured"] == 0
-    run(folder, settings(descriptor__geometry=0.3))
+    run(folder, settings(descriptor__shape_weight=0.3))
     assert counts["shapes measured"] == COUNT

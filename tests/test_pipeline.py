@@ -17,9 +17,9 @@ from blemish.synthetic.demo import make_demo
 
 FAST = {
     "image.size": 96,
-    "normality.sample_images": 16,
-    "normality.vae_steps": 20,
-    "contrast.epochs": 1,
+    "localization.sample_images": 16,
+    "localization.vae.steps": 20,
+    "contrastive.epochs": 1,
     "cache.enabled": False,
 }
 
@@ -48,7 +48,7 @@ def test_defects_score_higher_and_the_run_is_complete(folder: Path) -> None:
 
 @pytest.mark.parametrize("head", [False, True])
 def test_twice_the_same_bits(folder: Path, head: bool) -> None:
-    first, second = (run(folder / "images", config(clusters=4, contrast__enabled=head)) for _ in range(2))
+    first, second = (run(folder / "images", config(n_clusters=4, contrastive__enabled=head)) for _ in range(2))
     assert first.scores.tobytes() == second.scores.tobytes()
     assert first.descriptors.tobytes() == second.descriptors.tobytes()
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first.maps, second.maps, strict=True))
@@ -57,16 +57,16 @@ def test_twice_the_same_bits(folder: Path, head: bool) -> None:
 
 def test_heads_stand_in_place_of_the_descriptors_or_beside_them(folder: Path) -> None:
     as_they_are = {
-        "clusters": 4,
+        "n_clusters": 4,
         "descriptor__normalize": False,
-        "descriptor__geometry": 0,
-        "cluster__normal": "together",
+        "descriptor__shape_weight": 0,
+        "cluster__score_weighting": "together",
     }
-    none, heads = {"contrast__enabled": False}, {"contrast__heads": 2}
+    none, heads = {"contrastive__enabled": False}, {"contrastive__n_heads": 2}
     images = folder / "images"
     plain, alone, both = (
         run(images, config(**as_they_are | more))
-        for more in (none, heads | {"contrast__beside": None}, heads | {"contrast__beside": 0.5})
+        for more in (none, heads | {"contrastive__head_weight": None}, heads | {"contrastive__head_weight": 0.5})
     )
     assert alone.descriptors.shape == (18, 64)
     np.testing.assert_array_equal(both.descriptors, concat_descriptors(plain.descriptors, alone.descriptors, 2, 0.5))
@@ -78,7 +78,7 @@ def test_every_way_to_a_map_runs(folder: Path, method: str, model: str) -> None:
     images = sorted((folder / "images").iterdir())[:6]
     scaling = "image" if model == "vae" else "set"
     settings = config(
-        localize__method=method, normality__model=model, features__scaling=scaling, contrast__enabled=False
+        localization__method=method, localization__method=model, features__normalization=scaling, contrastive__enabled=False
     )
     result = run(images, settings)
     assert all(np.isfinite(one).all() for one in result.maps)
@@ -87,13 +87,13 @@ def test_every_way_to_a_map_runs(folder: Path, method: str, model: str) -> None:
 
 @pytest.mark.parametrize("method", ["ward", "kmeans", "spectral", "gmm"])
 def test_every_clustering_gives_the_number_asked_for(folder: Path, method: str) -> None:
-    result = run(folder / "images", config(clusters=3, cluster__method=method, cluster__normal="together"))
+    result = run(folder / "images", config(n_clusters=3, cluster__method=method, cluster__score_weighting="together"))
     assert result.n_clusters == 3
 
 
 def test_paper_preset_runs_and_squashes(folder: Path) -> None:
     images = sorted((folder / "images").iterdir())[:4]
-    result = run(images, Config.from_values(FAST | {"preset": "paper", "clusters": 2}))
+    result = run(images, Config.from_values(FAST | {"preset": "paper", "n_clusters": 2}))
     assert [one.shape for one in result.maps] == [(12, 12)] * 4
 
 
@@ -136,9 +136,9 @@ def test_bad_input_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no readable image"):
         run(tmp_path, config())
     with pytest.raises(ConfigError, match="there are 2 images"):
-        run([np.zeros((64, 64))] * 2, config(clusters=3))
+        run([np.zeros((64, 64))] * 2, config(n_clusters=3))
     with pytest.raises(ConfigError, match="needs normality"):
-        run([np.zeros((64, 64))] * 2, config(localize__method="bal"))
+        run([np.zeros((64, 64))] * 2, config(localization__method="bal"))
     with pytest.raises(InputError, match="array 0"):
         run([np.zeros((4, 4, 7))], config())
 
@@ -171,7 +171,7 @@ def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None
     scores = np.where(kinds > 0, rng.uniform(1.5, 3, 61), rng.uniform(0.8, 0.95, 61)).astype(np.float32)
     shapes = np.zeros((61, 3), np.float32)
     for floor in (0.0, 0.5):
-        settings = config(clusters=3, cluster__normal="gate", cluster__gate_floor=floor)
+        settings = config(n_clusters=3, cluster__score_weighting="gate", cluster__soft_floor=floor)
         labels, normal, seen = group(rows, shapes, scores, 1.1, settings)
         assert normal == 0
         assert labels.tolist() == kinds.tolist()
@@ -179,22 +179,22 @@ def test_the_gate_gathers_normal_images_whose_descriptors_mean_nothing() -> None
         assert least - 1e-6 <= np.linalg.norm(seen[kinds == 0], axis=1).min()
         assert np.linalg.norm(seen[kinds == 0], axis=1).max() < least + 0.1
         assert np.linalg.norm(seen[kinds > 0], axis=1).min() > 0.9
-    together, _, _ = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="together"))
+    together, _, _ = group(rows, shapes, scores, 1.1, config(n_clusters=3, cluster__score_weighting="together"))
     assert together.tolist() != kinds.tolist()
-    apart, _, _ = group(rows, shapes, scores, 1.1, config(clusters=3, cluster__normal="split"))
+    apart, _, _ = group(rows, shapes, scores, 1.1, config(n_clusters=3, cluster__score_weighting="split"))
     assert apart.tolist() == kinds.tolist()
-    one = config(clusters="auto", cluster__normal="split", cluster__max_clusters=1)
+    one = config(n_clusters="auto", cluster__score_weighting="split", cluster__max_clusters=1)
     assert not group(rows, shapes, scores, 1.1, one)[0].any()
 
 
 @pytest.mark.parametrize("kinds", [1, 3])
 @pytest.mark.parametrize("clusters", [3, "auto"])
-def test_nothing_fades_where_no_image_is_anomalous(kinds: int, clusters: int | str) -> None:
+def test_nothing_fades_where_no_image_is_anomalous(kinds: int, n_clusters: int | str) -> None:
     rng = np.random.default_rng(0)
     kind = np.repeat(np.arange(kinds), 45 // kinds)
     rows = (np.eye(8, dtype=np.float32)[kind] * 6 * (kinds > 1) + rng.standard_normal((45, 8)) * 0.4).astype(np.float32)
     scores, shapes = rng.uniform(1.0, 2.0, 45).astype(np.float32), np.zeros((45, 3), np.float32)
-    labels, normal, seen = group(rows, shapes, scores, float(scores.max()), config(clusters=clusters))
+    labels, normal, seen = group(rows, shapes, scores, float(scores.max()), config(n_clusters=clusters))
     np.testing.assert_allclose(np.linalg.norm(seen, axis=1), 1, rtol=1e-5)
     assert normal == 0
     if clusters == "auto":
@@ -219,7 +219,7 @@ def test_copies_of_an_image_do_not_make_the_others_anomalous() -> None:
 @pytest.mark.parametrize(("scores", "groups"), [([1.0, 1.0], 1), ([1.0, 9.0], 2), ([9.0, 9.0], 1)])
 def test_two_images_are_two_groups_only_if_one_is_anomalous(scores: list[float], groups: int) -> None:
     rows, shapes = np.eye(2, 8, dtype=np.float32), np.zeros((2, 3), np.float32)
-    labels, _, _ = group(rows, shapes, np.array(scores, np.float32), 2.0, config(clusters="auto"))
+    labels, _, _ = group(rows, shapes, np.array(scores, np.float32), 2.0, config(n_clusters="auto"))
     assert labels.max() + 1 == groups
 
 
@@ -236,7 +236,7 @@ def test_the_number_of_groups_is_that_of_the_types_and_one_for_the_normal_images
     means = np.vstack([np.zeros(24), 4 * np.eye(24)[: len(sizes) - 1]])[kinds]
     rows = (means + rng.standard_normal((len(kinds), 24)) * np.where(kinds > 0, 0.5, 2.0)[:, None]).astype(np.float32)
     scores = np.where(kinds > 0, 3.0, 1.0).astype(np.float32)
-    settings = config(clusters="auto", cluster__normal=mode)
+    settings = config(n_clusters="auto", cluster__score_weighting=mode)
     labels, normal, _ = group(rows, np.zeros((len(rows), 3), np.float32), scores, 2.0, settings)
     assert labels.max() + 1 == groups == len(set(zip(labels.tolist(), kinds.tolist(), strict=True)))
     assert normal == (0 if sizes[0] else None)
@@ -252,11 +252,11 @@ def test_groups_are_made_of_the_descriptors_and_counted_in_those_without_heads()
 
     plain = around(4 * np.eye(24)[kinds])
     merged = around(4 * np.eye(24)[np.minimum(kinds, 2)])  # the last two types are one
-    settings = config(clusters="auto")
+    settings = config(n_clusters="auto")
     assert group(plain, shapes, scores, 2.0, settings)[0].max() + 1 == 4
     assert group(merged, shapes, scores, 2.0, settings)[0].max() + 1 == 3
     assert group(merged, shapes, scores, 2.0, settings, counted=plain)[0].max() + 1 == 4
     labels, _, seen = group(plain, shapes, scores, 2.0, settings, counted=merged)
     assert labels.max() + 1 == 3
-    np.testing.assert_array_equal(seen, group(plain, shapes, scores, 2.0, config(clusters=3))[2])
-    np.testing.assert_array_equal(labels, group(plain, shapes, scores, 2.0, config(clusters=3))[0])
+    np.testing.assert_array_equal(seen, group(plain, shapes, scores, 2.0, config(n_clusters=3))[2])
+    np.testing.assert_array_equal(labels, group(plain, shapes, scores, 2.0, config(n_clusters=3))[0])

@@ -18,7 +18,7 @@ from blemish.cli.app import app
 from blemish.cli.options import RunOptions
 from blemish.errors import InputError
 
-FAST = ["--size", "64", "--set", "normality.sample_images=8", "--quiet"]
+FAST = ["--size", "64", "--set", "localization.sample_images=8", "--quiet"]
 
 
 def blemish(*args: object) -> subprocess.CompletedProcess[str]:
@@ -128,10 +128,10 @@ def test_identical_images_are_normal(tmp_path: Path) -> None:
 def test_flag_wins_over_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "c.toml").write_text("seed = 1\nclusters = 2\n[image]\nsize = 96\n")
     monkeypatch.setenv("BLEMISH_SEED", "2")
-    done = blemish("config", "--config", tmp_path / "c.toml", "--set", "clusters=5")
+    done = blemish("config", "--config", tmp_path / "c.toml", "--set", "n_clusters=5")
     assert done.returncode == 0, done.stderr
     assert "seed = 2" in done.stdout
-    assert "clusters = 5" in done.stdout
+    assert "n_clusters = 5" in done.stdout
     assert "size = 96" in done.stdout
 
 
@@ -141,7 +141,7 @@ def test_demo_says_how_well_it_agrees_with_what_was_drawn(tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "BLEMISH_SIZE": "64", "BLEMISH_NORMALITY__SAMPLE_IMAGES": "4"},
+        env={**os.environ, "BLEMISH_SIZE": "64", "BLEMISH_LOCALIZATION__SAMPLE_IMAGES": "4"},
     )
     assert done.returncode == 0, done.stderr
     assert "8 images" in done.stdout

@@ -26,11 +26,11 @@ def test_stride_8_is_the_default_for_descriptors_and_maps() -> None:
 
 
 def test_with_mirror_images_maps_are_made_of_their_mean() -> None:
-    flipped = extractor(backbone__flips=True)
+    flipped = extractor(backbone__tta_flips=True)
     assert flipped.blocks() == [(8, False, 160), (8, True, 160)]
     assert flipped.channels() == [160, 160]
     assert flipped.map_channels() == tuple(range(160, 320))
-    assert extractor(backbone__flips=True, backbone__strides=(4, 8)).map_channels() == tuple(range(288, 448))
+    assert extractor(backbone__tta_flips=True, backbone__strides=(4, 8)).map_channels() == tuple(range(288, 448))
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_with_mirror_images_maps_are_made_of_their_mean() -> None:
     [((4, 8, 16), (4, 16), (*range(64), *range(224, 416))), ((4,), None, range(64)), ((4, 16), None, range(256))],
 )
 def test_other_choices_of_strides(strides: tuple[int, ...], maps: tuple[int, ...] | None, expected: object) -> None:
-    chosen = extractor(backbone__strides=strides, localize__strides=maps or "none")
+    chosen = extractor(backbone__strides=strides, localization__strides=maps or "none")
     assert chosen.map_channels() == tuple(expected)  # type: ignore[arg-type]
 
 
 def test_a_stride_that_is_not_in_use_is_named() -> None:
     with pytest.raises(ConfigError, match=r"localize\.strides names 16.*backbone\.strides"):
-        extractor(localize__strides=(8, 16)).map_channels()
+        extractor(localization__strides=(8, 16)).map_channels()
 
 
 def test_stages_that_nobody_asks_for_are_skipped_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_the_networks_own_margin_counts_as_padding(asked: int, seen: int, monkey
 def test_flips_are_the_mean_over_the_mirror_images(strides: tuple[int, ...]) -> None:
     images = torch.rand(2, 3, 45, 70, generator=torch.Generator().manual_seed(2))
     averaged, plain = (
-        extractor(backbone__flips=flips, backbone__strides=strides, backbone__border_padding=0)
+        extractor(backbone__tta_flips=flips, backbone__strides=strides, backbone__border_padding=0)
         for flips in (True, False)
     )
     net, sides, cell = load_backbone("random:0"), (45, 70), max(strides)
@@ -100,7 +100,7 @@ def test_what_maps_are_made_of_is_mirrored_with_the_picture(axis: int) -> None:
     images = torch.rand(1, 3, 48, 80, generator=torch.Generator().manual_seed(3))
     moved = []
     for flips in (True, False):
-        chosen = extractor(backbone__flips=flips)
+        chosen = extractor(backbone__tta_flips=flips)
         one, other = (chosen.raw(each)[:, list(chosen.map_channels())] for each in (images, images.flip(axis)))
         moved.append((other.flip(axis) - one).abs().max())
     assert moved[0] < 1e-5 < 0.1 < moved[1]

@@ -15,7 +15,7 @@ from blemish.errors import ConfigError, InputError
 from blemish.images import ImageSource, decode
 from blemish.types import FloatArray
 
-FAST = {"image.size": 64, "normality.sample_images": 4, "normality.sample_vectors": 16, "cache.enabled": False}
+FAST = {"image.size": 64, "localization.sample_images": 4, "localization.memory_bank.patches_per_image": 16, "cache.enabled": False}
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_source_and_result_have_the_same_rows_after_a_run(folder: Path) -> None:
 
     truncate(folder / "004.png")
     source = ImageSource(folder, config().image)
-    result = run_source(lambda _: source, config(contrast__enabled=True, contrast__epochs=1))
+    result = run_source(lambda _: source, config(contrastive__enabled=True, contrastive__epochs=1))
     assert source.names == result.paths
     assert [source.full(row).shape[:2] for row in range(len(source))] == [tuple(size) for size in result.sizes.tolist()]
 
@@ -129,9 +129,9 @@ def test_a_sample_without_a_readable_image_is_drawn_from_the_others(folder: Path
 def test_too_few_or_no_readable_images_are_errors(folder: Path) -> None:
     for path in sorted(folder.iterdir())[:9]:
         truncate(path)
-    assert run(folder, config(clusters=3)).n_clusters <= 3
+    assert run(folder, config(n_clusters=3)).n_clusters <= 3
     with pytest.raises(ConfigError, match="there are 3 images"):
-        run(folder, config(clusters=4))
+        run(folder, config(n_clusters=4))
     for path in sorted(folder.iterdir())[9:]:
         truncate(path)
     with pytest.raises(InputError, match="no readable image"):

@@ -120,21 +120,21 @@ def test_filling_gives_no_warning() -> None:
     ("given", "windows"), [("5", (5,)), ("9,31", (9, 31)), ("none", None), ([3, 3], (3, 3)), (7, (7,))]
 )
 def test_setting_accepts_odd_sizes(given: object, windows: tuple[int, ...] | None) -> None:
-    assert Config.from_values({"localize.fill": given}).localize.fill == windows
+    assert Config.from_values({"localization.median_windows": given}).localize.fill == windows
 
 
 @pytest.mark.parametrize("given", ["4", "9,30", "1", "257", "", "-3", True])
 def test_setting_refuses_other_sizes_by_name(given: object) -> None:
     with pytest.raises(ConfigError, match=r"localize\.fill"):
-        Config.from_values({"localize.fill": given})
+        Config.from_values({"localization.median_windows": given})
 
 
 def test_a_run_fills_its_maps_but_not_the_inputs_of_scores_and_descriptors() -> None:
     rng = np.random.default_rng(6)
     images = [rng.random((48, 64)).astype(np.float32) * 0.2 + 0.4 for _ in range(6)]
     images[0][10:30, 20:50] += 0.3
-    settings = {"cache.enabled": False, "clusters": 2}
-    plain = run(images, Config.from_values({**settings, "localize.fill": "none"}))
+    settings = {"cache.enabled": False, "n_clusters": 2}
+    plain = run(images, Config.from_values({**settings, "localization.median_windows": "none"}))
     found = run(images, Config.from_values(settings))
     for a, b in zip(plain.maps, found.maps, strict=True):
         np.testing.assert_array_equal(median_filled(a, (7, 13, 25)), b)

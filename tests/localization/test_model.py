@@ -62,10 +62,10 @@ def test_nothing_varies_nothing_changes() -> None:
 
 def test_settings_of_descriptors_decide_after_maps_are_fitted() -> None:
     sample = list(enumerate(drawn(3, (8, 8), (8, 8), (8, 8))))
-    fitted, maps = fit_maps(sample, [5], Config.from_values({"cluster.normal": "gate"}))
+    fitted, maps = fit_maps(sample, [5], Config.from_values({"cluster.score_weighting": "gate"}))
     with_it = fitted.tempered(maps)
     assert with_it.whitener is not None
-    off = Config.from_values({"descriptor.whiten": "none"})
+    off = Config.from_values({"descriptor.whitening_shrinkage": "none"})
     without, maps_off = fit_maps(sample, [5], off)
     assert without.tempered(maps_off).whitener is None
     for one, other in zip(maps, maps_off, strict=True):
@@ -112,8 +112,8 @@ def test_a_defect_that_several_images_share_stays_anomalous_because_it_is_trimme
     sample, strange = contaminated()
     ratios = {}
     for trim in (0.0, 0.1):
-        settings = {"normality.trim": trim, "features.pool": 1, "localize.post_sigma": 0}
-        settings["normality.quantile"] = 0.5 if trim else 0.0
+        settings = {"localization.memory_bank.outlier_fraction": trim, "features.pool_size": 1, "localization.smoothing_sigma": 0}
+        settings["localization.memory_bank.image_quantile"] = 0.5 if trim else 0.0
         _, maps = fit_maps(sample, [5], Config.from_values(settings))
         inside = np.median([maps[index][4:8, 4:8] for index in strange])
         ratios[trim] = inside / np.median([maps[index] for index in range(9) if index not in strange])
@@ -122,7 +122,7 @@ def test_a_defect_that_several_images_share_stays_anomalous_because_it_is_trimme
 
 def test_trimming_leaves_no_trace_of_the_trimmed_cells_and_keeps_the_shape_of_the_bank() -> None:
     sample, strange = contaminated()
-    settings = {"normality.trim": 0.1, "normality.quantile": 0.5, "features.pool": 1, "features.scaling": "none"}
+    settings = {"localization.memory_bank.outlier_fraction": 0.1, "localization.memory_bank.image_quantile": 0.5, "features.pool_size": 1, "features.normalization": "none"}
     config = Config.from_values(settings)
     fitted, _ = fit_maps(sample, [5], config)
     assert fitted.neighbors is not None
@@ -138,7 +138,7 @@ def test_trimming_leaves_no_trace_of_the_trimmed_cells_and_keeps_the_shape_of_th
 def test_an_image_that_is_anomalous_all_over_leaves_the_bank_but_the_last_two_stay() -> None:
     sample, _ = contaminated()
     sample[3] = (3, sample[3][1] * 4)
-    config = Config.from_values({"normality.trim": 0.25, "features.pool": 1, "features.scaling": "none"})
+    config = Config.from_values({"localization.memory_bank.outlier_fraction": 0.25, "features.pool_size": 1, "features.normalization": "none"})
     fitted, _ = fit_maps(sample, [5], config)
     assert fitted.neighbors is not None
     assert 3 not in fitted.neighbors.image_ids
@@ -152,16 +152,16 @@ def test_a_given_threshold_leaves_the_descriptors_level_as_it_is() -> None:
     sample = [(i, torch.from_numpy(rng.random((6, 8, 8), np.float32))) for i in range(4)]
     levels = set()
     for threshold in ("auto", 0.125):
-        fitted, maps = fit_maps(sample, [6], Config.from_values({"localize.threshold": threshold}))
+        fitted, maps = fit_maps(sample, [6], Config.from_values({"localization.threshold": threshold}))
         levels.add(fitted.tempered(maps).level)
     assert len(levels) == 1
     assert levels.pop() > 0
 
 
 def test_a_vae_refuses_features_it_cannot_reproduce() -> None:
-    settings = {"localize.method": "bal", "normality.model": "vae"}
+    settings = {"localization.method": "bal", "localization.method": "vae"}
     sample = [(0, torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0)))]
     with pytest.raises(ConfigError, match=r"features\.scaling image"):
         fit_maps(sample, [4], Config.from_values(settings))
-    few = settings | {"features.scaling": "image", "normality.vae_steps": 2}
+    few = settings | {"features.normalization": "image", "localization.vae.steps": 2}
     assert fit_maps(sample, [4], Config.from_values(few))[1][0].shape == (8, 8)

@@ -32,11 +32,11 @@ SMALL = {
     "image.size": 64,
     "backbone.batch_size": BATCH,
     "backbone.border_padding": 0,
-    "normality.sample_images": 6,
-    "normality.sample_vectors": 16,
-    "normality.vae_steps": 3,
-    "contrast.epochs": 1,
-    "clusters": 3,
+    "localization.sample_images": 6,
+    "localization.memory_bank.patches_per_image": 16,
+    "localization.vae.steps": 3,
+    "contrastive.epochs": 1,
+    "n_clusters": 3,
 }
 ALL_BATCHES = 2 + 2  # 6 sampled images and 8 others in batches of 4
 
@@ -95,14 +95,14 @@ def entries(cache: Path, kind: str = "*") -> list[Path]:
 
 METHODS: list[dict[str, Any]] = [
     {},
-    {"contrast.enabled": False},
-    {"backbone.flips": True},
-    {"contrast.beside": None, "contrast.heads": 2},
-    {"localize.method": "bal", "normality.model": "vae", "features.scaling": "image"},
-    {"localize.method": "l1", "normality.model": "pca"},
-    {"localize.method": "fca"},
+    {"contrastive.enabled": False},
+    {"backbone.tta_flips": True},
+    {"contrastive.head_weight": None, "contrastive.n_heads": 2},
+    {"localization.method": "bal", "localization.method": "vae", "features.normalization": "image"},
+    {"localization.method": "l1", "localization.method": "pca"},
+    {"localization.method": "fca"},
     {"preset": "paper", "image.size": 64},
-    {"image.mode": "each", "cache.features": True},
+    {"image.resize": "each", "cache.features": True},
 ]
 
 
@@ -134,11 +134,11 @@ def test_what_a_change_computes_anew(folder: Path, calls: list[int]) -> None:
         assert_same(result, uncached(folder, **{k: v for k, v in values.items() if k != "cache__features"}))
         return count, result.info["cache"]
 
-    count, report = after(clusters=4)
+    count, report = after(n_clusters=4)
     assert count == 0
     present = {"normality": [1, 1], "maps": [4, 4], "descriptors": [4, 4], "pixels": [4, 4], "heads": [1, 1]}
     assert report == present | {"groups": [0, 1]}
-    count, report = after(contrast__heads=2)
+    count, report = after(contrastive__n_heads=2)
     assert count == 0
     assert report == present | {"heads": [0, 1], "groups": [0, 1]}
     count, report = after(descriptor__tau=0.1)
@@ -151,7 +151,7 @@ def test_what_a_change_computes_anew(folder: Path, calls: list[int]) -> None:
         "heads": [0, 1],
         "groups": [0, 1],
     }
-    assert after(localize__threshold=0.5)[0] == 0
+    assert after(localization__threshold=0.5)[0] == 0
     assert after(output__overlays=False)[0] == 0
     assert after(seed=1)[0] == ALL_BATCHES
     assert after(image__size=80)[0] == ALL_BATCHES
@@ -385,8 +385,8 @@ def test_settings_outside_the_maps_key_change_no_map(folder: Path) -> None:
             changed[name] = not old
         elif isinstance(old, int | float):
             changed[name] = old / 2 if isinstance(old, float) else old + 2
-    changed |= OTHER | {"localize.threshold": 0.7, "clusters": 2, "cache.enabled": False}
-    changed |= {"contrast.epochs": 1, "contrast.heads": 1}
+    changed |= OTHER | {"localization.threshold": 0.7, "n_clusters": 2, "cache.enabled": False}
+    changed |= {"contrastive.epochs": 1, "contrastive.n_heads": 1}
     a, b = uncached(folder), run(folder, Config.from_values(SMALL | changed))
     assert [one.tobytes() for one in a.maps] == [one.tobytes() for one in b.maps]
     assert a.scores.tobytes() != b.scores.tobytes()

@@ -96,13 +96,13 @@ def test_arrays_stay_in_memory_if_there_is_no_temporary_folder(
     assert "no usable temporary directory" in caplog.text
 
 
-@pytest.mark.parametrize("more", [{"contrast.enabled": False}, {"contrast.epochs": 1}])
+@pytest.mark.parametrize("more", [{"contrastive.enabled": False}, {"contrastive.epochs": 1}])
 def test_a_run_gives_the_same_result_with_its_maps_in_a_file(
     monkeypatch: pytest.MonkeyPatch, more: dict[str, object]
 ) -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (64, 64 + 16 * (n % 2), 3), dtype=np.uint8) for n in range(9)]
-    config = Config.from_values({"image.size": 64, "normality.sample_images": 4, "clusters": 2} | more)
+    config = Config.from_values({"image.size": 64, "localization.sample_images": 4, "n_clusters": 2} | more)
     held = run(images, config)
     monkeypatch.setattr(spill, "HELD_BYTES", 0)
     filed = run(images, config)
