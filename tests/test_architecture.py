@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("localization",),
     ("descriptors",),
     ("clustering",),
+    ("entries",),
     ("results", "stages"),
     ("pipeline",),
     ("estimator", "output", "evaluation", "synthetic"),

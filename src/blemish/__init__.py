@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from blemish.runtime.environment import prepare_environment
+
 __version__ = "0.1.0"
 
 __all__ = ["BlindAnomalyClustering", "Config", "Result", "run"]
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from blemish.estimator import BlindAnomalyClustering
     from blemish.pipeline import run
     from blemish.results import Result
+
+prepare_environment()  # before a library that computes is loaded
 
 _HOMES = {"BlindAnomalyClustering": "estimator", "Config": "config.schema", "Result": "results", "run": "pipeline"}
 

@@ -153,7 +153,8 @@ def _threads(n_jobs: int | None) -> Iterator[None]:
     if n_jobs is None:
         yield
         return
-    from blemish.runtime.threads import available_processors, limited_threads
+    from blemish.runtime.processors import available_processors
+    from blemish.runtime.threads import limited_threads
 
     if n_jobs == 0 or n_jobs < -1:
         raise ConfigError(f"n_jobs is {n_jobs}: give a number of threads, or -1 for all processors")

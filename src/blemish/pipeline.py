@@ -55,6 +55,7 @@ def run(
     with or without the cache.
     """
     from blemish.backbones import load_backbone
+    from blemish.entries import is_grouping
     from blemish.features import Extractor
     from blemish.stages import Stages, groups_key
 
@@ -122,6 +123,7 @@ def run(
                 seed=config.seed,
                 counted=results.descriptors,
             ),
+            lambda groups: is_grouping(groups, len(scores)),
         )
         advance(1)
 

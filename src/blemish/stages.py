@@ -15,26 +15,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish.clustering.grouping import Grouping
-from blemish.config.schema import Config, Localization
+from blemish.config.schema import Config
 from blemish.descriptors.heads import head_descriptors, head_threshold, train_heads
 from blemish.descriptors.model import DescriptorModel
 from blemish.descriptors.pixels import Pixels, PixelSample, PixelStore, pixels_per_image, sample_pixels
 from blemish.descriptors.vectors import concat_descriptors
+from blemish.entries import (
+    CACHED_CLASSES,
+    DESCRIPTORS,
+    MAPS,
+    PIXELS,
+    FittedLocalization,
+    is_batch_entry,
+    is_finite_matrix,
+    is_localization,
+)
 from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
-from blemish.features.normalization import FeatureNormalizer, fit_normalizer, within_image_covariance
+from blemish.features.normalization import fit_normalizer, within_image_covariance
 from blemish.images import ImageSource
-from blemish.localization.border import BorderCorrection
 from blemish.localization.model import MapModel, fit_map_model
-from blemish.localization.neighbors import MemoryBank
-from blemish.localization.reconstruction import VAE, PrincipalSubspace
 from blemish.runtime.cache import open_cache
 from blemish.runtime.digests import array_digest, digest, environment_digest
 from blemish.runtime.memory import release_freed_memory
 from blemish.runtime.progress import Advance
 from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
+from blemish.runtime.threads import ensure_threads
 from blemish.types import BoolArray, FloatArray
 
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "contrastive", "cluster", "output", "cache")
@@ -45,25 +52,6 @@ AFTER_MAPS_LOCALIZATION = ("localization.threshold", "localization.score_quantil
 
 RELEASE_EVERY = 16
 """Number of images after which freed memory is returned to the system."""
-
-
-@dataclass(frozen=True)
-class FittedLocalization:
-    """Everything that is fitted to the sample before the anomaly maps of the whole set are computed.
-
-    Attributes:
-        normalizer: normalization of feature channels.
-        map_model: from normalized features to an anomaly map.
-        covariance: C x C, of features within images; whitening is computed from it.
-        sample_maps: anomaly maps of the sampled images.
-        sample_indices: their indices in the set.
-    """
-
-    normalizer: FeatureNormalizer
-    map_model: MapModel
-    covariance: Tensor
-    sample_maps: list[FloatArray]
-    sample_indices: list[int]
 
 
 @dataclass(frozen=True)
@@ -94,29 +82,11 @@ class BatchResults:
     """Where the maps are kept."""
 
 
-MAPS, DESCRIPTORS, PIXELS = "maps", "descriptors", "pixels"
-"""Kinds of cache entries of a batch; names of the fields of :class:`BatchResults`."""
-
-CACHED_CLASSES = (
-    *(
-        FittedLocalization,
-        FeatureNormalizer,
-        MapModel,
-        Localization,
-        MemoryBank,
-        VAE,
-        PrincipalSubspace,
-        BorderCorrection,
-    ),
-    Grouping,
-)
-"""The classes that a cache entry may contain."""
-
-
 class Stages:
     """The cached steps of one run over one set of images."""
 
     def __init__(self, source: ImageSource, extractor: Extractor, config: Config, device: str) -> None:
+        ensure_threads(torch.get_num_threads())
         self.source, self.extractor, self.config = source, extractor, config
         self.cache = open_cache(config.cache, CACHED_CLASSES)
         backbone = extractor.backbone
@@ -137,7 +107,9 @@ class Stages:
 
     def fit_localization(self, advance: Advance) -> FittedLocalization:
         """Fit normalization and localization model to the features of a sample; ``advance`` counts images."""
-        fitted: FittedLocalization = self.cache.once("localization", lambda: self._fit_key, lambda: self._fit(advance))
+        fitted: FittedLocalization = self.cache.once(
+            "localization", lambda: self._fit_key, lambda: self._fit(advance), is_localization
+        )
         self._sample_maps = dict(zip(fitted.sample_indices, fitted.sample_maps, strict=True))
         return fitted
 
@@ -209,7 +181,9 @@ class Stages:
         """What the cache has of one batch."""
         results = BatchResults()
         for kind in self._kinds if self.cache.active else ():
-            entry = self.cache.get(kind, self._key(kind, batch, descriptor_model))
+            key = self._key(kind, batch, descriptor_model)
+            valid = functools.partial(is_batch_entry, kind=kind, length=len(batch))
+            entry = self.cache.get(kind, key, valid)
             if entry is not None and self.source.confirm_unreadable(batch[place] for place in entry["unreadable"]):
                 setattr(results, kind, entry["rows"])
         return results
@@ -319,7 +293,8 @@ class Stages:
             )
             return head_descriptors(pixels, heads, advance)
 
-        refined: FloatArray = self.cache.once("heads", key, compute)
+        n = len(results.descriptors)
+        refined: FloatArray = self.cache.once("heads", key, compute, lambda rows: is_finite_matrix(rows, n))
         weight = config.contrastive.head_weight
         if weight is None:
             return refined

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from blemish import Config, run
-from blemish.types import FloatArray
 from blemish.runtime import spill
 from blemish.runtime.spill import Arrays, ArrayStore, FileSlot
+from blemish.types import FloatArray
 
 
 def maps(count: int) -> list[FloatArray]:

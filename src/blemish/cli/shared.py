@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from blemish.errors import BlemishError
+from blemish.runtime.threads import check_thread_count
 
 if TYPE_CHECKING:
     from blemish.config.schema import Config
@@ -36,8 +37,13 @@ def read_settings(
 
 
 def use_threads(threads: int | None) -> None:
-    """Set the number of threads of torch, of the compiled kernels and of the BLAS of NumPy and SciPy; None = their choice."""
+    """Set the number of threads of torch, of the compiled kernels and of the BLAS of NumPy and SciPy; None = their choice.
+
+    Raises:
+        ConfigError: the number is larger than any machine is made for.
+    """
     if threads:
+        check_thread_count(threads)
         for name in ("NUMBA", "OMP", "OPENBLAS", "MKL"):  # each library reads its variable once, when it is loaded
             os.environ[f"{name}_NUM_THREADS"] = str(threads)
         import torch

@@ -18,6 +18,7 @@ from blemish.features.extractor import Extractor
 from blemish.images import ImageSource
 from blemish.runtime.cache import Cache
 from blemish.runtime.digests import digest
+from blemish.runtime.serialization import are_places
 from blemish.types import FloatArray
 
 Batch = tuple[int, ...]
@@ -90,7 +91,7 @@ class FeatureBatches:
         held = self._held.pop(batch, None)
         if held is not None:
             return held
-        entry = self.cache.get("features", self.key(batch))
+        entry = self.cache.get("features", self.key(batch), lambda entry: _is_entry(entry, len(batch)))
         if entry is None or not self.source.confirm_unreadable(batch[place] for place in entry["unreadable"]):
             return self._computed(batch, self.source.stream(batch))
         return entry["maps"]
@@ -110,3 +111,17 @@ class FeatureBatches:
 
     def _room(self, maps: Tensor) -> bool:
         return sum(one.nbytes for one in self._held.values()) + maps.nbytes <= HELD_BYTES
+
+
+def _is_entry(value: object, length: int) -> bool:
+    """Whether a cache entry holds finite features of a batch of ``length`` images."""
+    if not isinstance(value, dict) or set(value) != {"maps", "unreadable"}:
+        return False
+    maps, places = value["maps"], value["unreadable"]
+    return (
+        are_places(places, length)
+        and isinstance(maps, Tensor)
+        and maps.ndim == 4
+        and len(maps) == length - len(places)
+        and bool(maps.isfinite().all())
+    )

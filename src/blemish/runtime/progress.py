@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from typing import Protocol
 
+from blemish.runtime.threads import thread_errors_explained
+
 
 class Stage(StrEnum):
     """Identifier of a stage, in progress calls and in the timings of ``run.json``. Displays choose their own words."""
@@ -64,8 +66,12 @@ class StageTimer:
 
     @contextmanager
     def stage(self, stage: Stage, total: int = 1) -> Iterator[Advance]:
-        """Show and time a stage; the value is a function that reports how many more of its items are done."""
+        """Show and time a stage; the value is a function that reports how many more of its items are done.
+
+        Raises:
+            BlemishError: the system allows no further thread. Every other error inside the stage passes through.
+        """
         start = time.perf_counter()
-        with self._progress.stage(stage, total) as display:
+        with thread_errors_explained(), self._progress.stage(stage, total) as display:
             yield display.advance
         self.timings[stage.value] = round(time.perf_counter() - start, 3)

@@ -23,16 +23,21 @@ from torch import Tensor, nn
 Arrays = dict[str, npt.NDArray[Any]]
 
 
+_MALFORMED = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
+"""What reading raises on content that is not ours, for example an unknown class or a state of other shapes."""
+
+
 class UnreadableEntry(ValueError):
-    """These bytes are not a complete file of ours."""
+    """These bytes are not a complete file of ours, or not the one that was expected."""
 
 
-def to_bytes(value: Any) -> bytes:
+def to_bytes(value: Any, name: str = "") -> bytes:
     """A value as the content of a safetensors file.
 
     Args:
         value: None, numbers, text, arrays, tensors, lists, tuples, dictionaries with text keys, dataclasses, sections of
             settings, and networks with a ``from_state``, nested to any depth.
+        name: stored with the value; the reader has to give the same name.
 
     Raises:
         TypeError: anything else.
@@ -41,18 +46,20 @@ def to_bytes(value: Any) -> bytes:
 
     arrays: Arrays = {}
     tree = json.dumps(_pack(value, arrays))
-    return save(arrays, metadata={"tree": tree, "sha256": _checksum(tree, arrays)})
+    return save(arrays, metadata={"name": name, "tree": tree, "sha256": _checksum(name, tree, arrays)})
 
 
-def from_bytes(content: bytes, classes: Collection[type] = ()) -> Any:
+def from_bytes(content: bytes, classes: Collection[type] = (), name: str = "") -> Any:
     """The value that :func:`to_bytes` was given, with tensors on the CPU.
 
     Args:
         content: of a whole file.
         classes: the classes that the value may contain.
+        name: that the value was stored with.
 
     Raises:
-        UnreadableEntry: truncated, altered, not ours, or with a class that is not among ``classes``.
+        UnreadableEntry: truncated, altered, not ours, stored with another name, or with a class that is not among
+            ``classes``.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -61,11 +68,15 @@ def from_bytes(content: bytes, classes: Collection[type] = ()) -> Any:
         arrays = load(content)
         size = int.from_bytes(content[:8], "little")
         note = json.loads(content[8 : 8 + size])["__metadata__"]
-        if note["sha256"] != _checksum(note["tree"], arrays):
+        if note["sha256"] != _checksum(note["name"], note["tree"], arrays):
             raise UnreadableEntry("the checksum is wrong")
+        if note["name"] != name:
+            raise UnreadableEntry("it was stored under another name")
         return _unpack(json.loads(note["tree"]), arrays, _by_name(classes))
-    except (SafetensorError, ValidationError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableEntry(str(error)) from error
+    except UnreadableEntry:
+        raise
+    except (SafetensorError, ValidationError, *_MALFORMED) as error:
+        raise UnreadableEntry(f"it is damaged: {type(error).__name__}") from error
 
 
 def canonicalized(value: Any, classes: Collection[type] = ()) -> Any:
@@ -82,11 +93,11 @@ def _by_name(classes: Collection[type]) -> dict[str, type]:
     return {one.__name__: one for one in classes}
 
 
-def _checksum(tree: str, arrays: Arrays) -> str:
-    sha = hashlib.sha256(tree.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
+def _checksum(name: str, tree: str, arrays: Arrays) -> str:
+    sha = hashlib.sha256(f"{name}\n{tree}".encode())
+    for key in sorted(arrays):
+        array = arrays[key]
+        sha.update(f"{key} {array.dtype.str} {array.shape}".encode())
         sha.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
     return sha.hexdigest()
 
@@ -137,3 +148,35 @@ def _unpack(tree: Any, arrays: Arrays, classes: Mapping[str, Any]) -> Any:
     if "network" in tree:
         return classes[tree["network"]].from_state(_unpack(tree["state"], arrays, classes)).eval()
     return classes[tree["class"]](**_unpack(tree["fields"], arrays, classes))
+
+
+def are_arrays(values: Any, count: int, ndim: int, dtype: npt.DTypeLike = np.float32, lowest: float = -np.inf) -> bool:
+    """Whether something read from a file is a list of ``count`` arrays as described.
+
+    Args:
+        values: anything.
+        count: number of arrays.
+        ndim: number of axes of each; all arrays have the same shape.
+        dtype: type of each.
+        lowest: the smallest number allowed; infinities and NaN never are.
+    """
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(
+        isinstance(one, np.ndarray)
+        and one.dtype == dtype
+        and one.ndim == ndim
+        and one.shape == values[0].shape
+        and bool(np.isfinite(one).all())
+        and bool((one >= lowest).all())
+        for one in values
+    )
+
+
+def are_places(values: Any, length: int) -> bool:
+    """Whether something read from a file is a list of different places in a sequence of ``length`` items."""
+    return (
+        isinstance(values, list)
+        and all(type(one) is int and 0 <= one < length for one in values)
+        and len(set(values)) == len(values)
+    )
