@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import math
+import statistics
+
 import numpy as np
 import pytest
 
-from blemish.descriptors.geometry import concat_shape, region_geometry
+from blemish.descriptors.geometry import concat_shape, region_geometry, region_shapes
 from helpers.reference_method import quantile_loop
 
 
@@ -81,3 +84,42 @@ def test_normal_images_keep_moderate_shapes_if_anomalous_images_are_alike(apart:
     shapes[1] = shapes[0] + apart
     out = concat_shape(descriptors, shapes, 0.3, np.arange(20) < 2)
     assert np.median(np.linalg.norm(out[2:, 8:], axis=1)) < 2.0
+
+
+def test_shapes_of_a_set_agree_with_the_loop_over_its_maps() -> None:
+    rng = np.random.default_rng(6)
+    maps = [rng.random(shape, np.float32) for shape in ((6, 9), (12, 3), (1, 1), (5, 5))]
+    found = region_shapes(maps, 0.7, 0.3)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [geometry_loop(one, 0.7) for one in maps], atol=1e-6)
+    np.testing.assert_array_equal(found, region_shapes(maps, 0.7, 5.0))  # the weight counts later
+
+
+def test_shapes_without_weight_are_zero_and_no_map_is_read() -> None:
+    unreadable: list[np.ndarray] = [None, None, None]  # type: ignore[list-item]
+    found = region_shapes(unreadable, 0.7, 0.0)
+    np.testing.assert_array_equal(found, np.zeros((3, 3)))
+    assert found.dtype == np.float32
+
+
+def concat_shape_loop(descriptors: np.ndarray, shapes: np.ndarray, weight: float, anomalous: np.ndarray) -> np.ndarray:
+    """Shapes standardized number by number over the anomalous images, then scaled by the mean descriptor length."""
+    reference = [row for row, one in zip(shapes, anomalous, strict=True) if one]
+    reference = reference if len(reference) > 1 else list(shapes)
+    length = sum(math.sqrt(sum(float(v) ** 2 for v in row)) for row in descriptors) / len(descriptors)
+    out = [list(map(float, row)) for row in descriptors]
+    for number in range(3):
+        own, every = [row[number] for row in reference], [row[number] for row in shapes]
+        deviation = max(statistics.pstdev(own), statistics.pstdev(every) / 2)
+        for row, shape in zip(out, shapes, strict=True):
+            row.append(weight * length / math.sqrt(3) * (shape[number] - statistics.fmean(own)) / deviation)
+    return np.array(out)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9, 15])
+def test_standardized_shapes_agree_with_the_loop(count: int) -> None:
+    rng = np.random.default_rng(count)
+    descriptors, shapes = rng.normal(size=(15, 4)).astype(np.float32), rng.normal(3, [1, 5, 0.2], (15, 3))
+    anomalous = np.arange(15) < count
+    found = concat_shape(descriptors, shapes.astype(np.float32), 0.4, anomalous)
+    np.testing.assert_allclose(found, concat_shape_loop(descriptors, shapes, 0.4, anomalous), rtol=1e-3, atol=1e-5)

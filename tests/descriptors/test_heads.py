@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.config.schema import Contrast
+from blemish.config.schema import Contrastive
 from blemish.descriptors.contrastive import train_head
 from blemish.descriptors.heads import (
     head_descriptors,
@@ -69,7 +69,7 @@ def test_a_head_takes_one_step_per_image_and_epoch_up_to_the_limit(max_steps: in
 def test_heads_are_trained_from_consecutive_seeds() -> None:
     features, values, rows = two_types()
     done: list[int] = []
-    settings = Contrast(epochs=2, heads=2, hidden=4)
+    settings = Contrastive(epochs=2, n_heads=2, hidden=4)
     heads = train_heads(PixelSample(features, values, values), rows, 0.5, settings, seed=5, progress=done.append)
     assert sum(done) == 2 * training_steps(8, 2, None)
     for number, head in enumerate(heads):
@@ -81,7 +81,12 @@ def test_training_heads_leaves_the_number_of_threads_as_it_was() -> None:
     features, values, rows = two_types(2)
     before = torch.get_num_threads()
     train_heads(
-        PixelSample(features, values, values), rows, 0.5, Contrast(epochs=1, heads=1), seed=0, progress=lambda _: None
+        PixelSample(features, values, values),
+        rows,
+        0.5,
+        Contrastive(epochs=1, n_heads=1),
+        seed=0,
+        progress=lambda _: None,
     )
     assert torch.get_num_threads() == before
 

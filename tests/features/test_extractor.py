@@ -5,52 +5,52 @@ import pytest
 import torch
 
 from blemish.backbones import load_backbone
-from blemish.config.schema import Config
+from blemish.config.schema import Backbone
 from blemish.errors import ConfigError
-from blemish.features.extractor import Extractor, fit_scale
-from blemish.localization.model import fit_maps
+from blemish.features.extractor import Extractor
 
 
 def extractor(**settings: object) -> Extractor:
-    return Extractor(
-        load_backbone("random:0"), Config.from_values({k.replace("__", "."): v for k, v in settings.items()})
-    )
+    return Extractor(load_backbone("random:0"), Backbone(**settings))  # type: ignore[arg-type]
 
 
 def test_stride_8_is_the_default_for_descriptors_and_maps() -> None:
     default = extractor()
     assert default.strides == (8,)
     assert default.channels() == [160]
-    assert default.map_channels() == tuple(range(160))
-    assert extractor(backbone__strides=(4, 8)).map_channels() == tuple(range(64, 224))
+    assert default.map_channels(None) == tuple(range(160))
+    assert extractor(strides=(4, 8)).map_channels(None) == tuple(range(64, 224))
 
 
-def test_with_mirror_images_maps_are_made_of_their_mean() -> None:
-    flipped = extractor(backbone__tta_flips=True)
+def test_with_mirror_images_maps_are_computed_from_their_mean() -> None:
+    flipped = extractor(tta_flips=True)
     assert flipped.blocks() == [(8, False, 160), (8, True, 160)]
     assert flipped.channels() == [160, 160]
-    assert flipped.map_channels() == tuple(range(160, 320))
-    assert extractor(backbone__tta_flips=True, backbone__strides=(4, 8)).map_channels() == tuple(range(288, 448))
+    assert flipped.map_channels(None) == tuple(range(160, 320))
+    assert extractor(tta_flips=True, strides=(4, 8)).map_channels(None) == tuple(range(288, 448))
 
 
 @pytest.mark.parametrize(
     ("strides", "maps", "expected"),
     [((4, 8, 16), (4, 16), (*range(64), *range(224, 416))), ((4,), None, range(64)), ((4, 16), None, range(256))],
 )
-def test_other_choices_of_strides(strides: tuple[int, ...], maps: tuple[int, ...] | None, expected: object) -> None:
-    chosen = extractor(backbone__strides=strides, localization__strides=maps or "none")
-    assert chosen.map_channels() == tuple(expected)  # type: ignore[arg-type]
+def test_maps_are_computed_from_the_strides_asked_for(
+    strides: tuple[int, ...], maps: tuple[int, ...] | None, expected: object
+) -> None:
+    assert extractor(strides=strides).map_channels(maps) == tuple(expected)  # type: ignore[arg-type]
 
 
 def test_a_stride_that_is_not_in_use_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"localize\.strides names 16.*backbone\.strides"):
-        extractor(localization__strides=(8, 16)).map_channels()
+    with pytest.raises(ConfigError, match=r"localization\.strides names 16.*backbone\.strides"):
+        extractor().map_channels((8, 16))
 
 
-def test_stages_that_nobody_asks_for_are_skipped_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_stages_beyond_the_last_stride_are_skipped_without_changing_the_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     images = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
-    limited = extractor(backbone__strides=(4, 8))
-    full = extractor(backbone__strides=(4, 8, 16))
+    limited = extractor(strides=(4, 8))
+    full = extractor(strides=(4, 8, 16))
     asked: list[int] = []
     trunk = limited.backbone.trunk  # type: ignore[attr-defined]
     inner = trunk.forward
@@ -61,7 +61,7 @@ def test_stages_that_nobody_asks_for_are_skipped_and_change_nothing(monkeypatch:
 
 @pytest.mark.parametrize(("asked", "seen"), [(32, 32), (40, 40), (16, 16), (0, 16)])
 def test_the_networks_own_margin_counts_as_padding(asked: int, seen: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = extractor(backbone__border_padding=asked)
+    chosen = extractor(border_padding=asked)
     sides: list[tuple[int, ...]] = []
     trunk = chosen.backbone.trunk  # type: ignore[attr-defined]
     inner = trunk.forward
@@ -71,12 +71,9 @@ def test_the_networks_own_margin_counts_as_padding(asked: int, seen: int, monkey
 
 
 @pytest.mark.parametrize("strides", [(8,), (4, 16)])
-def test_flips_are_the_mean_over_the_mirror_images(strides: tuple[int, ...]) -> None:
+def test_test_time_augmentation_is_the_mean_over_the_mirror_images(strides: tuple[int, ...]) -> None:
     images = torch.rand(2, 3, 45, 70, generator=torch.Generator().manual_seed(2))
-    averaged, plain = (
-        extractor(backbone__tta_flips=flips, backbone__strides=strides, backbone__border_padding=0)
-        for flips in (True, False)
-    )
+    averaged, plain = (extractor(tta_flips=flips, strides=strides, border_padding=0) for flips in (True, False))
     net, sides, cell = load_backbone("random:0"), (45, 70), max(strides)
     # the first cells of mirrored picture beyond the border, up to whole cells
     rows, columns = ([*range(side), *range(side - 2, side - 2 - -side % cell, -1)] for side in sides)
@@ -96,38 +93,11 @@ def test_flips_are_the_mean_over_the_mirror_images(strides: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize("axis", [2, 3])
-def test_what_maps_are_made_of_is_mirrored_with_the_picture(axis: int) -> None:
+def test_the_channels_of_maps_are_mirrored_with_the_image(axis: int) -> None:
     images = torch.rand(1, 3, 48, 80, generator=torch.Generator().manual_seed(3))
     moved = []
     for flips in (True, False):
-        chosen = extractor(backbone__tta_flips=flips)
-        one, other = (chosen.raw(each)[:, list(chosen.map_channels())] for each in (images, images.flip(axis)))
+        chosen = extractor(tta_flips=flips)
+        one, other = (chosen.raw(each)[:, list(chosen.map_channels(None))] for each in (images, images.flip(axis)))
         moved.append((other.flip(axis) - one).abs().max())
     assert moved[0] < 1e-5 < 0.1 < moved[1]
-
-
-def test_channels_that_maps_are_not_made_of_do_not_reach_them() -> None:
-    generator = torch.Generator().manual_seed(1)
-    sample = [(k, torch.rand(6, 8, 8, generator=generator)) for k in range(4)]
-    other = [(k, torch.cat([torch.rand(2, 8, 8, generator=generator), one[2:]])) for k, one in sample]
-    config, mapped = Config(), (2, 3, 4, 5)
-    one, maps = fit_maps(sample, [2, 4], config, mapped)
-    two, maps_too = fit_maps(other, [2, 4], config, mapped)
-    for a, b in zip(maps, maps_too, strict=True):
-        assert a.tobytes() == b.tobytes()
-    fits = [fit.tempered(maps) for fit in (one, two)]
-    values = [fit.descriptor(fit.features(sample[0][1]), fit.pixel_weights(maps[0])) for fit in fits]
-    assert len(values[0]) == 6
-    assert abs(values[0] - values[1]).max() > 0.05 * abs(values[0]).max()
-
-
-def test_scale_agrees_with_all_cells_at_once_and_leaves_dead_channels_dead() -> None:
-    generator = torch.Generator().manual_seed(2)
-    sample = [5 + 3 * torch.randn(6, h, w, generator=generator) for h, w in ((4, 9), (1, 1), (7, 3))]
-    for one in sample:
-        one[1] = 0.25
-    cells = np.concatenate([one.flatten(1).double().numpy() for one in sample], 1)
-    scale = fit_scale(sample, [2, 4], "set")
-    np.testing.assert_allclose(scale.mean, cells.mean(1), rtol=1e-6)
-    expected = 1 / (cells.std(1) * np.sqrt([2, 2, 4, 4, 4, 4]) + np.array([0, np.inf, 0, 0, 0, 0]))
-    np.testing.assert_allclose(scale.scale, expected, rtol=1e-5)

@@ -120,12 +120,12 @@ def test_filling_gives_no_warning() -> None:
     ("given", "windows"), [("5", (5,)), ("9,31", (9, 31)), ("none", None), ([3, 3], (3, 3)), (7, (7,))]
 )
 def test_setting_accepts_odd_sizes(given: object, windows: tuple[int, ...] | None) -> None:
-    assert Config.from_values({"localization.median_windows": given}).localize.fill == windows
+    assert Config.from_values({"localization.median_windows": given}).localization.median_windows == windows
 
 
 @pytest.mark.parametrize("given", ["4", "9,30", "1", "257", "", "-3", True])
 def test_setting_refuses_other_sizes_by_name(given: object) -> None:
-    with pytest.raises(ConfigError, match=r"localize\.fill"):
+    with pytest.raises(ConfigError, match=r"localization\.median_windows"):
         Config.from_values({"localization.median_windows": given})
 
 

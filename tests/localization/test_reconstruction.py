@@ -8,9 +8,9 @@ from torch import Tensor
 from blemish.errors import ConfigError, InputError, WeightsError
 from blemish.localization.reconstruction import (
     VAE,
+    PrincipalSubspace,
     fit_pca,
     kl_loss,
-    pca_residual,
     reconstruction_loss,
     residual_l1,
     residual_l2,
@@ -176,18 +176,43 @@ def test_principal_components_explain_the_directions_of_largest_variance() -> No
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(4, 4)))[0]
     vectors = rng.normal(size=(500, 4)) * [5.0, 0.01, 3.0, 0.01] @ axes.T + [1.0, 2.0, 3.0, 4.0]
-    mean, components = fit_pca(torch.from_numpy(vectors), 2)
-    np.testing.assert_allclose(mean, vectors.mean(0))
-    np.testing.assert_allclose(components @ components.T, np.eye(2), atol=1e-12)
-    np.testing.assert_allclose(np.abs(components.numpy() @ axes), [[1, 0, 0, 0], [0, 0, 1, 0]], atol=0.1)
+    subspace = fit_pca(torch.from_numpy(vectors), 2)
+    np.testing.assert_allclose(subspace.mean, vectors.mean(0))
+    np.testing.assert_allclose(subspace.components @ subspace.components.T, np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(np.abs(subspace.components.numpy() @ axes), [[1, 0, 0, 0], [0, 0, 1, 0]], atol=0.1)
 
 
-def test_pca_residual_is_the_remainder_of_least_squares() -> None:
+def test_principal_components_agree_with_the_eigenvectors_of_the_covariance() -> None:
+    vectors = np.random.default_rng(1).normal(size=(60, 5)) * [1.0, 4.0, 2.0, 0.5, 3.0]
+    subspace = fit_pca(torch.from_numpy(vectors), 3)
+    deviations = vectors - vectors.sum(0) / 60
+    covariance = sum(np.outer(one, one) for one in deviations) / 60
+    values, directions = np.linalg.eig(covariance)
+    for component, at in zip(subspace.components.numpy(), np.argsort(values)[::-1][:3], strict=True):
+        assert abs(component @ directions[:, at]) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize(("vectors", "kept"), [(2, 2), (9, 4)])
+def test_there_are_no_more_components_than_vectors_or_channels(vectors: int, kept: int) -> None:
+    assert fit_pca(rand(vectors, 4), 7).components.shape == (kept, 4)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (1, 6)])
+def test_residual_of_a_subspace_is_the_remainder_of_least_squares_at_each_cell(shape: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
-    features = torch.randn(5, 3, 4, generator=generator)
+    features = torch.randn(5, *shape, generator=generator)
     mean = torch.randn(5, generator=generator)
     basis = torch.linalg.qr(torch.randn(5, 2, generator=generator)).Q.T
-    centered = (features.flatten(1) - mean[:, None]).numpy()
-    fit, *_ = np.linalg.lstsq(basis.T.numpy(), centered, rcond=None)
-    expected = (centered - basis.T.numpy() @ fit).reshape(5, 3, 4)
-    np.testing.assert_allclose(pca_residual(features, mean, basis).numpy(), expected, atol=1e-5)
+    found = PrincipalSubspace(mean, basis).residual(features)
+    assert found.shape == (5, *shape)
+    for y, x in np.ndindex(*shape):
+        centered = (features[:, y, x] - mean).numpy()
+        fit, *_ = np.linalg.lstsq(basis.T.numpy(), centered, rcond=None)
+        np.testing.assert_allclose(found[:, y, x].numpy(), centered - basis.T.numpy() @ fit, atol=1e-5)
+
+
+def test_residual_of_a_subspace_with_all_components_is_zero() -> None:
+    features = rand(4, 3, 5)
+    whole = fit_pca(features.flatten(1).T, 4)
+    np.testing.assert_allclose(whole.residual(features).numpy(), 0, atol=1e-5)
+    np.testing.assert_allclose(whole.residual(whole.mean[:, None, None].expand(4, 2, 2)).numpy(), 0, atol=1e-6)
