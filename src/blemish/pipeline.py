@@ -154,7 +154,7 @@ def run_source(
         skipped=source.skipped,
         caution=doubt(len(scores), config.localize) if anomalous.any() else None,
         timings=timings,
-        info=_info(config, extractor.backbone, device) | {"cache": cache.report()},
+        info=_info(config, extractor.backbone, device) | source.report() | {"cache": cache.report()},
     )
 
 
