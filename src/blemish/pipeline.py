@@ -147,7 +147,7 @@ def run(
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
         timings=timer.timings,
-        info=_info(config, extractor.backbone, device) | {"cache": stages.cache.report()},
+        info=_info(config, extractor.backbone, device) | source.report() | {"cache": stages.cache.report()},
     )
 
 

@@ -4,11 +4,14 @@ import logging
 import math
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from blemish.errors import InputError
@@ -17,6 +20,7 @@ from blemish.images import (
     decode,
     probe,
 )
+from blemish.images.decoders import probe_pages
 from helpers.files import gradient, huge_png_header, save, save_oriented, save_png16
 
 RGB = gradient(21, 34)
@@ -128,15 +132,101 @@ def test_tiff_of_16_bits_in_every_layout(tmp_path):
     assert_good(tmp_path / "white.tif", as_rgb(deep[..., 0], 65535))
 
 
-def test_tiff_takes_the_first_page_and_the_first_three_bands(tmp_path):
-    pages = np.stack([GRAY, 255 - GRAY])
-    tifffile.imwrite(tmp_path / "pages.tif", pages, photometric="minisblack")
+@pytest.mark.parametrize("options", [{"photometric": "minisblack"}, {"imagej": True}])
+def test_each_page_of_a_tiff_is_an_image(tmp_path, options):
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([GRAY, 255 - GRAY]), **options)
     assert_good(tmp_path / "pages.tif", as_rgb(GRAY))
-    tifffile.imwrite(tmp_path / "imagej.tif", pages, imagej=True)
-    assert_good(tmp_path / "imagej.tif", as_rgb(GRAY))
+    assert probe_pages(tmp_path / "pages.tif") == [ImageInfo(21, 34, 8, 1)] * 2
+    np.testing.assert_allclose(decode(tmp_path / "pages.tif", page=1), as_rgb(255 - GRAY), atol=1e-6)
+    for read in (probe, decode):
+        with pytest.raises(InputError, match=r"pages.tif: has 2 pages, and page 3"):
+            read(tmp_path / "pages.tif", page=2)
+
+
+def test_previews_and_transparency_masks_in_a_tiff_are_no_pages(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "t.tif") as writer:
+        writer.write(GRAY[::4, ::4], subfiletype=1)
+        writer.write(GRAY, subfiletype=0)
+        writer.write(GRAY > 9, subfiletype=4)
+    assert probe_pages(tmp_path / "t.tif") == [ImageInfo(21, 34, 8, 1)]
+    assert_good(tmp_path / "t.tif", as_rgb(GRAY))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.avif"])
+def test_each_frame_of_an_animation_is_an_image(tmp_path, name):
+    frames = [Image.fromarray(np.full((20, 30, 3), value, np.uint8)) for value in (40, 200, 120)]
+    options = {} if name in ("a.gif", "a.png") else {"quality": 95}
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=50, **options)
+    assert len(probe_pages(tmp_path / name)) == 3
+    means = [255 * decode(tmp_path / name, page=page).mean() for page in range(3)]
+    np.testing.assert_allclose(means, [40, 200, 120], atol=3)
+
+
+def test_further_pictures_in_a_jpeg_are_no_pages(tmp_path):
+    pictures = [Image.fromarray(RGB), Image.fromarray(RGB[::2, ::2])]
+    pictures[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=pictures[1:])
+    assert probe_pages(tmp_path / "a.jpg") == [ImageInfo(21, 34, 8, 3)]
+
+
+def test_more_than_four_bands_need_a_choice(tmp_path):
     bands = np.concatenate([RGB, 255 - RGB], -1)
     tifffile.imwrite(tmp_path / "bands.tif", bands, photometric="minisblack", planarconfig="contig")
-    assert_good(tmp_path / "bands.tif", as_rgb(RGB))
+    with pytest.raises(InputError, match=r"bands.tif: holds 6 bands; save 1 of them as gray or 3 of them as RGB"):
+        decode(tmp_path / "bands.tif")
+    tifffile.imwrite(tmp_path / "rgb.tif", bands, photometric="rgb", extrasamples=[0, 0, 0])
+    assert_good(tmp_path / "rgb.tif", as_rgb(RGB))
+
+
+def test_a_volume_is_refused_with_a_remedy(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "v.tif", np.zeros((4, 32, 32), np.uint8), photometric="minisblack", volumetric=True, tile=(4, 16, 16)
+    )
+    with pytest.raises(InputError, match=r"v.tif: is a volume of 4 slices"):
+        decode(tmp_path / "v.tif")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pgm_and_ppm_of_every_depth(tmp_path, channels):
+    for top in (255, 4095, 65535):
+        deep = gradient(9, 14, channels, top)
+        kind = b"P5" if channels == 1 else b"P6"
+        data = deep.astype(">u2" if top > 255 else "u1").tobytes()
+        (tmp_path / "a.pnm").write_bytes(kind + b"\n# drawn\n14 9\n%d\n" % top + data)
+        white = top if 255 < top < 65535 else None
+        assert_good(tmp_path / "a.pnm", as_rgb(deep, top), white=white)
+        info = probe(tmp_path / "a.pnm")
+        assert (info.bits, info.channels, info.white) == (8 if top == 255 else 16, channels, white)
+        (tmp_path / "a.pnm").write_bytes((tmp_path / "a.pnm").read_bytes()[:-7])
+        with pytest.raises(InputError, match=r"a.pnm"):
+            decode(tmp_path / "a.pnm")
+
+
+def test_jpeg_2000_keeps_its_depth(tmp_path):
+    import imagecodecs
+
+    for bits, name in ((8, "a.jp2"), (12, "b.jp2"), (16, "c.jp2")):
+        deep = gradient(40, 50, 3, 2**bits - 1)
+        data = imagecodecs.jpeg2k_encode(deep, level=0, codecformat="jp2", bitspersample=bits, reversible=True)
+        (tmp_path / name).write_bytes(data)
+        assert_good(tmp_path / name, as_rgb(deep, 2**bits - 1), white=2**bits - 1)
+        assert probe(tmp_path / name).white == (4095 if bits == 12 else None)
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(InputError, match=name):
+            decode(tmp_path / name)
+
+
+def test_8_bit_png_agrees_with_pillow_in_every_color_type(tmp_path):
+    rng = np.random.default_rng(3)
+    color = Image.fromarray(rng.integers(0, 256, (13, 17, 3), dtype=np.uint8))
+    for number, image in enumerate(
+        [color, color.convert("L"), color.convert("1"), color.quantize(3), color.quantize(200)]
+    ):
+        for options in ({}, {"transparency": 0} if image.mode != "RGB" else {"transparency": (1, 2, 3)}):
+            path = tmp_path / f"{number}.png"
+            image.save(path, **options)
+            with Image.open(path) as opened:
+                expected = np.asarray(opened.convert("RGBA"))[..., :3]
+            assert_good(path, as_rgb(expected))
 
 
 def test_tiff_of_floats_is_taken_as_it_is_or_scaled_by_the_white_level(tmp_path):
@@ -239,6 +329,108 @@ def test_images_above_the_pixel_limit_are_refused_before_decoding(tmp_path):
     large = huge_png_header(tmp_path / "large.png", 19000, 20000)  # Pillow alone calls this a decompression bomb
     assert probe(large) == ImageInfo(19000, 20000, 8, 1)
     assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def rewritten_png(path: Path, change) -> Path:
+    """The PNG with ``change(kind, body)`` as the new body of each chunk, under a fresh checksum."""
+    data, at, out = path.read_bytes(), 8, [path.read_bytes()[:8]]
+    while at < len(data):
+        length = struct.unpack(">I", data[at : at + 4])[0]
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        body = change(kind, body)
+        out.append(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
+        at += 12 + length
+    path.write_bytes(b"".join(out))
+    return path
+
+
+def test_a_png_with_lost_bytes_flipped_bits_or_missing_rows_is_damaged(tmp_path):
+    noise = np.random.default_rng(5).integers(0, 256, (96, 96), dtype=np.uint8)
+    whole = save(tmp_path / "whole.png", noise).read_bytes()
+    place = tmp_path / "damaged.png"
+    lost, flipped = bytearray(whole), bytearray(whole)
+    lost[len(lost) // 3 : len(lost) // 3 + 512] = bytes(512)
+    flipped[len(flipped) // 2] ^= 1
+    half = b"".join(b"\0" + row.tobytes() for row in noise[:48])
+    place.write_bytes(whole)
+    rows = rewritten_png(place, lambda kind, body: zlib.compress(half) if kind == b"IDAT" else body).read_bytes()
+    for content in (bytes(lost), bytes(flipped), rows):
+        place.write_bytes(content)
+        with pytest.raises(InputError, match=r"damaged.png: cannot be read as an image"):
+            decode(place)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits"])
+def test_a_tiff_with_missing_rows_is_damaged(tmp_path, compression):
+    noise = np.random.default_rng(6).integers(0, 256, (64, 40), dtype=np.uint8)
+    path = tmp_path / "t.tif"
+    tifffile.imwrite(path, noise, compression=compression, rowsperstrip=64)
+    assert_good(path, as_rgb(noise))
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        page = tiff.pages[0]
+        page.tags["ImageLength"].overwrite(96)
+        page.tags["RowsPerStrip"].overwrite(96)
+    with pytest.raises(InputError, match=r"t.tif"):
+        decode(path)
+
+
+def test_a_tiff_without_its_last_strips_is_truncated(tmp_path):
+    noise = np.random.default_rng(7).integers(0, 256, (64, 40), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "t.tif", noise, compression="zlib", rowsperstrip=8)
+    with tifffile.TiffFile(tmp_path / "t.tif", mode="r+") as tiff:
+        tag = tiff.pages[0].tags["StripByteCounts"]
+        tag.overwrite([*tag.value[:-1], 0])
+    with pytest.raises(InputError, match=r"t.tif: the file is truncated"):
+        decode(tmp_path / "t.tif")
+
+
+def test_a_later_page_that_cannot_be_read_is_named(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "t.tif") as writer:
+        writer.write(GRAY)
+        writer.write(np.zeros((5, 6, 7), np.uint8), photometric="minisblack", planarconfig="contig")
+        writer.write(GRAY)
+    first, second, third = probe_pages(tmp_path / "t.tif")
+    assert first == third == ImageInfo(21, 34, 8, 1)
+    assert "t.tif: holds 7 bands" in str(second)
+
+
+def test_memory_is_counted_in_bytes_of_all_bands(tmp_path):
+    tifffile.imwrite(tmp_path / "t.tif", np.zeros((300, 200, 4), np.uint16), photometric="rgb", extrasamples=[2])
+    megabytes = 300 * 200 * (4 * 2 + 12) / 1e6
+    assert probe(tmp_path / "t.tif").megabytes == pytest.approx(megabytes)
+    decode(tmp_path / "t.tif", max_megabytes=megabytes + 0.01)
+    for read in (probe, decode):
+        with pytest.raises(InputError, match=r"t.tif: 300 x 200 pixels in 4 bands take 1 MB .* raise the limit"):
+            read(tmp_path / "t.tif", max_megabytes=megabytes - 0.01)
+
+
+FORMATS = [".png", ".jpg", ".tif", ".bmp", ".webp", ".gif", ".pgm", ".jp2", ".avif"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(FORMATS), st.integers(0, 2**32 - 1), st.integers(0, 8), st.floats(0, 1), st.booleans())
+def test_any_bytes_give_an_image_or_an_error_that_names_the_file(tmp_path, suffix, seed, changes, share, cut):
+    rng = np.random.default_rng(seed)
+    path = tmp_path / f"drawn{suffix}"
+    whole = tmp_path / f"whole{suffix}"
+    if not whole.exists():
+        Image.fromarray(gradient(24, 31, 1)[..., 0]).save(whole)
+    data = bytearray(whole.read_bytes())
+    for _ in range(changes):
+        data[int(rng.integers(len(data)) * (1 if rng.random() < 0.5 else 0.1))] = int(rng.integers(256))
+    path.write_bytes(data[: int(share * len(data))] if cut else data)
+    messages, images = list[str](), list[np.ndarray]()
+    try:
+        pages = probe_pages(path)
+        images = [decode(path, page=page) for page, info in enumerate(pages) if isinstance(info, ImageInfo)]
+    except InputError as error:
+        messages.append(str(error))
+    assert all(path.name in message and "\n" not in message for message in messages)
+    for image in images:
+        assert image.dtype == np.float32
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert 0 <= image.min() <= image.max() <= 1
 
 
 def test_damaged_exif_does_not_cost_the_picture(tmp_path):

@@ -23,7 +23,7 @@ DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 def test_real_images_are_decoded_and_resized(name):
     paths = find_images(DATA / name)[:5]
     infos = [probe(p) for p in paths]
-    assert estimate_white_level(paths) is None
+    assert estimate_white_level(paths).level is None
     for path, info, (height, width) in zip(paths, infos, plan_sizes(infos, 320), strict=True):
         image = decode(path)
         assert image.shape == (info.height, info.width, 3)

@@ -3,11 +3,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from blemish import Config, run
@@ -15,7 +17,12 @@ from blemish.errors import ConfigError, InputError
 from blemish.images import ImageSource, decode
 from blemish.types import FloatArray
 
-FAST = {"image.size": 64, "localization.sample_images": 4, "localization.memory_bank.patches_per_image": 16, "cache.enabled": False}
+FAST = {
+    "image.size": 64,
+    "localization.sample_images": 4,
+    "localization.memory_bank.patches_per_image": 16,
+    "cache.enabled": False,
+}
 
 
 @pytest.fixture
@@ -97,7 +104,7 @@ def test_deep_arrays_get_the_same_white_level_as_files(tmp_path: Path) -> None:
     for i, values in enumerate(deep):
         Image.fromarray(values).save(tmp_path / f"{i}.png")
     files, arrays = ImageSource(tmp_path, config().image), ImageSource(deep, config().image)
-    assert files.white == 4095
+    assert files.white_level.level == 4095
     for i in range(2):
         np.testing.assert_allclose(arrays.full(i), files.full(i), atol=1e-6)
     eight = [values.astype(np.uint8) for values in deep]
@@ -186,3 +193,145 @@ def test_finishing_without_a_readable_image_is_an_error(folder: Path) -> None:
         source.mark_unreadable(index, f"{source.names[index]}: damaged")
     with pytest.raises(InputError, match=r"12 could not be read; the first: 000.png"):
         source.finish()
+
+
+def test_pages_have_names_of_their_own(tmp_path: Path) -> None:
+    pages = np.random.default_rng(0).integers(0, 256, (3, 40, 50), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "roll.tif", pages, photometric="minisblack")
+    Image.fromarray(pages[0]).save(tmp_path / "roll.tif#2", "PNG")
+    source = ImageSource(tmp_path, config().image)
+    assert source.names == ["roll.tif", "roll.tif##2", "roll.tif#3", "roll.tif#2"]
+    for index, page in enumerate((0, 1, 2, 0)):
+        np.testing.assert_allclose(source.full(index)[..., 0], pages[page] / 255, atol=1e-6)
+    assert len({source.fingerprint(index) for index in range(3)}) == 3
+
+
+def test_a_list_of_paths_has_one_image_per_path(tmp_path: Path) -> None:
+    pages = np.random.default_rng(0).integers(0, 256, (3, 40, 50), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "roll.tif", pages, photometric="minisblack")
+    paths = [tmp_path / "roll.tif#3", tmp_path / "roll.tif"]
+    source = ImageSource(paths, config().image)
+    assert source.names == [path.as_posix() for path in paths]
+    for index, page in enumerate((2, 0)):
+        np.testing.assert_allclose(source.full(index)[..., 0], pages[page] / 255, atol=1e-6)
+    assert source.originals() == [0, 1]
+    source = ImageSource([tmp_path / "roll.tif"], config().image)
+    assert [one.path for one in source.passed_over] == [f"{tmp_path.as_posix()}/roll.tif#{page}" for page in (2, 3)]
+    source = ImageSource([tmp_path / "roll.tif", tmp_path / "roll.tif#4"], config().image)
+    assert ["3 pages" in one.reason for one in source.skipped] == [True]
+
+
+def test_equal_pages_are_copies(tmp_path: Path) -> None:
+    page = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "roll.tif", np.stack([page, 255 - page, page]), photometric="minisblack")
+    assert ImageSource(tmp_path, config().image).originals() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_changes_after_its_header_was_read_is_unreadable(
+    folder: Path, hashed: bool, replaced: bool
+) -> None:
+    source = ImageSource(folder, config().image)
+    if hashed:
+        source.fingerprint(0)
+    if replaced:
+        Image.fromarray(np.full((64, 56), 9, np.uint8)).save(folder / "new.png")
+        (folder / "new.png").replace(folder / "004.png")
+    else:
+        (folder / "004.png").write_bytes((folder / "001.png").read_bytes())
+    with pytest.raises(InputError, match=r"004.png: was changed while the run was reading it"):
+        source.full(4)
+    (folder / "005.png").unlink()
+    with pytest.raises(InputError, match=r"005.png: no such file"):
+        source.full(5)
+
+
+def test_a_file_that_is_written_again_with_the_same_content_stays_readable(folder: Path) -> None:
+    source = ImageSource(folder, config().image)
+    source.fingerprint(0)
+    expected = source.full(4)
+    content = (folder / "004.png").read_bytes()
+    (folder / "004.png").unlink()
+    (folder / "004.png").write_bytes(content)
+    np.testing.assert_array_equal(source.full(4), expected)
+
+
+def test_wrong_scores_are_not_kept_under_the_digest_of_a_file_that_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = run(folder, config(cache__enabled=True))
+    whole = (folder / "004.png").read_bytes()
+    real = ImageSource.fingerprint
+
+    def swapped(self: ImageSource, index: int) -> str:
+        found = real(self, index)
+        Image.fromarray(np.full((64, 56), 200, np.uint8)).save(folder / "004.png")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageSource, "fingerprint", swapped)
+        changed = run(folder, config(cache__enabled=True, seed=1))
+    (folder / "004.png").write_bytes(whole)
+    assert [one.path for one in changed.skipped] == ["004.png"]
+    again = run(folder, config(cache__enabled=True, seed=1))
+    plain = run(folder, config(seed=1))
+    assert again.scores.tobytes() == plain.scores.tobytes()
+    assert len(right.paths) == len(again.paths)
+
+
+def test_what_is_passed_over_is_named_once_and_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "notes.txt").write_text("x")
+    (folder / ".hidden.png").write_bytes(b"x")
+    source = ImageSource(folder, config().image)
+    assert [record.message for record in caplog.records] == [
+        "passed over 2 files: 1 with a hidden name (.hidden.png), 1 not an image (notes.txt)"
+    ]
+    assert source.report()["passed_over"] == [
+        {"path": ".hidden.png", "reason": "with a hidden name"},
+        {"path": "notes.txt", "reason": "not an image"},
+    ]
+
+
+def test_a_set_of_two_valued_images_gets_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(8):
+        mask = np.zeros((40, 50), np.uint8)
+        mask[5:20, 5 + i : 20] = 255
+        Image.fromarray(mask).save(tmp_path / f"{i}.png")
+    run(tmp_path, config())
+    assert any("8 of 8 images hold two values only, as masks do" in record.message for record in caplog.records)
+
+
+def test_one_huge_image_is_decoded_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.images.source.HUGE_MEGABYTES", 0)
+    busy, most, lock = 0, 0, threading.Lock()
+
+    def watched(*args: object, **named: object) -> FloatArray:
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        time.sleep(0.01)
+        with lock:
+            busy -= 1
+        return decode(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("blemish.images.loading.decode", watched)
+    assert len(list(ImageSource(folder, config().image).stream(range(12)))) == 12
+    assert most == 1
+
+
+def test_the_white_level_is_a_setting_and_is_reported(tmp_path: Path) -> None:
+    for i in range(3):
+        tifffile.imwrite(tmp_path / f"{i}.tif", np.full((40, 50), 1000 + i, np.uint16))
+    assert ImageSource(tmp_path, config().image).report()["white_level"] == 1023
+    source = ImageSource(tmp_path, config(image__white_level=2000).image)
+    assert source.report()["white_level"] == 2000
+    assert source.full(0)[0, 0, 0] == pytest.approx(0.5)
+
+
+def test_an_image_above_the_limit_is_skipped_with_the_remedy(folder: Path) -> None:
+    Image.fromarray(np.zeros((300, 400), np.uint8)).save(folder / "large.png")
+    source = ImageSource(folder, config(image__max_megabytes=1).image)
+    assert [one.path for one in source.skipped] == ["large.png"]
+    assert "300 x 400 pixels in 1 band take 2 MB decoded" in source.skipped[0].reason

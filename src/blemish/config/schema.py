@@ -90,6 +90,18 @@ class Image(Section):
         "factor per image. `stretch`: every image becomes a square, whatever its aspect ratio.",
     )
     max_side: int = Field(default=2048, ge=32, le=16384, description="Longest side after scaling, in pixels.")
+    max_megabytes: int = Field(
+        default=6000,
+        ge=1,
+        le=10**6,
+        description="Memory that one image may take once decoded, in MB; larger images are skipped and named. One pixel "
+        "takes 12 bytes and its stored bytes: a gray 8-bit image of 20 000 x 20 000 pixels takes 5200 MB.",
+    )
+    white_level: Literal["auto"] | Annotated[float, Field(gt=0, le=2.0**64)] = Field(
+        default="auto",
+        description="Stored value that counts as white, for images of more than 8 bits and of floating point; higher "
+        "values are clipped. `auto` finds one level for the set.",
+    )
 
 
 class Backbone(Section):

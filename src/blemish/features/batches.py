@@ -103,6 +103,8 @@ class FeatureBatches:
                 self.source.mark_unreadable(index, str(image))
             else:
                 images.append(torch.from_numpy(image))
+        if self.source.changed:
+            self.cache.active = False  # the keys speak of files that are no longer there
         maps = self.extractor.raw(torch.stack(images)) if images else torch.empty(0, 1, 1, 1)
         if self._store and self.cache.active:
             places = [place for place, index in enumerate(batch) if index in self.source.unreadable]

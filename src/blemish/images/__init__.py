@@ -4,19 +4,21 @@ The folder finds and decodes files and chooses one brightness scale and the targ
 """
 
 from blemish.images.decoders import probe
-from blemish.images.finding import IMAGE_SUFFIXES, find_images
+from blemish.images.finding import IMAGE_SUFFIXES, MASK_FOLDERS, find_images
 from blemish.images.loading import decode
-from blemish.images.raw import MAX_PIXELS, ImageInfo
+from blemish.images.raw import MAX_MEGABYTES, ImageInfo
 from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
 from blemish.images.source import Images, ImageSource
-from blemish.images.white_level import estimate_white_level, snap_to_bit_depth
+from blemish.images.white_level import WhiteLevel, estimate_white_level
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
+    "MASK_FOLDERS",
+    "MAX_MEGABYTES",
     "ImageInfo",
     "ImageSource",
     "Images",
+    "WhiteLevel",
     "common_scale",
     "decode",
     "estimate_white_level",
@@ -24,6 +26,5 @@ __all__ = [
     "plan_sizes",
     "probe",
     "resize",
-    "snap_to_bit_depth",
     "target_size",
 ]

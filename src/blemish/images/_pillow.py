@@ -1,10 +1,12 @@
-"""PNG, JPEG, BMP and WebP files, read through Pillow; 16-bit PNG through imagecodecs."""
+"""JPEG, BMP, WebP, GIF, AVIF and 8-bit PPM, PGM and PBM files, read through Pillow."""
 
 from __future__ import annotations
 
+import struct
 import threading
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -13,88 +15,108 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.raw import ImageInfo, RawImage, check_size, upright
+from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright
 
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_ANIMATED = ("GIF", "WEBP", "AVIF")  # a JPEG with several pictures holds previews and gain maps, not frames
+_GRAY = ("1", "L", "LA")
 _ORIENTATION = 274
+_METADATA_ERRORS = (
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OSError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises on damaged EXIF data. Reading EXIF never decodes pixels here, so no decoding error is among them."""
+
 _open_lock = threading.Lock()
 
 
-def probe_pillow(path: Path, handle: IO[bytes]) -> ImageInfo:
-    """Header of the first frame."""
-    with _opened(path, handle) as (image, orientation):
-        height, width = image.height, image.width
-        if orientation >= 5:
+def probe_pillow(path: Path, handle: IO[bytes], kind: str, max_megabytes: float) -> list[ImageInfo | str]:
+    """Header of each frame."""
+    with opened(path, handle, kind) as image:
+        height, width, megabytes = image.height, image.width, _megabytes(path, image, max_megabytes)
+        gray = image.mode in _GRAY
+        if _orientation(image) >= 5:
             height, width = width, height
-        depth, color = _png_kind(handle)
-        bits = 16 if depth == 16 else 1 if image.mode == "1" else 8
-        gray = color in (0, 4) or image.mode in ("1", "L", "LA")
-        return ImageInfo(height, width, bits, 1 if gray else 3)
+        bits = 1 if image.mode == "1" else 8
+        return [ImageInfo(height, width, bits, 1 if gray else 3, megabytes=megabytes)] * _frames(path, image, kind)
 
 
-def read_pillow(path: Path, handle: IO[bytes]) -> RawImage:
-    """Stored values of the first frame."""
-    with _opened(path, handle) as (image, orientation):
-        if _png_kind(handle)[0] == 16:
-            return RawImage(upright(_read_png16(handle), orientation), 16)
-        if image.mode in ("1", "L", "LA", "La"):
-            values = np.asarray(image.convert("L"))[..., None]
-        else:
-            # palettes go through RGBA, because Pillow warns about several transparent entries otherwise
-            values = np.asarray(image.convert("RGBA" if image.mode in ("P", "PA") else "RGB"))[..., :3]
-        return RawImage(upright(values, orientation), 8)
+def read_pillow(path: Path, handle: IO[bytes], kind: str, page: int, max_megabytes: float) -> RawImage:
+    """Stored values of one frame."""
+    with opened(path, handle, kind) as image:
+        _megabytes(path, image, max_megabytes)
+        orientation = _orientation(image)
+        check_page(path, page, _frames(path, image, kind) if page else 1)
+        if page:
+            image.seek(page)
+        return RawImage(upright(to_values(image), orientation), 8)
 
 
-def _read_png16(handle: IO[bytes]) -> npt.NDArray[Any]:
-    """16-bit PNG through imagecodecs, because Pillow halves the depth of color images."""
-    import imagecodecs
+def _megabytes(path: Path, image: Any, max_megabytes: float) -> float:
+    return decoded_megabytes(path, image.height, image.width, 1 if image.mode in _GRAY else 4, 1, max_megabytes)
 
-    handle.seek(0)
-    values: npt.NDArray[Any] = np.atleast_3d(imagecodecs.png_decode(handle.read()))
-    return values[..., : 3 if values.shape[2] >= 3 else 1]
+
+def to_values(image: Any) -> npt.NDArray[Any]:
+    """8-bit values of an opened image, H x W x (1 or 3), without alpha."""
+    if image.mode in ("1", "L", "LA", "La"):
+        return np.asarray(image.convert("L"))[..., None]
+    # palettes go through RGBA, because Pillow warns about several transparent entries otherwise
+    return np.asarray(image.convert("RGBA" if image.mode in ("P", "PA") else "RGB"))[..., :3]
 
 
 @contextmanager
-def _opened(path: Path, handle: IO[bytes]) -> Iterator[tuple[Any, int]]:
-    """The image, opened and not yet decoded, and its orientation; our limit of pixels replaces Pillow's two limits."""
+def opened(path: Path, handle: IO[bytes], kind: str) -> Iterator[Any]:
+    """The image, opened as one format and not yet decoded; our limit of bytes replaces Pillow's limits of pixels."""
     from PIL import Image, UnidentifiedImageError
 
-    handle.seek(0)
-    if not handle.read(1):
-        raise InputError(f"{shown(path)}: the file is empty; replace or remove it")
     handle.seek(0)
     try:
         # Pillow reads its limit, a global, only while it opens a file, so the limit is lifted for that moment. Pillow's
         # warnings are about metadata (damaged EXIF), which must not cost the picture. Both are global: hence the lock.
         with _open_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if kind not in Image.OPEN:
+                Image.init()
+            if kind not in Image.OPEN:
+                raise InputError(f"{shown(path)}: the installed Pillow cannot read {kind}; update it")
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                image = Image.open(handle, formats=_FORMATS)
+                image = Image.open(handle, formats=(kind,))
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
-            orientation = _orientation(image)
     except UnidentifiedImageError:
-        raise InputError(f"{shown(path)}: is not a PNG, JPEG, TIFF, BMP or WebP image; replace or remove it") from None
+        raise InputError(f"{shown(path)}: its {kind} header is damaged; replace or remove it") from None
     with image:
-        check_size(path, image.height, image.width)
-        yield image, orientation
+        yield image
 
 
-def _png_kind(handle: IO[bytes]) -> tuple[int, int]:
-    """Bits per channel and color type from the header of a PNG, -1 for other formats; the handle stays where it was."""
-    position = handle.tell()
-    handle.seek(0)
-    head = handle.read(26)
-    handle.seek(position)
-    return (head[24], head[25]) if head.startswith(_PNG_MAGIC) and len(head) == 26 else (-1, -1)
+def exif_orientation(read: Callable[[], Any]) -> int:
+    """Orientation 1..8 from EXIF data; damaged or missing data counts as upright."""
+    with _open_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            value = int(read().get(_ORIENTATION, 1))
+        except _METADATA_ERRORS:
+            return 1
+    return value if 1 <= value <= 8 else 1
 
 
 def _orientation(image: Any) -> int:
-    """EXIF orientation 1..8; damaged metadata counts as upright."""
-    try:
-        value = int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:
-        return 1
-    return value if 1 <= value <= 8 else 1
+    from PIL import Image
+
+    # the method of the base class reads metadata only; the method of a format may decode the image
+    return exif_orientation(lambda: Image.Image.getexif(image))
+
+
+def _frames(path: Path, image: Any, kind: str) -> int:
+    frames = int(getattr(image, "n_frames", 1)) if kind in _ANIMATED else 1
+    if frames > MAX_PAGES:
+        raise InputError(f"{shown(path)}: holds {frames} frames, more than {MAX_PAGES}; save them as files")
+    return max(frames, 1)

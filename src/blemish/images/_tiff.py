@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,41 +12,46 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.raw import ImageInfo, RawImage, check_size, upright
+from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright
 
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MINISWHITE, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
-_READABLE_COLORS = (_MINISWHITE, 1, 2, _PALETTE, _SEPARATED, _YCBCR, 34892)
+_MINISWHITE, _MINISBLACK, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 3, 5, 6
+_READABLE_COLORS = (_MINISWHITE, _MINISBLACK, 2, _PALETTE, _SEPARATED, _YCBCR, 34892)
 _JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
+_SUBFILE_TYPE, _ORIENTATION, _MAX_SAMPLE, _WHITE_LEVEL = 254, 274, 281, 50717
+_REDUCED_OR_MASK = 1 | 4
+_MAX_BANDS = 4
+
+# tifffile logs what it finds damaged, without the name of the file; our own message has the name
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def is_tiff(handle: IO[bytes]) -> bool:
-    """Whether the file starts as TIFF or BigTIFF; the handle is left at the start."""
-    magic = handle.read(4)
-    handle.seek(0)
-    return magic in _MAGIC
+def probe_tiff(path: Path, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
+    """Header of each page, or why that page cannot be read; an InputError if the first page cannot."""
+    with _opened(path, handle) as pages:
+        first = _info(path, pages[0], max_megabytes)
+        found: list[ImageInfo | str] = [first]
+        for number, page in enumerate(pages[1:], start=2):
+            try:
+                found.append(_info(path, page, max_megabytes))
+            except InputError as error:
+                found.append(f"{error} (page {number})")
+        hidden = _unlisted_pages(pages[0].parent, len(pages))
+        if hidden:
+            found.append(
+                f"{shown(path)}: an ImageJ stack holds {hidden} more images without a header of their own; "
+                "save it as an ordinary TIFF"
+            )
+        return found
 
 
-def probe_tiff(path: Path, handle: IO[bytes]) -> ImageInfo:
-    """Header of the first page."""
-    with _first_page(path, handle) as page:
-        height, width = page.imagelength, page.imagewidth
-        if _orientation(page) >= 5:
-            height, width = width, height
-        palette = int(page.photometric) == _PALETTE
-        floating = page.dtype is not None and page.dtype.kind == "f"
-        gray = page.samplesperpixel < 3 and not palette
-        return ImageInfo(height, width, 8 if palette else _bits(path, page), 1 if gray else 3, floating)
-
-
-def read_tiff(path: Path, handle: IO[bytes]) -> RawImage:
-    """Stored values of the first page."""
-    with _first_page(path, handle) as page:
+def read_tiff(path: Path, handle: IO[bytes], number: int, max_megabytes: float) -> RawImage:
+    """Stored values of one page; ``number`` counts from 0."""
+    with _opened(path, handle) as pages:
+        check_page(path, number, len(pages))
+        page = pages[number]
+        _info(path, page, max_megabytes)  # refuses what cannot be read before anything is decoded
         photometric, bits = int(page.photometric), _bits(path, page)
-        jpeg = int(page.compression) in _JPEG_COMPRESSIONS
-        if photometric not in _READABLE_COLORS or (photometric == _YCBCR and not jpeg):
-            raise InputError(f"{shown(path)}: colors stored as {page.photometric!s} are not read; save it as RGB")
-        values = _planes(page)
+        values = _planes(path, page)
         if photometric == _PALETTE:
             values, bits = _from_palette(values[..., 0], page.colormap), 8
         if values.dtype.kind not in "buif":
@@ -63,23 +68,70 @@ def read_tiff(path: Path, handle: IO[bytes]) -> RawImage:
         return RawImage(upright(values, _orientation(page)), bits)
 
 
+def _info(path: Path, page: Any, max_megabytes: float) -> ImageInfo:
+    height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
+    bits, photometric = _bits(path, page), int(page.photometric)
+    if page.imagedepth > 1:
+        raise InputError(f"{shown(path)}: is a volume of {page.imagedepth} slices; save each slice as a page")
+    if bands > _MAX_BANDS and photometric in (_MINISWHITE, _MINISBLACK):
+        raise InputError(f"{shown(path)}: holds {bands} bands; save 1 of them as gray or 3 of them as RGB")
+    jpeg = int(page.compression) in _JPEG_COMPRESSIONS
+    if photometric not in _READABLE_COLORS or (photometric == _YCBCR and not jpeg):
+        raise InputError(f"{shown(path)}: colors stored as {page.photometric!s} are not read; save it as RGB")
+    megabytes = decoded_megabytes(path, height, width, bands, max(bits / 8, 1), max_megabytes)
+    if _orientation(page) >= 5:
+        height, width = width, height
+    palette = photometric == _PALETTE
+    floating = page.dtype is not None and page.dtype.kind == "f"
+    gray = bands < 3 and not palette
+    white = None if floating or palette else _stated_white(page, bits)
+    return ImageInfo(height, width, 8 if palette else bits, 1 if gray else 3, floating, white, megabytes)
+
+
 @contextmanager
-def _first_page(path: Path, handle: IO[bytes]) -> Iterator[Any]:
+def _opened(path: Path, handle: IO[bytes]) -> Iterator[list[Any]]:
+    """The pages at full resolution; previews and transparency masks are no pages of their own."""
     import tifffile
 
+    handle.seek(0)
     with tifffile.TiffFile(handle) as tiff:
-        page = tiff.pages[0]
-        check_size(path, page.imagelength, page.imagewidth)
-        end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
-        if end > os.fstat(handle.fileno()).st_size:
-            raise InputError(f"{shown(path)}: the file is truncated; replace or remove it")
-        yield page
+        if len(tiff.pages) > MAX_PAGES:
+            raise InputError(f"{shown(path)}: holds {len(tiff.pages)} pages, more than {MAX_PAGES}; split the file")
+        pages = [page if isinstance(page, tifffile.TiffPage) else page.aspage() for page in tiff.pages]
+        full = [page for page in pages if not _tag(page, _SUBFILE_TYPE, 0) & _REDUCED_OR_MASK]
+        if not pages:
+            raise InputError(f"{shown(path)}: has no pages; replace or remove it")
+        yield full or pages[:1]
+
+
+def _unlisted_pages(tiff: Any, listed: int) -> int:
+    """Images of an ImageJ stack that have no page of their own in the file."""
+    metadata = tiff.imagej_metadata if tiff.is_imagej else None
+    images = (metadata or {}).get("images", 1)
+    return max(images - len(tiff.pages), 0) if isinstance(images, int) and listed else 0
+
+
+def _tag(page: Any, code: int, default: int) -> int:
+    """Value of a tag that holds one integer; a missing or invalid tag counts as the default."""
+    value = page.tags.valueof(code, default)
+    return int(value) if isinstance(value, int) else default
+
+
+def _stated_white(page: Any, bits: int) -> float | None:
+    """Stored value of white, if bits or tags say more than that the values fit into 16 or 32 bits."""
+    if 8 < bits < 16:
+        return 2.0**bits - 1
+    level = _tag(page, _WHITE_LEVEL, 0)
+    if bits > 8 and 255 < level < 2**bits - 1:
+        return float(level)
+    top = _tag(page, _MAX_SAMPLE, 0)
+    return float(top) if bits > 8 and top in (1023, 4095, 16383) else None
 
 
 def _orientation(page: Any) -> int:
     """Orientation tag 1..8; a missing or invalid tag counts as upright."""
-    value = page.tags.valueof(274, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    value = _tag(page, _ORIENTATION, 1)
+    return value if 1 <= value <= 8 else 1
 
 
 def _bits(path: Path, page: Any) -> int:
@@ -89,8 +141,23 @@ def _bits(path: Path, page: Any) -> int:
     return bits
 
 
-def _planes(page: Any) -> npt.NDArray[Any]:
-    """Values of a page as H x W x C; of further axes the first entry is taken."""
+def _planes(path: Path, page: Any) -> npt.NDArray[Any]:
+    """Values of a page as H x W x C; missing or short strips are an error, where tifffile would fill them with zeros."""
+    truncated = InputError(f"{shown(path)}: the file is truncated; replace or remove it")
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    size = page.parent.filehandle.size
+    if len(places) < int(np.prod(page.chunked)) or any(n <= 0 or at <= 0 or at + n > size for at, n in places):
+        raise truncated
+    decode = page.decode
+
+    def checked(*args: Any, **named: Any) -> Any:
+        segment, index, shape = decode(*args, **named)
+        rows = min(page.rowsperstrip, page.imagelength - index[2]) if not page.is_tiled else 0
+        if segment is None or segment.shape[1] < rows:
+            raise truncated
+        return segment, index, shape
+
+    page.__dict__["decode"] = checked
     values, axes = np.asarray(page.asarray(maxworkers=1)), page.axes
     for axis in [a for a in axes if a not in "YXS"]:
         values, axes = values.take(0, axis=axes.index(axis)), axes.replace(axis, "", 1)

@@ -5,47 +5,154 @@ A file is recognized by its content. :mod:`blemish.images.loading` scales the va
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from blemish.errors import InputError, shown
-from blemish.images._pillow import probe_pillow, read_pillow
-from blemish.images._tiff import is_tiff, probe_tiff, read_tiff
-from blemish.images.raw import ImageInfo, RawImage
+from blemish.images import _deep, _pillow, _png, _tiff
+from blemish.images._formats import HEAD_BYTES, sniff
+from blemish.images.raw import MAX_MEGABYTES, ImageInfo, RawImage, check_page
+
+DECODER_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+    BufferError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow, tifffile and imagecodecs raise on damaged files. Each becomes an InputError; none is passed over."""
+
+Check = Callable[[IO[bytes]], None]
+"""Called with the open file once it has been decoded; raises InputError to refuse what was read."""
 
 
-def probe(path: Path) -> ImageInfo:
+def probe(path: Path, page: int = 0, *, max_megabytes: float = MAX_MEGABYTES) -> ImageInfo:
     """Size and kind of an image from its header, without decoding it.
+
+    Args:
+        path: the file.
+        page: page or frame, from 0.
+        max_megabytes: an image that takes more memory once decoded is refused.
 
     Raises:
         InputError: as :func:`read_raw`.
     """
+    pages = probe_pages(path, max_megabytes=max_megabytes)
+    check_page(Path(path), page, len(pages))
+    found = pages[page]
+    if isinstance(found, str):
+        raise InputError(found)
+    return found
+
+
+def probe_pages(
+    path: Path, *, max_megabytes: float = MAX_MEGABYTES, check: Check | None = None
+) -> list[ImageInfo | str]:
+    """Header of each page of a TIFF file or frame of an animation, in order; a plain image has one.
+
+    Previews, transparency masks and the further pictures in a JPEG file are not pages. A page that cannot be read is a
+    line of text that says why.
+
+    Raises:
+        InputError: the first page cannot be read, for one of the reasons of :func:`read_raw`.
+    """
     path = Path(path)
-    with _reporting(path), path.open("rb") as handle:
-        return probe_tiff(path, handle) if is_tiff(handle) else probe_pillow(path, handle)
+    with _opened(path) as (handle, kind):
+        if kind == "TIFF":
+            found = _tiff.probe_tiff(path, handle, max_megabytes)
+        elif kind == "PNG":
+            found = _png.probe_png(path, handle, max_megabytes)
+        elif kind == "JPEG2000":
+            found = _deep.probe_jpeg2000(path, handle, max_megabytes)
+        elif kind == "PPM" and _deep.pnm_depth(handle) > 255:
+            found = _deep.probe_deep_pnm(path, handle, max_megabytes)
+        else:
+            found = _pillow.probe_pillow(path, handle, kind, max_megabytes)
+        if check is not None:
+            check(handle)
+        return found
 
 
-def read_raw(path: Path) -> RawImage:
-    """Stored values of the first page or frame, upright, without alpha.
+def read_raw(
+    path: Path, page: int = 0, *, max_megabytes: float = MAX_MEGABYTES, check: Check | None = None
+) -> RawImage:
+    """Stored values of one page or frame, upright, without alpha.
+
+    Args:
+        path: the file.
+        page: page or frame, from 0.
+        max_megabytes: an image that takes more memory once decoded is refused before it is decoded.
+        check: called with the open file after decoding.
 
     Raises:
         InputError: the file is missing, unreadable, no image, damaged or too large; one line that names the file.
     """
     path = Path(path)
-    with _reporting(path), path.open("rb") as handle:
-        return read_tiff(path, handle) if is_tiff(handle) else read_pillow(path, handle)
+    with _opened(path) as (handle, kind):
+        if kind == "TIFF":
+            raw = _tiff.read_tiff(path, handle, page, max_megabytes)
+        elif kind == "PNG":
+            raw = _png.read_png(path, handle, page, max_megabytes)
+        elif kind == "JPEG2000":
+            raw = _deep.read_jpeg2000(path, handle, max_megabytes)
+        elif kind == "PPM" and _deep.pnm_depth(handle) > 255:
+            raw = _deep.read_deep_pnm(path, handle, max_megabytes)
+        else:
+            raw = _pillow.read_pillow(path, handle, kind, page, max_megabytes)
+        if check is not None:
+            check(handle)
+        return raw
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file for reading; a pipe, socket or device is refused without being opened.
+
+    Raises:
+        InputError: the path is a folder or no regular file.
+        OSError: the file cannot be opened.
+    """
+    if stat.S_ISDIR(path.stat().st_mode):
+        raise InputError(f"{shown(path)}: is a folder, not an image")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{shown(path)}: is not a regular file")
+    handle = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        handle.close()
+        raise InputError(f"{shown(path)}: is not a regular file")
+    return handle
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open without waiting for a writer, in case a pipe has taken the place of the file since it was looked at."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @contextmanager
-def _reporting(path: Path) -> Iterator[None]:
-    """Turn every failure of a decoder into an InputError; decoders raise nearly every type of exception."""
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """The open file and its format; every error of a decoder becomes an InputError that names the file."""
     try:
-        if path.is_dir():
-            raise InputError(f"{shown(path)}: is a folder, not an image")
-        if path.exists() and not path.is_file():
-            raise InputError(f"{shown(path)}: is not a regular file")
-        yield
+        with open_regular(path) as handle:
+            head = handle.read(HEAD_BYTES)
+            if not head:
+                raise InputError(f"{shown(path)}: the file is empty; replace or remove it")
+            kind = sniff(head)
+            if kind is None:
+                raise InputError(f"{shown(path)}: is not an image of a known format; replace or remove it")
+            yield handle, kind
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -54,6 +161,6 @@ def _reporting(path: Path) -> Iterator[None]:
         raise InputError(f"{shown(path)}: may not be read; check its permissions") from error
     except MemoryError as error:
         raise InputError(f"{shown(path)}: does not fit into memory; cut it into tiles") from error
-    except Exception as error:
+    except DECODER_ERRORS as error:
         reason = shown(" ".join(str(error).split())[:160]).rstrip(".") or type(error).__name__
         raise InputError(f"{shown(path)}: cannot be read as an image ({reason}); replace or remove the file") from error

@@ -1,72 +1,201 @@
-"""Listing the image files below a folder."""
+"""Listing the image files below a folder, and what is passed over there."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blemish.errors import InputError, shown
+from blemish.images._formats import HEAD_BYTES, sniff
+from blemish.images.decoders import open_regular
+from blemish.types import Skipped
 
-IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-"""Suffixes that :func:`find_images` looks for; lower case here, matched in any case."""
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".avif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".jpx"),
+)
+"""Suffixes of image files; lower case here, matched in any case. A file with one of them must be a readable image."""
+
+MASK_FOLDERS = frozenset({"mask", "masks", "gt", "ground_truth", "groundtruth", "label", "labels"})
+"""Names, in any case, of folders that hold masks of the images and no images to inspect."""
+
+_HIDDEN, _NOT_IMAGE, _SPECIAL = "with a hidden name", "not an image", "not a regular file"
+_MASKS, _RESULTS = "in a folder of masks", "in the results folder of an earlier run"
+
+
+@dataclass
+class Listing:
+    """The files below a folder.
+
+    Attributes:
+        images: image files, sorted by their path relative to the folder, with ``/`` as separator.
+        passed_over: files and folders that are not read, and why, sorted by name.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    passed_over: list[Skipped] = field(default_factory=list)
 
 
 def find_images(folder: Path, *, exclude: Collection[Path] = ()) -> list[Path]:
-    """All image files below a folder, sorted by their path relative to it.
+    """All image files below a folder, sorted by their path relative to it; see :func:`list_images`."""
+    return list_images(folder, exclude=exclude).images
 
-    Hidden files and folders (leading dot) are left out, and only the suffix decides what counts as an image file.
-    Linked folders are followed. Each real folder is entered once, so loops end. Broken links with an image suffix are
-    listed, so that the decoder can name them.
+
+def list_images(folder: Path, *, exclude: Collection[Path] = ()) -> Listing:
+    """All image files below a folder, and what is passed over.
+
+    A file is an image if its first bytes are those of a known format, or if its suffix is in :data:`IMAGE_SUFFIXES`; in
+    the second case the decoder names it if it is damaged. Broken links with such a suffix are listed for the same reason.
+
+    Passed over are other files; hidden files and folders (leading dot); pipes, sockets and devices, which are never
+    opened; results folders of earlier runs; and folders of masks (:data:`MASK_FOLDERS`). If nothing but such folders
+    holds images, their images are taken. Linked folders are followed. Each real folder is entered once, so loops end.
 
     Args:
         folder: where to look, recursively.
         exclude: folders that are not entered, such as an output folder inside the input folder.
 
-    Returns:
-        Paths that start with ``folder``, ordered by relative path with ``/`` as separator, code point by code point.
-
     Raises:
         InputError: the folder is missing, is a file, cannot be read, or holds no image.
+
+    Cost: the first bytes of every file without an image suffix are read.
     """
     folder = Path(folder)
-    if not folder.exists():
-        raise InputError(f"{shown(folder)}: no such folder; check the path")
-    if not folder.is_dir():
+    try:
+        status = folder.stat()
+    except (OSError, ValueError) as error:
+        raise InputError(_unlistable(folder, error)) from error
+    if not stat.S_ISDIR(status.st_mode):
         raise InputError(f"{shown(folder)}: is a file; give the folder that holds the images")
-    images: list[Path] = []
-    others = 0
-    for path in _walk(folder, {os.path.realpath(p) for p in exclude}):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            images.append(path)
+    found, masks = Listing(), list[Path]()
+    walk = _Walk(folder, exclude)
+    for path, reason in walk:
+        if reason is None:
+            (masks if _in_masks(path.relative_to(folder)) else found.images).append(path)
         else:
-            others += 1
-    if not images:
-        kinds = ", ".join(IMAGE_SUFFIXES)
+            found.passed_over.append(Skipped(path.relative_to(folder).as_posix(), reason))
+    if found.images:
+        found.passed_over += [Skipped(path.relative_to(folder).as_posix(), _MASKS) for path in masks]
+    else:
+        found.images = masks
+    if not found.images:
         raise InputError(
-            f"{shown(folder)}: no images found ({others} other files seen); put files ending in {kinds} there"
+            f"{shown(folder)}: no images found ({len(found.passed_over)} other files seen); put images there, "
+            f"such as {', '.join(('.png', '.jpg', '.tif', '.bmp', '.webp'))}"
         )
-    return sorted(images, key=lambda p: p.relative_to(folder).as_posix())
+    found.images.sort(key=lambda path: path.relative_to(folder).as_posix())
+    found.passed_over.sort(key=lambda one: one.path)
+    return found
 
 
-def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
-    """Every visible file; real folders come before linked ones, so that a file is listed under its own name."""
-    real, linked = [folder], list[Path]()
-    while real or linked:
-        here = real.pop() if real else linked.pop(0)
-        key = os.path.realpath(here)
-        if key in seen:
-            continue
-        seen.add(key)
-        try:
-            entries = sorted(os.scandir(here), key=lambda e: e.name)
-        except OSError as error:
-            raise InputError(f"{shown(here)}: cannot be listed ({error.strerror}); check its permissions") from error
-        for entry in entries:
-            if entry.name.startswith("."):
+def describe_passed_over(passed_over: Collection[Skipped], examples: int = 3) -> str:
+    """One line that counts what was passed over, by reason, with the first names of each.
+
+    >>> describe_passed_over([Skipped("a.txt", "not an image"), Skipped(".b.png", "with a hidden name")])
+    'passed over 2 files: 1 not an image (a.txt), 1 with a hidden name (.b.png)'
+    """
+    names: dict[str, list[str]] = {}
+    for one in passed_over:
+        names.setdefault(one.reason, []).append(shown(one.path))
+    parts = [
+        f"{len(listed)} {reason} ({', '.join(listed[:examples])}{', ...' if len(listed) > examples else ''})"
+        for reason, listed in names.items()
+    ]
+    return f"passed over {len(passed_over)} {'file' if len(passed_over) == 1 else 'files'}: {', '.join(parts)}"
+
+
+class _Walk:
+    """Every file below a folder, with None if it is an image and otherwise the reason to pass it over."""
+
+    def __init__(self, folder: Path, exclude: Collection[Path]) -> None:
+        self._folder = folder
+        self._seen: set[tuple[int, int]] = set()
+        for path in exclude:
+            if path.exists():
+                self._seen.add(_identity(path))
+
+    def __iter__(self) -> Iterator[tuple[Path, str | None]]:
+        # real folders come before linked ones, so that a file is listed under its own name
+        real, linked = [self._folder], list[Path]()
+        while real or linked:
+            is_real = bool(real)
+            here = real.pop() if is_real else linked.pop(0)
+            try:
+                entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+                identity = _identity(here)
+            except OSError as error:
+                raise InputError(_unlistable(here, error)) from error
+            if identity in self._seen:
                 continue
-            path = here / entry.name
-            if path.is_dir():
-                (linked if entry.is_symlink() else real).append(path)
-            elif entry.is_symlink() or entry.is_file():
-                yield path
+            self._seen.add(identity)
+            if here != self._folder and _in_results(here, entries, is_real):
+                yield here, _RESULTS
+                continue
+            for entry in entries:
+                path = here / entry.name
+                if entry.name.startswith("."):
+                    yield path, _HIDDEN
+                    continue
+                try:
+                    mode = entry.stat().st_mode
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.ELOOP):
+                        raise InputError(_unlistable(here, error)) from error
+                    mode = stat.S_IFREG  # a broken link or a loop: the decoder names it
+                if stat.S_ISDIR(mode):
+                    (linked if entry.is_symlink() else real).append(path)
+                else:
+                    yield path, _judge(path, mode)
+
+
+def _judge(path: Path, mode: int) -> str | None:
+    """None for an image, otherwise the reason to pass the file over."""
+    if not stat.S_ISREG(mode):
+        return _SPECIAL
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return _RESULTS if path.is_symlink() and _in_results(Path(os.path.realpath(path)).parent, None, False) else None
+    try:
+        with open_regular(path) as handle:
+            return None if sniff(handle.read(HEAD_BYTES)) else _NOT_IMAGE
+    except (OSError, InputError):
+        return _NOT_IMAGE
+
+
+def _in_masks(relative: Path) -> bool:
+    return any(part.casefold() in MASK_FOLDERS for part in relative.parts[:-1])
+
+
+def _in_results(folder: Path, entries: list[os.DirEntry[str]] | None, is_real: bool) -> bool:
+    """Whether a run has written its results here; a linked folder may also lie inside such a folder."""
+    if entries is not None and is_real:
+        return any(entry.name in ("run.json", ".blemish-files") for entry in entries) and _is_results(folder)
+    real = Path(os.path.realpath(folder))
+    return any(_is_results(one) for one in (real, *real.parents))
+
+
+def _is_results(folder: Path) -> bool:
+    """Whether a folder has the run.json of a run, or the list of files of a run that has not ended."""
+    try:
+        if (folder / ".blemish-files").is_file():
+            return True
+        with open_regular(folder / "run.json") as handle:
+            return b'"schema": "blemish.run"' in handle.read(2**22)
+    except (OSError, InputError):
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _unlistable(folder: Path, error: OSError | ValueError) -> str:
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.ENOENT:
+        return f"{shown(folder)}: no such folder; check the path"
+    remedy = "move the images to a shorter path" if code == errno.ENAMETOOLONG else "check its permissions"
+    return f"{shown(folder)}: cannot be listed ({getattr(error, 'strerror', None) or error}); {remedy}"

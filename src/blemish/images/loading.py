@@ -2,10 +2,12 @@
 
 Decisions, stated once:
 
-- A file is recognized by its content; its suffix only decides whether a folder listing includes it.
+- A file is recognized by its content, whatever its suffix.
 - Alpha is dropped, not composited: the stored colors are what the camera saw, and a background color would be invented.
-- Gray is repeated over three channels. Of TIFF files with more than three bands the first three are used (CMYK is
-  converted), of several pages, layers or frames the first.
+- Gray is repeated over three channels. CMYK is converted. A fourth band is taken for alpha; more than four bands in a
+  TIFF that is neither RGB nor CMYK are an error, because nobody knows which of them form a picture.
+- Each page of a TIFF file and each frame of an animation (GIF, PNG, WebP, AVIF) is an image. Previews, transparency
+  masks, and the further pictures in a JPEG file are not.
 - Integers deeper than 8 bits are divided by a *white level*. Cameras store 10, 12 or 14 bits in 16-bit files, so the
   level is estimated once for the set (:func:`blemish.images.white_level.estimate_white_level`); dividing by 65535 would
   give nearly black images.
@@ -23,21 +25,37 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.decoders import read_raw
+from blemish.images.decoders import Check, read_raw
+from blemish.images.hot_pixels import without_hot_pixels
+from blemish.images.raw import MAX_MEGABYTES
 from blemish.types import FloatArray
 
 UNIT_OVERSHOOT = 1.1
 """Floating-point values up to here count as [0, 1], because resampling and sharpening overshoot white a little."""
 
 
-def decode(path: Path, *, white: float | None = None) -> FloatArray:
+def decode(
+    path: Path,
+    *,
+    white: float | None = None,
+    page: int = 0,
+    max_megabytes: float = MAX_MEGABYTES,
+    check: Check | None = None,
+    repair_hot: bool = False,
+) -> FloatArray:
     """Read one image as RGB.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP or WebP of any color type that the module text names.
+        path: PNG, JPEG, TIFF, BMP, WebP, GIF, AVIF, JPEG 2000, PPM, PGM or PBM of any color type that the module text
+            names.
         white: stored value that becomes 1, for integers deeper than 8 bits and for floating point; higher values are
             clipped. None: the largest value that the stored bits hold; for floating point 1, and values above 1.1 are
             an error. Images of 8 bits or fewer ignore it.
+        page: page or frame, from 0.
+        max_megabytes: an image that takes more memory once decoded is refused before it is decoded.
+        check: called with the open file after decoding.
+        repair_hot: whether single hot pixels above ``white`` are replaced by the median of their neighborhood
+            (:mod:`blemish.images.hot_pixels`) and not only clipped.
 
     Returns:
         float32 H x W x 3 in [0, 1], contiguous, upright.
@@ -46,8 +64,8 @@ def decode(path: Path, *, white: float | None = None) -> FloatArray:
         InputError: missing, not a file, not an image, truncated, too large, or with NaN or negative values; the message
             names the file.
     """
-    raw = read_raw(Path(path))
-    values = raw.values
+    raw = read_raw(Path(path), page, max_megabytes=max_megabytes, check=check)
+    values = raw.values if white is None or not raw.deep or not repair_hot else without_hot_pixels(raw.values, white)
     if raw.floating:
         scale = _float_scale(path, values, white)
     elif raw.bits > 8 and white is not None:

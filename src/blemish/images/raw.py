@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from blemish.config.schema import Image as ImageConfig
 from blemish.errors import InputError, shown
 
-MAX_PIXELS = 400_000_000
-"""Images with more pixels are refused. A decoded image takes 12 bytes per pixel."""
+MAX_MEGABYTES: int = ImageConfig().max_megabytes
+"""Default of ``image.max_megabytes``."""
+
+MAX_PAGES = 10_000
+"""Pages or frames of one file; a file with more of them is refused."""
+
+_FLOAT_RGB_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class ImageInfo:
         bits: bits per channel as stored (1 for bilevel, 16 for a 12-bit picture in a 16-bit file).
         channels: 1 for gray, 3 for color; alpha and further bands do not count.
         floating: whether the file stores floating-point values.
+        white: stored value of white, where the format states it; None otherwise.
+        megabytes: memory that decoding takes: the stored values and the float RGB image.
     """
 
     height: int
@@ -31,6 +39,8 @@ class ImageInfo:
     bits: int
     channels: int
     floating: bool = False
+    white: float | None = field(default=None, compare=False)
+    megabytes: float = field(default=0.0, compare=False)
 
     @property
     def deep(self) -> bool:
@@ -61,19 +71,33 @@ class RawImage:
         return self.floating or self.bits > 8
 
 
-def check_size(path: Path, height: int, width: int) -> None:
-    """Refuse an image without pixels or with more than :data:`MAX_PIXELS`.
+def decoded_megabytes(
+    path: Path, height: int, width: int, bands: int, bytes_per_value: float, max_megabytes: float
+) -> float:
+    """Megabytes that decoding an image takes: its stored values and 12 bytes per pixel of float RGB.
 
     Raises:
-        InputError: names the file and the size.
+        InputError: the image has no pixels, or takes more than ``max_megabytes``; names the file, size and remedy.
     """
-    if height < 1 or width < 1:
+    if height < 1 or width < 1 or bands < 1:
         raise InputError(f"{shown(path)}: has no pixels; replace or remove it")
-    if height * width > MAX_PIXELS:
+    megabytes = height * width * (bands * bytes_per_value + _FLOAT_RGB_BYTES) / 1e6
+    if megabytes > max_megabytes:
         raise InputError(
-            f"{shown(path)}: {height} x {width} pixels are more than the {MAX_PIXELS // 10**6} million allowed; "
-            "cut it into tiles"
+            f"{shown(path)}: {height} x {width} pixels in {bands} {'band' if bands == 1 else 'bands'} take "
+            f"{megabytes:.0f} MB decoded, and image.max_megabytes is {max_megabytes:g}; cut it into tiles or raise the limit"
         )
+    return megabytes
+
+
+def check_page(path: Path, page: int, pages: int) -> None:
+    """Refuse a page number that the file does not have.
+
+    Raises:
+        InputError: names the file and the number of pages.
+    """
+    if not 0 <= page < pages:
+        raise InputError(f"{shown(path)}: has {pages} pages, and page {page + 1} is asked for; check the number")
 
 
 def upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:

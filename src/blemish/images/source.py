@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import uuid
+import os
+import threading
 from collections import deque
-from collections.abc import Generator, Hashable, Iterable, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +18,12 @@ import numpy.typing as npt
 from blemish.config.schema import Image as ImageConfig
 from blemish.errors import InputError, shown
 from blemish.images import loading
-from blemish.images.arrays import arrays_to_rgb
-from blemish.images.decoders import probe
-from blemish.images.finding import find_images
+from blemish.images._files import ImageFile, open_files
+from blemish.images.arrays import arrays_to_rgb, split_arrays
+from blemish.images.finding import describe_passed_over, list_images
 from blemish.images.raw import ImageInfo
 from blemish.images.sizes import plan_sizes, resize
-from blemish.images.white_level import estimate_white_level
+from blemish.images.white_level import WhiteLevel, estimate_white_level
 from blemish.runtime.digests import array_digest, digest
 from blemish.types import FloatArray, Skipped
 
@@ -29,6 +31,12 @@ Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] |
 
 DECODERS = 2
 """Threads that decode while the network computes."""
+
+HUGE_MEGABYTES = 500
+"""Images that take more than this once decoded are decoded one at a time."""
+
+_TWO_VALUED_SHARE = 0.9
+"""Share of images with two values only from which the set is taken for masks, in a warning."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,68 +46,92 @@ class ImageSource:
 
     A file whose header cannot be read gets no index and is listed in :attr:`skipped`. Pixels are decoded when they are
     needed. An image that turns out to be undecodable then is entered with :meth:`mark_unreadable` and keeps its index
-    until :meth:`keep` drops it.
+    until :meth:`keep` drops it. So is an image whose file has changed since its header was read.
 
     Args:
-        images: a folder, paths, or arrays.
+        images: a folder (each page of its files is an image), a list of paths (one image each), or arrays: a list of
+            H x W or H x W x C, or one array N x H x W or N x H x W x C; one H x W or H x W x C array is one image.
         config: the section ``image`` of the settings.
         exclude: folders inside the input folder that are not read.
 
     Attributes:
         root: the folder given; None for paths and arrays.
-        names: name of each image: its path relative to ``root``, the path as given, or ``array-00001``.
+        names: name of each image: its path relative to ``root``, the path as given, or ``array-00001``; with ``#2`` and
+            so on for further pages of a file.
         infos: header of each image.
         target_sizes: height and width that each image is brought to.
-        white: white level of the set, None if it needs none.
+        white_level: stored values that count as white.
         unreadable: index -> reason, of the images that could not be decoded so far.
+        changed: whether a file has changed or vanished since its digest was taken; the cache must not be written then.
+        passed_over: files and folders that are not images to inspect, and why.
 
     Raises:
-        InputError: no image can be read.
+        InputError: ``images`` is of another type, or no image can be read.
     """
 
     def __init__(self, images: Images, config: ImageConfig, *, exclude: Sequence[Path] = ()) -> None:
         self.root: Path | None = None
         self.names: list[str] = []
         self.infos: list[ImageInfo] = []
-        self.white: float | None = None
+        self.white_level = WhiteLevel()
         self.unreadable: dict[int, str] = {}
+        self.changed = False
+        self.passed_over: list[Skipped] = []
+        self._config = config
         self._dropped: list[Skipped] = []
         self._arrays: list[FloatArray] | None = None
-        self._files: list[Path] = []
+        self._files: list[ImageFile] = []
         self._contents: list[str] | None = None
+        self._huge = threading.RLock()
+        self._two_valued: dict[int, bool] = {}
         if isinstance(images, (str, Path)):
             self.root = Path(images)
-            self._open_files(find_images(self.root, exclude=exclude))
-        elif len(images) and not isinstance(images[0], (str, Path)):
-            self._open_arrays(images)  # type: ignore[arg-type]
+            found = list_images(self.root, exclude=exclude)
+            self.passed_over = found.passed_over
+            self._open_files(found.images)
         else:
-            self._open_files([Path(str(one)) for one in images])
+            items = _as_list(images)
+            if items and all(isinstance(one, (str, os.PathLike)) for one in items):
+                self._open_files([Path(os.fspath(one)) for one in items])
+            else:
+                self._open_arrays(items)
+        if self.passed_over:
+            _log.warning("%s", describe_passed_over(self.passed_over))
         if not self.names:
             raise InputError(self._nothing_readable())
         self.target_sizes = plan_sizes(self.infos, config.size, config.resize, 16, config.max_side, config.upscale)
 
     def _open_files(self, paths: list[Path]) -> None:
-        with ThreadPoolExecutor(DECODERS) as pool:
-            for path, outcome in zip(paths, pool.map(_header, paths), strict=True):
-                if isinstance(outcome, str):
-                    self._dropped.append(Skipped(self._name(path), outcome))
-                    _log.warning("skipped %s", outcome)
-                else:
-                    self._files.append(path)
-                    self.infos.append(outcome)
-        self.names = [self._name(path) for path in self._files]
-        self.white = estimate_white_level(self._files, infos=self.infos)
+        opened = open_files(paths, self.root, self._config.max_megabytes, DECODERS)
+        for one in opened.unreadable:
+            _log.warning("skipped %s", one.reason)
+        self._dropped, self._files, self.names = opened.unreadable, opened.files, opened.names
+        self.passed_over += opened.passed_over
+        self.infos = [one.info for one in self._files]
+        if self._config.white_level == "auto":
+            places = [(one.path, one.page) for one in self._files]
+            limit = self._config.max_megabytes
+            self.white_level = estimate_white_level(places, infos=self.infos, max_megabytes=limit)
+        elif any(info.deep for info in self.infos):
+            self.white_level = WhiteLevel(self._config.white_level)
 
-    def _open_arrays(self, arrays: Sequence[npt.NDArray[np.generic]]) -> None:
-        self._arrays = arrays_to_rgb(arrays)
+    def _open_arrays(self, arrays: Sequence[object]) -> None:
+        given = None if self._config.white_level == "auto" else self._config.white_level
+        self._arrays, level = arrays_to_rgb(arrays, given)
+        self.white_level = WhiteLevel(level)
         self.infos = [ImageInfo(one.shape[0], one.shape[1], 8, 3) for one in self._arrays]
         self.names = [f"array-{index:05d}" for index in range(1, len(self._arrays) + 1)]
 
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix() if self.root else path.as_posix()
-
     def __len__(self) -> int:
         return len(self.names)
+
+    def report(self) -> dict[str, Any]:
+        """What ``run.json`` says about the input: the white level and what was passed over."""
+        level = self.white_level
+        return {
+            "white_level": level.level if level.wide is None else {"16 bits": level.level, "32 bits": level.wide},
+            "passed_over": [{"path": one.path, "reason": one.reason} for one in self.passed_over],
+        }
 
     # ---- pixels
 
@@ -107,11 +139,34 @@ class ImageSource:
         """Image ``index`` as stored: H x W x 3 float32 in [0, 1]."""
         if self._arrays is not None:
             return self._arrays[index]
-        return loading.decode(self._files[index], white=self.white)
+        file = self._files[index]
+        with self._turn(file.info):
+            image = loading.decode(
+                file.path,
+                white=self.white_level.of(file.info),
+                page=file.page,
+                max_megabytes=self._config.max_megabytes,
+                check=lambda handle: self._check_unchanged(index, handle),
+                repair_hot=self._config.white_level == "auto",
+            )
+        if image.shape[:2] != (file.info.height, file.info.width):
+            raise InputError(f"{shown(file.path)}: was changed while the run was reading it; run again")
+        self._two_valued[index] = _is_two_valued(image)
+        return image
 
     def small(self, index: int) -> FloatArray:
         """Image ``index`` at its target size: 3 x h x w float32, contiguous."""
-        return np.ascontiguousarray(resize(self.full(index), *self.target_sizes[index]).transpose(2, 0, 1))
+        with self._turn(self.infos[index]):
+            return np.ascontiguousarray(resize(self.full(index), *self.target_sizes[index]).transpose(2, 0, 1))
+
+    def _turn(self, info: ImageInfo) -> AbstractContextManager[object]:
+        """Wait until no other thread decodes a huge image, if this one is huge."""
+        return self._huge if info.megabytes > HUGE_MEGABYTES else nullcontext()
+
+    def _check_unchanged(self, index: int, handle: IO[bytes]) -> None:
+        error = self._files[index].changed(handle, self._contents[index] if self._contents else None)
+        if error is not None:
+            raise error
 
     def stream(self, indices: Sequence[int], ahead: int = 8) -> Generator[tuple[int, FloatArray | InputError]]:
         """Yield (index, image at its target size), or (index, why it cannot be read), in order.
@@ -148,8 +203,14 @@ class ImageSource:
         return sorted([*self._dropped, *undecodable], key=lambda one: one.path)
 
     def mark_unreadable(self, index: int, reason: str) -> None:
-        """Enter image ``index`` as one that cannot be decoded."""
+        """Enter image ``index`` as one that cannot be decoded.
+
+        Results of this run must not be stored any more if its file is not the one whose digest is known: they would be
+        found under the digest of a file that can be read. :attr:`changed` says so.
+        """
         self.unreadable[index] = reason
+        if self._contents is not None and self._arrays is None:
+            self.changed |= self._files[index].content_digest() != self._contents[index]
 
     def confirm_unreadable(self, indices: Iterable[int]) -> bool:
         """Whether none of these images, which an earlier run could not decode, can be decoded now.
@@ -171,7 +232,7 @@ class ImageSource:
         return [index for index in indices if index not in self.unreadable]
 
     def finish(self) -> None:
-        """Log the images that could not be decoded, once every image has been tried.
+        """Log the images that could not be decoded, and whether the images look like masks, once all have been tried.
 
         Raises:
             InputError: none could be decoded.
@@ -180,8 +241,15 @@ class ImageSource:
             _log.warning("skipped %s", reason)
         if len(self.unreadable) == len(self):
             raise InputError(self._nothing_readable())
+        if sum(self._two_valued.values()) > _TWO_VALUED_SHARE * len(self):
+            _log.warning(
+                "%d of %d images hold two values only, as masks do; check that %s holds the images to inspect",
+                *(sum(self._two_valued.values()), len(self), shown(self.root) if self.root else "the list"),
+            )
 
     def _nothing_readable(self) -> str:
+        if not self.skipped:
+            return "no images given: give a folder, a list of paths, or arrays"
         where = f" in {shown(self.root)}" if self.root else ""
         skipped = self.skipped
         first = f"; the first: {skipped[0].reason}" if skipped else ""
@@ -209,51 +277,56 @@ class ImageSource:
         """
         if self._contents is None:
             with ThreadPoolExecutor(DECODERS) as pool:
-                self._contents = list(pool.map(_content_digest, self._arrays or self._files))
-        return digest(self._contents[index], self.target_sizes[index], self.white)
+                self._contents = list(pool.map(_content_digest, self._images()))
+        return digest(self._contents[index], self.target_sizes[index], self._white_of(index))
+
+    def _white_of(self, index: int) -> float | None:
+        return None if self._arrays is not None else self.white_level.of(self._files[index].info)
 
     def originals(self) -> list[int]:
         """For each image the index of the first image with the same content; its own index unless it is a copy.
 
         Reads only files whose size another file has too.
         """
+        images = list(self._images())
         alike: dict[Hashable, list[int]] = {}
         first = list(range(len(self)))
-        for index in first:
-            alike.setdefault(_extent(self._image(index)), []).append(index)
+        for index, image in enumerate(images):
+            extent = image.extent if isinstance(image, ImageFile) else image.shape
+            alike.setdefault(extent, []).append(index)
         for indices in alike.values():
             seen: dict[str, int] = {}
             for index in indices if len(indices) > 1 else ():
-                content = self._contents[index] if self._contents else _content_digest(self._image(index))
+                content = self._contents[index] if self._contents else _content_digest(images[index])
                 first[index] = seen.setdefault(content, index)
         return first
 
-    def _image(self, index: int) -> Path | FloatArray:
-        return self._files[index] if self._arrays is None else self._arrays[index]
+    def _images(self) -> Iterator[ImageFile | FloatArray]:
+        return iter(self._files if self._arrays is None else self._arrays)
 
 
-def _extent(image: Path | FloatArray) -> Hashable:
-    """What copies have in common, known without reading the file: shape of an array, bytes of a file."""
-    if not isinstance(image, Path):
-        return image.shape
-    try:
-        return image.stat().st_size
-    except OSError:
-        return image
+def _as_list(images: object) -> list[Any]:
+    """Paths or arrays as a list.
+
+    Raises:
+        InputError: a single object of another type, a set, a dictionary, or an iterator.
+    """
+    if isinstance(images, np.ndarray):
+        return images.tolist() if images.dtype.kind == "U" else list(split_arrays(images))
+    if isinstance(images, (set, frozenset, dict, bytes, bytearray)) or not hasattr(images, "__len__"):
+        raise InputError(
+            f"images is of type {type(images).__name__}: give a folder, a list of paths, or a list of arrays"
+        )
+    return list(images)  # type: ignore[call-overload]
 
 
-def _content_digest(image: Path | FloatArray) -> str:
-    if not isinstance(image, Path):
-        return array_digest(image)
-    try:
-        with image.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError:
-        return uuid.uuid4().hex
+def _content_digest(image: ImageFile | FloatArray) -> str:
+    return image.content_digest() if isinstance(image, ImageFile) else array_digest(image)
 
 
-def _header(path: Path) -> ImageInfo | str:
-    try:
-        return probe(path)
-    except InputError as error:
-        return str(error)
+def _is_two_valued(image: FloatArray) -> bool:
+    """Whether an image holds two values, as a mask does; judged on a grid of about 10 000 pixels."""
+    step = max(1, int((image.shape[0] * image.shape[1] / 10_000) ** 0.5))
+    values = image[::step, ::step]
+    low, high = values.min(), values.max()
+    return bool(low < high and ((values == low) | (values == high)).all())
