@@ -15,7 +15,7 @@ from typing import IO
 from blemish.errors import InputError, shown
 from blemish.images.decoders import open_regular, probe_pages, read_raw
 from blemish.images.raw import ImageInfo
-from blemish.runtime.cache import array_digest
+from blemish.runtime.digests import array_digest
 from blemish.types import Skipped
 
 Signature = tuple[int, int, int, int]
