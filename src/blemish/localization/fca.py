@@ -364,7 +364,7 @@ def _kernel() -> ModuleType:
     from blemish.localization import _fca_kernel
 
     folder = Path(_fca_kernel.cache_folder() or os.devnull)
-    if any(folder.glob("_fca_kernel.*.nbc")):
+    if list(folder.glob("_fca_kernel.*.nbc")):  # a list, so that no directory iterator stays open
         return _fca_kernel
     _log.info("Compiling the FCA kernel; this takes some seconds and happens once.")
     start = time.perf_counter()
