@@ -28,8 +28,9 @@ from torch import Tensor
 from blemish.backbones import Backbone
 from blemish.config.sources import gather
 from blemish.evaluation.datasets import load_dataset
-from blemish.evaluation.evaluate import groups_for, run_and_score, spread
-from blemish.evaluation.tables import shown_spread
+from blemish.evaluation.evaluate import n_clusters_for, run_and_score
+from blemish.evaluation.scoring import summarize
+from blemish.evaluation.tables import format_summary
 from teachers import load
 
 BACKBONES = ("embedded", "teacher:resnet50@4-8", "teacher:resnet18@4-8", "teacher:squeezenet@4-8", "random:0")
@@ -76,9 +77,9 @@ def table(runs: list[dict[str, Any]], backbones: list[str]) -> str:
         for backbone in backbones:
             mine = [run["scores"] for run in runs if (run["set"], run["backbone"]) == (name, backbone)]
             if mine:
-                found = {column: spread(one[column] for one in mine) for column in COLUMNS}
+                found = {column: summarize(one[column] for one in mine) for column in COLUMNS}
                 means.setdefault(backbone, []).append({column: found[column].mean for column in COLUMNS})
-                shown = " | ".join(shown_spread(found[column]) for column in COLUMNS)
+                shown = " | ".join(format_summary(found[column]) for column in COLUMNS)
                 lines.append(f"| {name} | {backbone} | {len(mine)} | {shown} |")
     lines += ["", f"| mean of {len(sets)} sets | " + " | ".join(MEANS) + " |", "|" + "---|" * (len(MEANS) + 1)]
     for backbone, found_sets in means.items():
@@ -107,7 +108,7 @@ def main() -> None:
                 folder = (args.scratch or Path(temporary)) / name.replace(":", "-")
                 for seed in range(args.seeds):
                     config = gather({"cache": False}, args.settings, None, {})
-                    config = config.model_copy(update={"seed": seed, "clusters": groups_for(data, config)})
+                    config = config.model_copy(update={"seed": seed, "clusters": n_clusters_for(data, config)})
                     what = {
                         "set": data.name,
                         "images": len(data),

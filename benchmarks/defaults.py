@@ -22,9 +22,10 @@ import numpy as np
 from blemish.clustering.methods import cluster
 from blemish.config.schema import Config
 from blemish.evaluation.datasets import LabeledSet, load_dataset
-from blemish.evaluation.evaluate import run_and_score, spread
+from blemish.evaluation.evaluate import run_and_score
 from blemish.evaluation.metrics import clustering_scores
-from blemish.evaluation.tables import shown_spread
+from blemish.evaluation.scoring import summarize
+from blemish.evaluation.tables import format_summary
 from blemish.results import Result
 
 ROWS = (
@@ -108,7 +109,7 @@ def main() -> None:
                     result, scored = run_and_score(data, config)
                     runs.append(scored.scores | parts_scores(result, data, config))
                 found.append({"set": data.name, "row": row, "runs": runs})
-                shown = [shown_spread(spread(one[name] for one in runs)) for name in COLUMNS]
+                shown = [format_summary(summarize(one[name] for one in runs)) for name in COLUMNS]
                 print(
                     f"| {data.name} | {row or 'defaults'} | {' | '.join(shown)} |",
                     flush=True,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from blemish.backbones import Backbone, load_backbone
-from blemish.evaluation.metrics import pixel_auroc
+from blemish.evaluation.pixel_metrics import pixel_auroc
 from blemish.features.filters import unit_range
 from blemish.images.loading import find_images, load
 from blemish.localization.fca import fca_map
