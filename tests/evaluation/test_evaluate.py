@@ -257,6 +257,15 @@ def test_scores_are_never_rounded_up_to_perfect() -> None:
     assert table(["a", "long"], [["bbb", "1"]]).splitlines()[0] == "| a   | long |"
 
 
+def test_control_characters_of_names_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    text = table(["class"], [["bad\x1b[31m\x07\nname|x"]])
+    assert text.replace("\n", "").isprintable()
+    assert "\\x1b[31m\\x07 name\\|x" in text
+    folder = tmp_path / "set\x1b[2J"
+    write_scene(folder, {})
+    assert load_dataset(folder).name.isprintable()
+
+
 def blemish(*args: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "blemish", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})

@@ -98,7 +98,7 @@ def read_csv_set(root: Path) -> LabeledSet | None:
     table = read_table(file)
     _check_columns(file, table)
     folder = file.resolve().parent
-    found = LabeledSet((folder.parent if folder.name == "truth" else folder).name, [], [], [])
+    found = LabeledSet(shown((folder.parent if folder.name == "truth" else folder).name), [], [], [])
     first_row = dict[str, int]()
     for number, row in table.rows:
         path, label, mask = (row.get(column, "") for column in _COLUMNS)

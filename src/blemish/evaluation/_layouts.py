@@ -51,7 +51,7 @@ def read_mtd(root: Path) -> LabeledSet | None:
         paths += images
         labels += [label] * len(images)
         masks += [None] * len(images) if is_normal(label) else paired
-    return LabeledSet(root.resolve().name, paths, labels, masks)
+    return LabeledSet(shown(root.resolve().name), paths, labels, masks)
 
 
 def read_leaves(root: Path) -> LabeledSet | None:
@@ -81,7 +81,7 @@ def read_leaves(root: Path) -> LabeledSet | None:
         )
     paths = [files.get(row["id"]) or files[Path(row["id"]).stem] for row in known]
     labels = [_STRESSES[row["predominant_stress"]] for row in known]
-    return LabeledSet(root.resolve().name, paths, labels, [None] * len(paths))
+    return LabeledSet(shown(root.resolve().name), paths, labels, [None] * len(paths))
 
 
 def read_folder(root: Path) -> LabeledSet | None:
@@ -107,7 +107,7 @@ def _read_types(
     if mask_root:
         _check_mask_types(mask_root, [folder.name for folder in types])
         _assign_by_stem([p for p in _image_files(mask_root) if p.parent == mask_root], images, masks)
-    found = LabeledSet(name, [], [], [])
+    found = LabeledSet(shown(name), [], [], [])
     for label, paths in images.items():
         if label in left_out:
             continue

@@ -9,6 +9,7 @@ from typing import Any
 from blemish.evaluation._csv_table import excerpt
 from blemish.evaluation.evaluate import Evaluation, mean_over_sets
 from blemish.evaluation.scoring import SCORES, ScoreSummary
+from blemish.images.loading import shown
 from blemish.results import Skipped
 
 
@@ -149,12 +150,14 @@ def _number(count: int, noun: str) -> str:
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """Markdown table with aligned columns, readable in a terminal; the first column is flushed left.
 
+    Control characters are escaped, so that no label or file name can steer a terminal.
+
     >>> print(table(["set", "F1"], [["a", "0.5"]]))
     | set |  F1 |
     |-----|----:|
     | a   | 0.5 |
     """
-    clean = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [head, *body]]
+    clean = [[shown(cell.replace("\n", " ")).replace("|", "\\|") for cell in row] for row in [head, *body]]
     widths = [max(len(row[i]) for row in clean) for i in range(len(head))]
     lines = [
         "| "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from blemish.evaluation._csv_table import excerpt
 from blemish.evaluation.scoring import SCORES
 from blemish.evaluation.studies.runner import Cell, StudyResult
 from blemish.evaluation.tables import format_summary, table, unreadable_note
@@ -39,7 +40,7 @@ def study_markdown(found: StudyResult) -> str:
     if found.skipped:
         notes.append(f"{found.data}: {unreadable_note(len(found.skipped), 'row')}")
     if found.left_out:
-        named = "".join(f"\n- {file.path}: {file.reason}" for file in found.left_out)
+        named = "".join(f"\n- {excerpt(file.path, 300)}: {file.reason}" for file in found.left_out)
         notes.append(f"{found.data}: images without a usable mask, in no pixel score: {len(found.left_out)}\n{named}")
     return "\n\n".join([f"Study: {found.study}, set: {found.data}", table(head, body), *notes]) + "\n"
 
