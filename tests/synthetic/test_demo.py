@@ -107,7 +107,7 @@ def test_demo_keeps_the_truth_apart_from_the_images(tmp_path):
     assert found.labels != sorted(found.labels)  # the order is random
     for path, mask, anomalous in zip(found.paths, found.masks, found.is_anomalous, strict=True):
         assert (mask is not None) == anomalous
-        assert mask is None or (read_mask(mask).any() and read_mask(mask).shape == decode(path).shape[:2])
+        assert mask is None or (read_mask(mask).defect.any() and read_mask(mask).defect.shape == decode(path).shape[:2])
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["demo"]  # no temporary folder stays
 
 

@@ -1,4 +1,4 @@
-"""``blemish evaluate``: its options, and the walk over sets. Scoring is in :mod:`blemish.evaluation.evaluate`."""
+"""``blemish evaluate``: its options and the loop over the labeled sets. :mod:`blemish.evaluation` does the scoring."""
 
 from __future__ import annotations
 
@@ -10,31 +10,39 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Guard
-from blemish.runtime.terminal import Bars
+from blemish.cli.shared import SOME_SKIPPED, Bars, Guard
 
 if TYPE_CHECKING:
-    from blemish import backbones
+    from blemish.backbones import Backbone
     from blemish.config.schema import Config
-    from blemish.evaluation.datasets import LabeledSet
-    from blemish.evaluation.evaluate import Evaluation
+    from blemish.evaluation import Evaluation, LabeledSet
 
-    LoadBackbone = Callable[[str, str], backbones.Backbone]
+    LoadBackbone = Callable[[str, str], Backbone]
 
 Datasets = Annotated[
     list[Path], typer.Argument(metavar="DATASET...", help="Labeled sets: folders or CSV files.", show_default=False)
 ]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder for evaluation.json, .csv and .md.")]
-Groups = Annotated[
-    str | None, typer.Option("--clusters", help="Number of groups, or auto for the blind estimate; else: classes.")
+NClusters = Annotated[
+    str | None,
+    typer.Option(
+        "--n-clusters", help="Number of groups, or auto to estimate it without labels. Default: one per class."
+    ),
 ]
-Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, counted up from --seed.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Images per set at most; every type and its share is kept.")]
-LayoutName = Annotated[str, typer.Option(help="auto, csv, mvtec, mtd, leaves or folder.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of runs per set, with seeds counted up from --seed.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Largest number of images per set; the share of each class is kept.")
+]
+LayoutName = Annotated[str, typer.Option(help="Layout of the sets: auto, csv, mvtec, mtd, leaves or folder.")]
 
 
 def add_evaluate(app: typer.Typer, load: LoadBackbone | None = None) -> None:
-    """Add the command to an app; ``load(name, device)`` may know more backbones than the package."""
+    """Add the command to an app.
+
+    Args:
+        app: the app.
+        load: returns the network for a name and a device, for apps that know more networks than the package.
+    """
 
     @app.command()
     @takes_run_options
@@ -44,27 +52,27 @@ def add_evaluate(app: typer.Typer, load: LoadBackbone | None = None) -> None:
         out: OutFolder = None,
         seeds: Seeds = 1,
         limit: Limit = None,
-        clusters: Groups = None,
+        n_clusters: NClusters = None,
         layout: LayoutName = "auto",
         options: RunOptions,
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> None:
-        """Run blind on labeled images, then score groups and maps against the labels."""
+        """Run without labels on labeled images, then score groups and maps against the labels."""
         with Guard(verbose):
-            settings = options.settings(clusters=clusters)
+            settings = options.settings(clusters=n_clusters)
             sets = open_sets(datasets, layout, limit, settings.seed)
-            groups = blind_groups(settings, options, clusters)
+            groups = estimated_n_clusters(settings, options, n_clusters)
             found = _evaluate_all(sets, datasets, settings, groups, seeds, out, load, Bars(quiet))
-            if any(run.skipped for one in found for run in one.runs):
+            if any(run.skipped or run.left_out for one in found for run in one.runs):
                 raise typer.Exit(SOME_SKIPPED)
 
 
 def open_sets(datasets: Sequence[Path], layout: str, limit: int | None, seed: int) -> list[LabeledSet]:
-    """All sets, checked before the first run; a set given twice is read twice."""
-    from blemish.evaluation.datasets import load_dataset
+    """All sets, opened before the first run so that mistakes are reported at once."""
+    from blemish.evaluation import load_dataset
 
-    sets = [load_dataset(path, layout) for path in datasets]  # type: ignore[arg-type]  # checked there
+    sets = [load_dataset(path, layout) for path in datasets]  # type: ignore[arg-type]  # load_dataset checks it
     return sets if limit is None else [one.limited(limit, seed=seed) for one in sets]
 
 
@@ -72,49 +80,60 @@ def _evaluate_all(
     sets: Sequence[LabeledSet],
     places: Sequence[Path],
     settings: Config,
-    groups: Literal["auto"] | None,
+    n_clusters: Literal["auto"] | None,
     seeds: int,
     out: Path | None,
     load: LoadBackbone | None,
     bars: Bars,
 ) -> list[Evaluation]:
-    from blemish.evaluation.evaluate import evaluate
-    from blemish.evaluation.tables import claim_folder, document, markdown, rows, write_files
+    from blemish.evaluation import evaluate
+    from blemish.evaluation.tables import document, markdown, rows
+    from blemish.evaluation.write import claim_folder, write_files
 
     if out is not None:
         claim_folder(out, "evaluation", places)
-    network = open_backbone(settings, load)
+    backbone = open_backbone(settings, load)
     found: list[Evaluation] = []
     numbers = range(settings.seed, settings.seed + seeds)
 
-    def keep(place: int, so_far: Evaluation) -> None:  # after every run: what is done survives an interruption
+    def keep(place: int, so_far: Evaluation) -> None:  # after every run, so that an interruption loses no finished run
         found[place:] = [so_far]
         if out is not None:
             write_files(out, "evaluation", document(found), rows(found), markdown(found))
 
     try:
         for place, data in enumerate(sets):
-            kept = functools.partial(keep, place)
-            evaluate(data, settings, clusters=groups, seeds=numbers, backbone=network, progress=bars, after_run=kept)
+            after = functools.partial(keep, place)
+            evaluate(
+                data, settings, n_clusters=n_clusters, seeds=numbers, backbone=backbone, progress=bars, after_run=after
+            )
     finally:
         if found:
-            print(markdown(found), end="", flush=True)
+            print_table(markdown(found))
     if out is not None:
         print(f"\nResults: {out / 'evaluation.md'}, .csv, .json")
     return found
 
 
-def blind_groups(settings: Config, options: RunOptions, flag: str | None) -> Literal["auto"] | None:
-    """``auto`` if the blind estimate of the number of groups was asked for; None leaves it at the number of classes.
+def print_table(text: str) -> None:
+    """Print a table; characters that the terminal cannot show are escaped."""
+    import sys
 
-    A settings file does not ask for it: files of ``blemish config`` hold every default, this one too.
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
+
+
+def estimated_n_clusters(settings: Config, options: RunOptions, flag: str | None) -> Literal["auto"] | None:
+    """``auto`` if the command line or the environment asks for an estimated number of groups, else None.
+
+    A settings file does not ask for it: files from ``blemish config`` hold every default, including this one.
     """
     asked = flag is not None or options.sets("clusters")
     return "auto" if asked and settings.clusters == "auto" else None
 
 
-def open_backbone(settings: Config, load: LoadBackbone | None) -> backbones.Backbone | None:
-    """The network that ``load`` makes of the settings' name; None leaves it to the pipeline."""
+def open_backbone(settings: Config, load: LoadBackbone | None) -> Backbone | None:
+    """The network that ``load`` returns for the name in the settings; None leaves the choice to the pipeline."""
     from blemish.pipeline import choose_device
 
     return load(settings.backbone.name, choose_device(settings.device)) if load else None

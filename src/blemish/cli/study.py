@@ -1,4 +1,4 @@
-"""``blemish study``: one study on one labeled set. What the studies do is in :mod:`blemish.evaluation.studies.run`."""
+"""``blemish study``: one study on one labeled set. :mod:`blemish.evaluation.studies` makes the runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blemish.cli.evaluate import Groups, LayoutName, Limit, Seeds, blind_groups, open_backbone, open_sets
+from blemish.cli.evaluate import (
+    LayoutName,
+    Limit,
+    NClusters,
+    Seeds,
+    estimated_n_clusters,
+    open_backbone,
+    open_sets,
+    print_table,
+)
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Guard
-from blemish.runtime.terminal import Bars
+from blemish.cli.shared import SOME_SKIPPED, Bars, Guard
 
 if TYPE_CHECKING:
     from blemish.cli.evaluate import LoadBackbone
-    from blemish.evaluation.studies.run import Findings
+    from blemish.evaluation.studies import StudyResult
 
 Name = Annotated[
     str,
@@ -32,7 +40,12 @@ OutFolder = Annotated[
 
 
 def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
-    """Add the command to an app; ``load(name, device)`` may know more backbones than the package."""
+    """Add the command to an app.
+
+    Args:
+        app: the app.
+        load: returns the network for a name and a device, for apps that know more networks than the package.
+    """
 
     @app.command()
     @takes_run_options
@@ -43,7 +56,7 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
         *,
         seeds: Seeds = 1,
         limit: Limit = None,
-        clusters: Groups = None,
+        n_clusters: NClusters = None,
         layout: LayoutName = "auto",
         options: RunOptions,
         quiet: Quiet = False,
@@ -51,16 +64,16 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
     ) -> None:
         """Vary one part of the method or of the data on a labeled set and tabulate the scores."""
         with Guard(verbose):
-            from blemish.evaluation.studies.run import run_study
+            from blemish.evaluation.studies import run_study
 
-            settings = options.settings(clusters=clusters)
+            settings = options.settings(clusters=n_clusters)
             suffixes = _claim(name, dataset, out)
             data = open_sets([dataset], layout, limit, settings.seed)[0]
             found = run_study(
                 name,
                 data,
                 settings,
-                clusters=blind_groups(settings, options, clusters),
+                n_clusters=estimated_n_clusters(settings, options, n_clusters),
                 seeds=range(settings.seed, settings.seed + seeds),
                 backbone=open_backbone(settings, load),
                 progress=Bars(quiet),
@@ -68,36 +81,33 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
             _write(found, out, settings.model_dump(mode="json"))
             stem = out / f"study-{name}"
             print(f"\nResults: {stem}.md, " + ", ".join(suffix for suffix in suffixes if suffix != ".md"))
-            if found.skipped:
+            if found.skipped or found.left_out:
                 raise typer.Exit(SOME_SKIPPED)
 
 
 def _claim(name: str, dataset: Path, out: Path) -> list[str]:
-    """Suffixes of the files to come; whatever stands in their way is said before the first run."""
-    from blemish.evaluation.studies import figures as _study_figures
-    from blemish.evaluation.studies.run import find_study
-    from blemish.evaluation.tables import SUFFIXES, claim_folder
+    """Suffixes of the files to come. A wrong name, a missing library or a file in the way is an error here."""
+    from blemish.evaluation.studies import figures, find_study, require_matplotlib
+    from blemish.evaluation.write import SUFFIXES, claim_folder
 
     suffixes = [*SUFFIXES]
     if find_study(name).figure is not None:
-        _study_figures.require_matplotlib()
-        suffixes += _study_figures.SUFFIXES
+        require_matplotlib()
+        suffixes += figures.SUFFIXES
     claim_folder(out, f"study-{name}", [dataset], suffixes)
     return suffixes
 
 
-def _write(found: Findings, out: Path, settings: dict[str, Any]) -> None:
-    """The table to the terminal, which nothing can refuse; then figures and tables as files, JSON last."""
-    from blemish.evaluation.studies.figures import SUFFIXES, draw, save
-    from blemish.evaluation.tables import study_document, study_markdown, write_files
-    from blemish.output import explain_os_errors
-    from blemish.runtime.atomic import write_atomically
+def _write(found: StudyResult, out: Path, settings: dict[str, Any]) -> None:
+    """Print the table first, so that it is not lost if a file cannot be written; then write the figures and tables."""
+    from blemish.evaluation.studies import draw_figure, figures, save_figure, study_document, study_markdown
+    from blemish.evaluation.write import write_files
+    from blemish.output.folder import write_whole
 
     text = study_markdown(found)
-    print(text, end="", flush=True)
-    stem, figure = f"study-{found.study}", draw(found)
+    print_table(text)
+    stem, figure = f"study-{found.study}", draw_figure(found)
     if figure is not None:
-        for suffix in SUFFIXES:
-            with explain_os_errors(out / (stem + suffix)):
-                write_atomically(out / (stem + suffix), partial(save, figure, suffix))
+        for suffix in figures.SUFFIXES:
+            write_whole(out / (stem + suffix), partial(save_figure, figure, suffix))
     write_files(out, stem, study_document(found) | {"settings": settings}, found.rows, text)

@@ -1,34 +1,67 @@
-"""Figures of studies through matplotlib (extra ``figures``), without its global state; PNG and SVG of equal content."""
+"""Figures of studies, drawn by matplotlib (extra ``figures``) without its global state, as PNG and SVG."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from blemish.errors import MissingDependencyError
-from blemish.evaluation.datasets import is_normal
-from blemish.evaluation.studies.run import STUDIES, Findings
-from blemish.output import cluster_color
+from blemish.evaluation.labeled_set import is_normal
+from blemish.evaluation.scoring import ScoreSummary
+from blemish.evaluation.studies.registry import STUDIES
+from blemish.evaluation.studies.runner import Row, StudyResult
+from blemish.output.overlays import cluster_color
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX"
 SUFFIXES = (".png", ".svg")
 
-AXES = {
-    "tau": ("tau_fraction", "temperature / 99th percentile", "log"),
-    "contamination": ("share", "share of anomalous images", "linear"),
-    "normals": ("share", "share of normal images", "linear"),
-    "size": ("images", "images", "log"),
+
+@dataclass(frozen=True)
+class XAxis:
+    """The horizontal axis of a figure with lines: the column it shows, its label and its scale."""
+
+    key: str
+    label: str
+    scale: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure: a score, the settings that its points have, and its label."""
+
+    score: str
+    settings: Row
+    label: str
+
+
+X_AXES = {
+    "tau": XAxis("tau_fraction", "temperature / 99th percentile", "log"),
+    "contamination": XAxis("share", "share of anomalous images", "linear"),
+    "normals": XAxis("share", "share of normal images", "linear"),
+    "size": XAxis("images", "images", "log"),
 }
-"""What a study of lines varies: its key, its name on the axis, and the axis's scale."""
+_TAU_CURVES = (
+    Curve("nmi", {"contrast": False}, "NMI, without contrast"),
+    Curve("nmi", {"contrast": True}, "NMI, with contrast"),
+)
+_CURVES = (
+    Curve("nmi", {}, "NMI"),
+    Curve("f1", {}, "F1"),
+    Curve("image_auroc", {}, "image AUROC"),
+    Curve("aupro", {}, "AUPRO"),
+)
 
 
 def require_matplotlib() -> None:
-    """Say before any work that matplotlib is missing.
+    """Check before any run that matplotlib is installed.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: it is not installed; the message says how to install it.
     """
     try:
         import matplotlib  # noqa: F401
@@ -38,25 +71,29 @@ def require_matplotlib() -> None:
         ) from error
 
 
-def draw(findings: Findings) -> Figure | None:
-    """The figure of a study, or None where it has only tables."""
-    kind = STUDIES[findings.study].figure
+def draw_figure(found: StudyResult) -> Figure | None:
+    """The figure of a study, or None if the study has tables only.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    kind = STUDIES[found.study].figure
     if kind is None:
         return None
     require_matplotlib()
-    return {"lines": _lines, "scatter": _scatter, "grid": _grid}[kind](findings)
+    return {"lines": _draw_lines, "scatter": _draw_scatter, "grid": _draw_grid}[kind](found)
 
 
-def save(figure: Figure, suffix: str, stream: BinaryIO) -> None:
+def save_figure(figure: Figure, suffix: str, path: Path) -> None:
     """Write a figure as ``.png`` or ``.svg``; equal figures give equal bytes."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "blemish", "svg.fonttype": "path"}):
         metadata: dict[str, Any] = {"Date": None} if suffix == ".svg" else {"Software": None}
-        figure.savefig(stream, format=suffix[1:], dpi=150, metadata=metadata)
+        figure.savefig(path, format=suffix[1:], dpi=150, metadata=metadata)
 
 
-def _figure(width: float, height: float) -> Figure:
+def _new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -66,55 +103,53 @@ def _color(index: int) -> tuple[float, ...]:
     return tuple(part / 255 for part in cluster_color(index, None))
 
 
-def _lines(findings: Findings) -> Figure:
-    """Scores against what is varied, a band of one standard deviation where there are several seeds."""
-    figure = _figure(6.4, 4.2)
+def _draw_lines(found: StudyResult) -> Figure:
+    """Scores against the varied quantity, with a band of one standard deviation if there are several seeds."""
+    figure = _new_figure(6.4, 4.2)
     axes = figure.add_subplot()
-    x_name, x_label, x_scale = AXES[findings.study]
-    curves = (
-        [("nmi", {"contrast": False}, "NMI, without contrast"), ("nmi", {"contrast": True}, "NMI, with contrast")]
-        if findings.study == "tau"
-        else [("nmi", {}, "NMI"), ("f1", {}, "F1"), ("image_auroc", {}, "image AUROC"), ("aupro", {}, "AUPRO")]
-    )
-    for number, (name, wanted, label) in enumerate(curves):
+    x_axis = X_AXES[found.study]
+    for number, curve in enumerate(_TAU_CURVES if found.study == "tau" else _CURVES):
         points = [
-            (setting[x_name], scores[name])
-            for setting, scores in findings.summary()
-            if all(setting[key] == value for key, value in wanted.items()) and scores[name].count
+            (setting[x_axis.key], scores[curve.score])
+            for setting, scores in found.summary()
+            if all(setting[key] == value for key, value in curve.settings.items()) and scores[curve.score].count
         ]
-        if not points:
-            continue
-        x, mean = [p[0] for p in points], [p[1].mean for p in points]
-        around = [0.0 if one.count < 2 else one.deviation for _, one in points]
-        axes.plot(x, mean, marker=MARKERS[number], color=_color(number), label=label)
-        low, high = ([m + sign * d for m, d in zip(mean, around, strict=True)] for sign in (-1, 1))
-        axes.fill_between(x, low, high, color=_color(number), alpha=0.2, linewidth=0)
-    axes.set_xscale(x_scale)
-    axes.set_xlabel(x_label)
+        if points:
+            _draw_curve(axes, number, [x for x, _ in points], [one for _, one in points], curve.label)
+    axes.set_xscale(x_axis.scale)
+    axes.set_xlabel(x_axis.label)
     axes.set_ylabel("score")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.02)
-    axes.set_title(findings.data)
+    axes.set_title(found.data)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
 
 
-def _scatter(findings: Findings) -> Figure:
-    figure = _figure(9.6, 4.6)
-    classes = list(dict.fromkeys(sorted(row["class"] for row in findings.rows)))
+def _draw_curve(axes: Axes, number: int, x: list[Any], scores: list[ScoreSummary], label: str) -> None:
+    mean = [one.mean for one in scores]
+    deviation = [0.0 if one.count < 2 else one.deviation for one in scores]
+    axes.plot(x, mean, marker=MARKERS[number], color=_color(number), label=label)
+    low, high = ([m + sign * d for m, d in zip(mean, deviation, strict=True)] for sign in (-1, 1))
+    axes.fill_between(x, low, high, color=_color(number), alpha=0.2, linewidth=0)
+
+
+def _draw_scatter(found: StudyResult) -> Figure:
+    figure = _new_figure(9.6, 4.6)
+    classes = list(dict.fromkeys(sorted(str(row["class"]) for row in found.rows)))
     for place, name in enumerate(("before", "after")):
         axes = figure.add_subplot(1, 2, place + 1)
         for number, label in enumerate(classes):
-            mine = [row for row in findings.rows if row["class"] == label]
+            members = [row for row in found.rows if row["class"] == label]
             axes.scatter(
-                [row[f"x_{name}"] for row in mine],
-                [row[f"y_{name}"] for row in mine],
+                [row[f"x_{name}"] for row in members],
+                [row[f"y_{name}"] for row in members],
                 s=18,
                 color=_color(number) if not is_normal(label) else (0.6, 0.6, 0.6),
                 marker=MARKERS[number // 7 % len(MARKERS)],
                 label=label,
             )
-        axes.set_title(f"{findings.data}, {name} the head")
+        axes.set_title(f"{found.data}, {name} the head")
         axes.set_xticks([])
         axes.set_yticks([])
         if place:
@@ -122,16 +157,16 @@ def _scatter(findings: Findings) -> Figure:
     return figure
 
 
-def _grid(findings: Findings) -> Figure:
-    columns = max(1, max(len(cells) for _, cells in findings.pictures))
-    figure = _figure(1.7 * columns, 1.9 * len(findings.pictures))
-    for i, (title, cells) in enumerate(findings.pictures):
-        for j, (name, picture) in enumerate(cells):
-            axes = figure.add_subplot(len(findings.pictures), columns, i * columns + j + 1)
-            axes.imshow(picture)
+def _draw_grid(found: StudyResult) -> Figure:
+    columns = max(1, max(len(row.pictures) for row in found.pictures))
+    figure = _new_figure(1.7 * columns, 1.9 * len(found.pictures))
+    for i, row in enumerate(found.pictures):
+        for j, picture in enumerate(row.pictures):
+            axes = figure.add_subplot(len(found.pictures), columns, i * columns + j + 1)
+            axes.imshow(picture.pixels)
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_title(name, fontsize=7)
+            axes.set_title(picture.title, fontsize=7)
             if j == 0:
-                axes.set_ylabel(title, fontsize=8)
+                axes.set_ylabel(row.title, fontsize=8)
     return figure

@@ -1,0 +1,111 @@
+"""Files of an evaluation or a study. Each one is written completely or not at all, and no foreign file is replaced."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blemish import __version__
+from blemish.errors import OutputError
+from blemish.images.loading import shown
+from blemish.output.folder import _refuse_inside, reporting, write_whole
+
+SCHEMA = "blemish.evaluation"
+SUFFIXES = (".json", ".csv", ".md")
+
+
+def claim_folder(out: Path, stem: str, sources: Iterable[Path], suffixes: Sequence[str] = SUFFIXES) -> Path:
+    """Make the output folder and check that the files can be written there, before any run.
+
+    Args:
+        out: the folder; its parents are made too.
+        stem: name of the files without suffix.
+        sources: the labeled sets; the output folder must not lie inside one of them.
+        suffixes: suffixes of the files.
+
+    Raises:
+        OutputError: a file of that name that blemish did not write, a folder inside a labeled set, or no permission.
+    """
+    for source in sources:
+        if source.is_dir():
+            _refuse_inside(out, source)
+    with reporting(out):
+        out.mkdir(parents=True, exist_ok=True)
+    present = [out / (stem + suffix) for suffix in suffixes if (out / (stem + suffix)).exists()]
+    if present and not _is_ours(out / f"{stem}.json"):
+        raise OutputError(f"{shown(present[0])}: is in the way and not ours; move it or choose another folder")
+    with reporting(out), tempfile.TemporaryFile(dir=out):  # a folder may exist and still refuse a file
+        pass
+    return out
+
+
+def write_files(
+    out: Path, stem: str, document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], markdown: str
+) -> list[Path]:
+    """Write ``stem.md``, ``stem.csv`` and, last, ``stem.json``.
+
+    Args:
+        out: a folder from :func:`claim_folder`.
+        stem: name of the files without suffix.
+        document: content of the JSON file; ``nan`` becomes null.
+        rows: rows of the CSV file with equal keys, which become the header; ``nan`` and None become empty cells.
+        markdown: content of the Markdown file.
+
+    Raises:
+        OutputError: the file system refuses a file.
+    """
+    head = {"schema": SCHEMA, "schema_version": 1, "version": __version__}
+    text = json.dumps(_to_json({**head, **document}), indent=2, allow_nan=False) + "\n"
+    return [
+        write_whole(out / f"{stem}.md", lambda p: _write_text(p, markdown)),
+        write_whole(out / f"{stem}.csv", lambda p: _write_csv(p, rows)),
+        write_whole(out / f"{stem}.json", lambda p: _write_text(p, text)),
+    ]
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("schema") == SCHEMA
+
+
+def _to_json(value: Any) -> Any:
+    """Dataclasses, arrays and paths as the types that JSON has; numbers that are not finite become None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _to_json({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, np.ndarray | np.generic):
+        return _to_json(value.tolist())
+    if isinstance(value, Mapping):
+        return {shown(str(key)): _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return shown(str(value))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
