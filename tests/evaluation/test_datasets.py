@@ -8,7 +8,7 @@ import pytest
 
 from blemish.errors import InputError
 from blemish.evaluation import LabeledSet, is_normal, load_dataset, read_mask
-from blemish.images.loading import decode
+from blemish.images import decode
 from helpers.files import gradient, save
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"

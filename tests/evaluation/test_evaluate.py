@@ -44,7 +44,7 @@ from blemish.results import Result, Skipped
 from blemish.synthetic.demo import make_demo
 from helpers.reference_metrics import slow_aupro, slow_auroc, slow_average_precision
 
-FAST = {"image.size": 64, "normality.sample_images": 8}
+FAST = {"image.size": 64, "localization.sample_images": 8}
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_evaluation_agrees_with_a_direct_run_and_repeats_exactly(demo: Path) -> 
     assert [run.scores for run in found.runs] == [run.scores for run in again.runs]
     assert found.n_clusters == len(data.classes)
     assert found.n_clusters_from_labels
-    direct = pipeline.run(data.paths, config.updated(seed=4, clusters=found.n_clusters))
+    direct = pipeline.run(data.paths, config.updated(seed=4, n_clusters=found.n_clusters))
     expected = clustering_scores(data.labels, direct.labels)
     assert {name: found.runs[1].scores[name] for name in expected} == expected
     assert found.runs[1].scores["image_auroc"] == image_auroc(direct.scores, data.is_anomalous)
@@ -184,7 +184,7 @@ def test_the_pipeline_never_sees_a_label(demo: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_number_of_groups_is_given_estimated_or_the_number_of_classes(demo: Path) -> None:
     data = load_dataset(demo)
-    two = evaluate(data, Config.from_values(FAST | {"clusters": 2}))
+    two = evaluate(data, Config.from_values(FAST | {"n_clusters": 2}))
     assert (two.n_clusters, two.n_clusters_from_labels, two.runs[0].groups) == (2, False, 2)
     blind = evaluate(data, Config.from_values(FAST), n_clusters="auto")
     assert (blind.n_clusters, blind.n_clusters_from_labels) == ("auto", False)
@@ -272,7 +272,7 @@ def blemish(*args: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_writes_what_it_prints_and_takes_a_folder_or_its_csv_alike(demo: Path, tmp_path: Path) -> None:
-    options = ["--size", 64, "--set", "normality.sample_images=8", "--limit", 8, "--seed", 5, "--seeds", 2]
+    options = ["--size", 64, "--set", "localization.sample_images=8", "--limit", 8, "--seed", 5, "--seeds", 2]
     done = blemish("evaluate", demo, demo / "truth/labels.csv", *options, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "2/2: Scoring (8)" in done.stderr
@@ -308,7 +308,7 @@ def test_the_table_is_printed_even_if_its_files_cannot_be_written(
         raise OutputError("the disk is full")
 
     monkeypatch.setattr("blemish.evaluation.write.write_files", full)
-    options = ["--size", "64", "--set", "normality.sample_images=8", "--limit", "8", "--quiet"]
+    options = ["--size", "64", "--set", "localization.sample_images=8", "--limit", "8", "--quiet"]
     for command in (["evaluate", str(demo)], ["study", "weighting", str(demo)]):
         done = CliRunner().invoke(app, [*command, *options, "--out", str(tmp_path / "out")])
         assert done.exit_code == 2
@@ -326,7 +326,7 @@ def test_finished_runs_survive_an_interruption(demo: Path, tmp_path: Path, monke
         return real(*args, **others)
 
     monkeypatch.setattr(module, "run_and_score", stopped)
-    options = ["--size", "64", "--set", "normality.sample_images=8", "--limit", "8", "--quiet", "--seeds", "3"]
+    options = ["--size", "64", "--set", "localization.sample_images=8", "--limit", "8", "--quiet", "--seeds", "3"]
     sets = [str(demo / "truth/labels.csv"), str(demo)]
     done = CliRunner().invoke(app, ["evaluate", *sets, *options, "--out", str(tmp_path / "out")])
     assert done.exit_code == 130
@@ -342,12 +342,12 @@ def test_only_the_command_line_and_the_environment_ask_for_an_estimated_number_o
     def groups(flag: str | None, assignments: list[str] | None, **values: object) -> str | None:
         return estimated_n_clusters(Config.from_values(values), RunOptions({"assignments": assignments}), flag)
 
-    assert groups(None, None, clusters="auto") is None  # as a file of `blemish config` has it
-    assert groups("auto", None, clusters="auto") == "auto"
-    assert groups("4", None, clusters=4) is None
-    assert groups(None, ["seed=3", "clusters = auto"], clusters="auto") == "auto"
+    assert groups(None, None, n_clusters="auto") is None  # as a file of `blemish config` has it
+    assert groups("auto", None, n_clusters="auto") == "auto"
+    assert groups("4", None, n_clusters=4) is None
+    assert groups(None, ["seed=3", "n_clusters = auto"], n_clusters="auto") == "auto"
     monkeypatch.setenv("BLEMISH_CLUSTERS", "auto")
-    assert groups(None, None, clusters="auto") == "auto"
+    assert groups(None, None, n_clusters="auto") == "auto"
 
 
 def test_usage_mistakes_are_one_line_before_any_run(demo: Path, tmp_path: Path) -> None:

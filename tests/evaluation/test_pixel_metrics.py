@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from blemish.errors import InputError
 from blemish.evaluation.metrics import average_precision, image_auroc
 from blemish.evaluation.pixel_metrics import PixelScores, pixel_auroc
-from blemish.images.loading import resize
+from blemish.images import resize
 from helpers.reference_metrics import slow_aupro, slow_auroc, slow_average_precision, slow_regions
 
 

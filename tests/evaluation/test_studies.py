@@ -35,12 +35,12 @@ from blemish.synthetic.demo import make_demo
 
 FAST = {
     "image.size": 64,
-    "normality.sample_images": 6,
-    "normality.sample_vectors": 32,
-    "normality.vae_steps": 5,
-    "normality.vae_hidden": 32,
-    "normality.vae_latent": 8,
-    "contrast.epochs": 1,
+    "localization.sample_images": 6,
+    "localization.memory_bank.patches_per_image": 32,
+    "localization.vae.steps": 5,
+    "localization.vae.hidden": 32,
+    "localization.vae.latent": 8,
+    "contrastive.epochs": 1,
     "device": "cpu",
 }
 
@@ -75,15 +75,15 @@ def test_ablation_has_one_row_per_combination_and_agrees_with_single_runs(data: 
         (
             ("BAL", True, "ward"),
             {
-                "localize__method": "bal",
-                "normality__model": "vae",
-                "features__scaling": "image",
+                "localization__method": "bal",
+                "localization__method": "vae",
+                "features__normalization": "image",
                 "cluster__method": "ward",
-                "contrast__enabled": True,
+                "contrastive__enabled": True,
             },
         ),
     ):
-        alone = run_and_score(data, settings(**changes).updated(clusters=len(data.classes)))[1]
+        alone = run_and_score(data, settings(**changes).updated(n_clusters=len(data.classes)))[1]
         assert {name: found.rows[cells.index(row)][name] for name in SCORES} == pytest.approx(alone.scores)
 
 
@@ -123,7 +123,7 @@ def test_weighting_and_tau_studies_vary_the_weighting_and_the_temperature(
         (True, 0.02),
         (True, 0.5),
     ]
-    alone = evaluate(data, settings(descriptor__weighting="softmax", descriptor__tau_fraction=0.5)).runs[0].scores
+    alone = evaluate(data, settings(descriptor__weighting="softmax", descriptor__relative_tau=0.5)).runs[0].scores
     assert {name: curve.rows[1][name] for name in SCORES} == pytest.approx(alone)
 
 
@@ -239,7 +239,7 @@ def test_maps_and_contours_show_images_masks_and_groups(data: LabeledSet) -> Non
     outlined = pictured("contours", data)
     assert sum(row["group"] == "normal" for row in outlined.rows) > 0
     assert sum(int(row.title.split("(")[1][:-1]) for row in outlined.pictures) == len(data)
-    direct = pipeline.run(data.paths, settings(clusters=len(data.classes)))
+    direct = pipeline.run(data.paths, settings(n_clusters=len(data.classes)))
     assert [row["group"] for row in outlined.rows] == [direct.cluster_name(int(label)) for label in direct.labels]
 
 

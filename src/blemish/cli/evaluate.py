@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Bars, Guard
+from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
@@ -128,12 +129,12 @@ def estimated_n_clusters(settings: Config, options: RunOptions, flag: str | None
 
     A settings file does not ask for it: files from ``blemish config`` hold every default, including this one.
     """
-    asked = flag is not None or options.sets("clusters")
-    return "auto" if asked and settings.clusters == "auto" else None
+    asked = flag is not None or options.sets("n_clusters")
+    return "auto" if asked and settings.n_clusters == "auto" else None
 
 
 def open_backbone(settings: Config, load: LoadBackbone | None) -> Backbone | None:
     """The network that ``load`` returns for the name in the settings; None leaves the choice to the pipeline."""
-    from blemish.pipeline import choose_device
+    from blemish.runtime.device import choose_device
 
     return load(settings.backbone.name, choose_device(settings.device)) if load else None

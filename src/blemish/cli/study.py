@@ -19,7 +19,8 @@ from blemish.cli.evaluate import (
     print_table,
 )
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Bars, Guard
+from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
     from blemish.cli.evaluate import LoadBackbone
@@ -102,12 +103,14 @@ def _write(found: StudyResult, out: Path, settings: dict[str, Any]) -> None:
     """Print the table first, so that it is not lost if a file cannot be written; then write the figures and tables."""
     from blemish.evaluation.studies import draw_figure, figures, save_figure, study_document, study_markdown
     from blemish.evaluation.write import write_files
-    from blemish.output.folder import write_whole
+    from blemish.output import explain_os_errors
+    from blemish.runtime.atomic import write_atomically
 
     text = study_markdown(found)
     print_table(text)
     stem, figure = f"study-{found.study}", draw_figure(found)
     if figure is not None:
         for suffix in figures.SUFFIXES:
-            write_whole(out / (stem + suffix), partial(save_figure, figure, suffix))
+            with explain_os_errors(out / (stem + suffix)):
+                write_atomically(out / (stem + suffix), partial(save_figure, figure, suffix))
     write_files(out, stem, study_document(found) | {"settings": settings}, found.rows, text)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blemish.errors import InputError
 from blemish.evaluation.labeled_set import LabeledSet, is_normal
-from blemish.images.loading import shown
+from blemish.errors import shown
 
 MAX_BYTES = 256 * 2**20
 """Larger CSV files are refused: they are no list of images."""

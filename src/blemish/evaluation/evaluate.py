@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Literal
 from blemish.errors import ConfigError, InputError
 from blemish.evaluation.labeled_set import LabeledSet
 from blemish.evaluation.scoring import SCORES, RunScores, ScoreSummary, score, summarize
-from blemish.images.loading import decode
+from blemish.images import decode
 from blemish.results import Result
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
     from blemish.config.schema import Config
-    from blemish.pipeline import Advancing, Progress
+    from blemish.runtime.progress import Progress, Stage, StageDisplay
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def evaluate(
     settings, all_seeds = resolve_settings(data, config, seeds)
     k = n_clusters_for(data, settings, n_clusters)
     counts, unreadable = Counter(data.labels), sorted({*data.classes} - {*readable_classes(data)})
-    from_labels = n_clusters is None and settings.clusters == "auto"
+    from_labels = n_clusters is None and settings.n_clusters == "auto"
     found = Evaluation(
         data.name, {c: counts[c] for c in data.classes}, k, from_labels, _count_unannotated(data), [], unreadable
     )
@@ -135,7 +135,7 @@ def n_clusters_for(
     """The number of groups to ask for: the given one, else that of the settings, else one per readable class."""
     if n_clusters is not None:
         return n_clusters
-    return max(1, len(readable_classes(data))) if config.clusters == "auto" else config.clusters
+    return max(1, len(readable_classes(data))) if config.n_clusters == "auto" else config.n_clusters
 
 
 def readable_classes(data: LabeledSet) -> list[str]:
@@ -167,9 +167,9 @@ class PrefixedProgress:
     def __init__(self, inner: Progress, prefix: str) -> None:
         self.inner, self.prefix = inner, prefix
 
-    def stage(self, name: str, total: int) -> AbstractContextManager[Advancing]:
+    def stage(self, stage: Stage, total: int, note: str = "") -> AbstractContextManager[StageDisplay]:
         """A stage of the inner display, with the prefix before its name."""
-        return self.inner.stage(self.prefix + name, total)
+        return self.inner.stage(stage, total, self.prefix + note)
 
 
 def _count_unannotated(data: LabeledSet) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError
-from blemish.images.loading import shown
+from blemish.errors import shown
 
 NORMAL_NAMES = frozenset({"good", "free", "normal", "ok", "healthy"})
 """Names of classes without a defect; case and surrounding spaces do not matter."""

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError
-from blemish.images.decoders import read
-from blemish.images.loading import shown
+from blemish.images.decoders import read_raw
+from blemish.errors import shown
 
 _FOLDER_NAMES = frozenset({"mask", "masks", "gt", "groundtruth", "label", "labels", "annotation", "annotations"})
 _LARGEST_CLASS = 32  # class numbers are small; the marker for "ignore" is far above them
@@ -49,7 +49,7 @@ def read_mask(path: Path) -> Mask:
             names the file.
     """
     path = Path(path)
-    values, lossy = read(path).values.max(axis=2), _is_lossy(path)
+    values, lossy = read_raw(path).values.max(axis=2), _is_lossy(path)
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and values.min() >= 0):
         raise InputError(f"{shown(path)}: the mask holds NaN, infinite or negative values; replace them")
     indices = None if lossy else _class_indices(path)

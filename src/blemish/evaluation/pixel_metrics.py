@@ -190,7 +190,7 @@ def _check_shapes(values: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_] 
 
 
 def _at_size(values: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
-    from blemish.images.loading import resize
+    from blemish.images import resize
 
     return values if values.shape == (height, width) else resize(values[..., None], height, width)[..., 0]
 

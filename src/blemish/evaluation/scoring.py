@@ -21,11 +21,11 @@ from blemish.evaluation.metrics import (
     image_auroc,
 )
 from blemish.evaluation.pixel_metrics import PixelScores
-from blemish.images.loading import shown
+from blemish.errors import shown
 from blemish.results import Result, Skipped
 
 if TYPE_CHECKING:
-    from blemish.pipeline import Progress
+    from blemish.runtime.progress import Progress
 
 SCORES: dict[str, str] = {
     "nmi": "NMI",
@@ -127,11 +127,11 @@ def score(
         InputError: the run holds an image that is not in the set. A mask that cannot be used is no error: it is in
             ``left_out``.
     """
-    from blemish.pipeline import Silent
+    from blemish.runtime.progress import SilentProgress, Stage
 
     seen = data.matching(result.paths)
     scores = clustering_scores(seen.labels, result.labels)
-    with (progress or Silent()).stage("Scoring", len(seen)) as bar:
+    with (progress or SilentProgress()).stage(Stage.SCORING, len(seen)) as bar:
         pixels, left_out, ignored = _score_pixels(result, seen, bar.advance)
     scores |= pixels.scores()
     scores["image_auroc"] = image_auroc(result.scores, seen.is_anomalous)

@@ -9,7 +9,7 @@ from typing import Any
 from blemish.evaluation._csv_table import excerpt
 from blemish.evaluation.evaluate import Evaluation, mean_over_sets
 from blemish.evaluation.scoring import SCORES, ScoreSummary
-from blemish.images.loading import shown
+from blemish.errors import shown
 from blemish.results import Skipped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import dataclasses
 import json
 import math
@@ -15,8 +16,9 @@ import numpy as np
 
 from blemish import __version__
 from blemish.errors import OutputError
-from blemish.images.loading import shown
-from blemish.output.folder import _refuse_inside, reporting, write_whole
+from blemish.errors import shown
+from blemish.output import explain_os_errors, refuse_inside, to_json_types
+from blemish.runtime.atomic import write_atomically
 
 SCHEMA = "blemish.evaluation"
 SUFFIXES = (".json", ".csv", ".md")
@@ -36,13 +38,13 @@ def claim_folder(out: Path, stem: str, sources: Iterable[Path], suffixes: Sequen
     """
     for source in sources:
         if source.is_dir():
-            _refuse_inside(out, source)
-    with reporting(out):
+            refuse_inside(out, source)
+    with explain_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     present = [out / (stem + suffix) for suffix in suffixes if (out / (stem + suffix)).exists()]
     if present and not _is_ours(out / f"{stem}.json"):
         raise OutputError(f"{shown(present[0])}: is in the way and not ours; move it or choose another folder")
-    with reporting(out), tempfile.TemporaryFile(dir=out):  # a folder may exist and still refuse a file
+    with explain_os_errors(out), tempfile.TemporaryFile(dir=out):  # a folder may exist and still refuse a file
         pass
     return out
 
@@ -63,11 +65,11 @@ def write_files(
         OutputError: the file system refuses a file.
     """
     head = {"schema": SCHEMA, "schema_version": 1, "version": __version__}
-    text = json.dumps(_to_json({**head, **document}), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(to_json_types({**head, **document}), indent=2, allow_nan=False) + "\n"
     return [
-        write_whole(out / f"{stem}.md", lambda p: _write_text(p, markdown)),
-        write_whole(out / f"{stem}.csv", lambda p: _write_csv(p, rows)),
-        write_whole(out / f"{stem}.json", lambda p: _write_text(p, text)),
+        _write(out / f"{stem}.md", markdown),
+        _write(out / f"{stem}.csv", _csv_text(rows)),
+        _write(out / f"{stem}.json", text),
     ]
 
 
@@ -79,32 +81,18 @@ def _is_ours(file: Path) -> bool:
     return isinstance(document, dict) and document.get("schema") == SCHEMA
 
 
-def _to_json(value: Any) -> Any:
-    """Dataclasses, arrays and paths as the types that JSON has; numbers that are not finite become None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _to_json({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-    if isinstance(value, np.ndarray | np.generic):
-        return _to_json(value.tolist())
-    if isinstance(value, Mapping):
-        return {shown(str(key)): _to_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return shown(str(value))
+def _write(path: Path, text: str) -> Path:
+    content = text.encode("utf-8", errors="backslashreplace")
+    with explain_os_errors(path):
+        return write_atomically(path, lambda stream: stream.write(content))
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+def _csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return stream.getvalue()
 
 
 def _cell(value: Any) -> Any:

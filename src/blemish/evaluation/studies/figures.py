@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blemish.errors import MissingDependencyError
 from blemish.evaluation.labeled_set import is_normal
 from blemish.evaluation.scoring import ScoreSummary
 from blemish.evaluation.studies.registry import STUDIES
 from blemish.evaluation.studies.runner import Row, StudyResult
-from blemish.output.overlays import cluster_color
+from blemish.output import cluster_color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,13 +84,13 @@ def draw_figure(found: StudyResult) -> Figure | None:
     return {"lines": _draw_lines, "scatter": _draw_scatter, "grid": _draw_grid}[kind](found)
 
 
-def save_figure(figure: Figure, suffix: str, path: Path) -> None:
+def save_figure(figure: Figure, suffix: str, stream: BinaryIO) -> None:
     """Write a figure as ``.png`` or ``.svg``; equal figures give equal bytes."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "blemish", "svg.fonttype": "path"}):
         metadata: dict[str, Any] = {"Date": None} if suffix == ".svg" else {"Software": None}
-        figure.savefig(path, format=suffix[1:], dpi=150, metadata=metadata)
+        figure.savefig(stream, format=suffix[1:], dpi=150, metadata=metadata)
 
 
 def _new_figure(width: float, height: float) -> Figure:

@@ -23,28 +23,38 @@ def ablation(runner: StudyRunner) -> StudyResult:
     for seed in runner.seeds:
         for place, changes in localizations(runner.config).items():
             for contrast in (False, True):
-                rows += _ablation_rows(runner, seed, place, {**changes, "contrast.enabled": contrast})
+                rows += _ablation_rows(runner, seed, place, {**changes, "contrastive.enabled": contrast})
     return StudyResult("ablation", runner.data.name, ("localization", "contrast", "clustering"), rows)
 
 
 def _ablation_rows(runner: StudyRunner, seed: int, place: str, varied: dict[str, Any]) -> list[Row]:
-    from blemish.pipeline import group
+    from blemish.clustering import group_images
 
-    contrast = bool(varied["contrast.enabled"])
+    contrast = bool(varied["contrastive.enabled"])
     result, found = runner.run(f"{place}{', contrast' * contrast}", seed, varied)
     truth = runner.data.matching(result.paths).labels
     # the descriptors of the run are already normalized and weighted, and already hold the shapes
-    regrouped: dict[str, Any] = {"descriptor.normalize": False, "descriptor.geometry": 0.0}
-    if runner.config.cluster.normal == "gate":
-        regrouped["cluster.normal"] = "together"
+    regrouped: dict[str, Any] = {"descriptor.normalize": False, "descriptor.shape_weight": 0.0}
+    if runner.config.cluster.score_weighting == "soft":
+        regrouped["cluster.score_weighting"] = "none"
     no_shapes, rows = np.zeros((len(truth), 3), np.float32), list[Row]()
     for method in CLUSTERINGS:
         config = runner.settings(seed, varied | regrouped | {"cluster.method": method})
-        if config.clusters == "auto":
-            config = config.updated(clusters=result.n_clusters)
-        labels, _, _ = group(result.descriptors, no_shapes, result.scores, result.threshold, config)
+        if config.n_clusters == "auto":
+            config = config.updated(n_clusters=result.n_clusters)
+        groups = group_images(
+            result.descriptors,
+            no_shapes,
+            result.scores,
+            result.threshold,
+            config.cluster,
+            n_clusters=config.n_clusters,
+            shape_weight=0.0,
+            normalize=False,
+            seed=config.seed,
+        )
         keys: Row = {"localization": place, "contrast": contrast, "clustering": method, "seed": seed}
-        rows.append({**keys, **found.scores, **clustering_scores(truth, labels)})
+        rows.append({**keys, **found.scores, **clustering_scores(truth, groups.labels)})
     return rows
 
 
@@ -67,8 +77,8 @@ def tau(runner: StudyRunner) -> StudyResult:
                 changes = {
                     "descriptor.weighting": "softmax",
                     "descriptor.tau": None,
-                    "descriptor.tau_fraction": fraction,
-                    "contrast.enabled": contrast,
+                    "descriptor.relative_tau": fraction,
+                    "contrastive.enabled": contrast,
                 }
                 _, found = runner.run(f"tau {fraction:g}{', contrast' * contrast}", seed, changes)
                 rows.append({"contrast": contrast, "tau_fraction": fraction, "seed": seed, **found.scores})

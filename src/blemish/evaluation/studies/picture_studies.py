@@ -20,8 +20,8 @@ from blemish.evaluation.studies.runner import (
     TitledPicture,
     localizations,
 )
-from blemish.images.loading import resize
-from blemish.output.overlays import (
+from blemish.images import resize
+from blemish.output import (
     cluster_color,
     draw_overlay,
     fit_within,
@@ -47,8 +47,8 @@ def tsne(runner: StudyRunner) -> StudyResult:
     from sklearn.manifold import TSNE
 
     seed = runner.seeds[0]
-    before, _ = runner.run("without head", seed, {"contrast.enabled": False})
-    after, _ = runner.run("with head", seed, {"contrast.enabled": True})
+    before, _ = runner.run("without head", seed, {"contrastive.enabled": False})
+    after, _ = runner.run("with head", seed, {"contrastive.enabled": True})
     n = len(before.paths)
     if n < 4:
         raise InputError(f"{runner.data.name}: {n} images are too few for t-SNE; give at least 4")
@@ -74,7 +74,7 @@ def maps(runner: StudyRunner) -> StudyResult:
     seed = runner.seeds[0]
     rng = np.random.default_rng([seed, 2])
     results = {
-        place: runner.run(place, seed, changes | {"contrast.enabled": False})[0]
+        place: runner.run(place, seed, changes | {"contrastive.enabled": False})[0]
         for place, changes in localizations(runner.config).items()
     }
     first = next(iter(results.values()))
@@ -166,7 +166,7 @@ def _group_pictures(result: Result, label: int, truth: list[str], load: LoadImag
 
 
 def _image_loader(runner: StudyRunner, result: Result) -> LoadImage:
-    from blemish.images.source import ImageSource
+    from blemish.images import ImageSource
 
     source = ImageSource(list(runner.data.paths), runner.config.image)
     index_of = {name: index for index, name in enumerate(source.names)}

@@ -22,7 +22,7 @@ from blemish.evaluation.studies.runner import StudyResult, StudyRunner
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
     from blemish.config.schema import Config
-    from blemish.pipeline import Progress
+    from blemish.runtime.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from blemish.results import Result, Skipped
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
     from blemish.config.schema import Config
-    from blemish.pipeline import Progress
+    from blemish.runtime.progress import Progress
 
 Picture = npt.NDArray[np.uint8]
 Cell = str | int | float | bool
@@ -111,7 +111,7 @@ class StudyRunner:
         key = tuple(path.as_posix() for path in part.paths)
         if key not in self._numbers:
             self._numbers[key] = n_clusters_for(part, self.config, self.n_clusters)
-        return self.config.updated(**{"seed": seed, "clusters": self._numbers[key]} | dict(changes))
+        return self.config.updated(**{"seed": seed, "n_clusters": self._numbers[key]} | dict(changes))
 
     def run(
         self, title: str, seed: int, changes: Mapping[str, Any], data: LabeledSet | None = None
@@ -151,16 +151,16 @@ class StudyRunner:
 def localizations(config: Config) -> dict[str, dict[str, Any]]:
     """The localization methods that the paper compares, and the default one, with the settings of each.
 
-    Residual methods use the reconstruction model in ``config``, or a VAE if it has none.
+    The methods with an autoencoder scale features in each image, as published, unless the settings already leave them
+    non-negative: the decoder gives no negative values.
     """
-    model = config.normality.model if config.normality.model in ("vae", "pca") else "vae"
-    residual: dict[str, Any] = {"normality.model": model}
-    if model == "vae" and config.features.scaling == "set":
-        residual["features.scaling"] = "image"  # as published: the decoder of the VAE gives no negative values
+    autoencoder: dict[str, Any] = {}
+    if config.features.normalization == "dataset":
+        autoencoder["features.normalization"] = "image"
     return {
-        "FCA on features": {"localize.method": "fca"},
-        "residual L1": {"localize.method": "l1", **residual},
-        "residual L2": {"localize.method": "l2", **residual},
-        "BAL": {"localize.method": "bal", **residual},
-        "neighbors": {"localize.method": "neighbors", "normality.model": "neighbors"},
+        "FCA on features": {"localization.method": "fca"},
+        "residual L1": {"localization.method": "vae_l1", **autoencoder},
+        "residual L2": {"localization.method": "vae_l2", **autoencoder},
+        "BAL": {"localization.method": "vae_fca", **autoencoder},
+        "nearest neighbors": {"localization.method": "knn"},
     }
