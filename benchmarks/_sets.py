@@ -7,6 +7,7 @@ see :data:`LABELED` and :data:`PHOTOGRAPHS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,25 +57,29 @@ def labeled_sets(data: Path, names: Sequence[str] | None = None, limit: int | No
         yield found if limit is None else found.limited(limit)
 
 
-def drawn_sets(folder: Path, types: Sequence[str], *, images: int, seed: int) -> Iterator[tuple[str, LabeledSet]]:
-    """For each drawn material, images without a defect and with one of these types; they are drawn into ``folder``."""
-    for material in materials():
-        demo = make_demo(folder / f"{material}-{seed}", seed=seed, n_images=images, material=material, types=types)
-        yield f"drawn {material}", load_dataset(demo.truth)
+def drawn_sets(folder: Path, types: Sequence[str], images: int) -> dict[str, Callable[[int], LabeledSet]]:
+    """For each drawn material a function from a seed to a set: images without a defect and with one of these types.
+
+    The images are drawn into ``folder``.
+    """
+    return {f"drawn {name}": partial(_drawn, folder, name, types, images) for name in materials()}
 
 
 def photograph_sets(
-    data: Path, folder: Path, types: Sequence[str], *, images: int, seed: int
-) -> Iterator[tuple[str, LabeledSet]]:
+    data: Path, folder: Path, types: Sequence[str], images: int
+) -> dict[str, Callable[[int], LabeledSet]]:
     """As :func:`drawn_sets`, the defects drawn on random crops of one photograph for each set.
 
     The surfaces are real; crops of one photograph overlap, so that parts of an image occur in others.
     """
-    for name in PHOTOGRAPHS:
-        MATERIALS[name] = _crops(data / "textures" / f"{name}.jpg")
-        place = folder / f"{name}-{seed}"
-        demo = make_demo(place, seed=seed, n_images=images, material=name, types=types, size=CROP)
-        yield f"photograph {name}", load_dataset(demo.truth)
+    MATERIALS.update({name: _crops(data / "textures" / f"{name}.jpg") for name in PHOTOGRAPHS})
+    return {f"photograph {name}": partial(_drawn, folder, name, types, images, size=CROP) for name in PHOTOGRAPHS}
+
+
+def _drawn(folder: Path, material: str, types: Sequence[str], images: int, seed: int, *, size: int = 256) -> LabeledSet:
+    place = folder / f"{material}-{seed}"
+    demo = make_demo(place, seed=seed, n_images=images, material=material, types=types, size=size)
+    return load_dataset(demo.truth)
 
 
 def _crops(path: Path) -> Callable[[np.random.Generator, int], tuple[Pixels, Pixels]]:

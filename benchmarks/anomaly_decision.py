@@ -56,9 +56,9 @@ def all_sets(data: Path, kinds: Sequence[str], folder: Path) -> Iterator[tuple[s
     if "labeled" in kinds:
         yield from ((one.name, one) for one in labeled_sets(data))
     if "drawn" in kinds:
-        yield from drawn_sets(folder, defects(), images=DRAWN_IMAGES, seed=0)
+        yield from ((name, draw(0)) for name, draw in drawn_sets(folder, defects(), DRAWN_IMAGES).items())
     if "photographs" in kinds:
-        yield from photograph_sets(data, folder, defects(), images=DRAWN_IMAGES, seed=0)
+        yield from ((name, draw(0)) for name, draw in photograph_sets(data, folder, defects(), DRAWN_IMAGES).items())
 
 
 def subset(data: LabeledSet, normal: int | None, defective: int | None, most: int, draw: int) -> tuple[list[Path], int]:

@@ -10,13 +10,12 @@ and of the run.
 from __future__ import annotations
 
 import tempfile
-from collections import defaultdict
 from itertools import chain
 from pathlib import Path
 from typing import get_args
 
 from benchmarks._command import Benchmark, Report, parser
-from benchmarks._results import Cell, Column
+from benchmarks._results import Column
 from benchmarks._scoring import ESTIMATE_COLUMNS, SCORE_COLUMNS, configuration, estimate_cells, score_cells
 from benchmarks._sets import drawn_sets, photograph_sets
 from blemish.config.schema import PresetName
@@ -49,21 +48,19 @@ def main() -> None:
     options.add_argument("--preset", choices=get_args(PresetName), default="default")
     options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
-    cells: defaultdict[str, list[list[Cell]]] = defaultdict(list)
+    report = Report(BENCHMARK, args.write, range(args.seeds))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         config = configuration(folder / "cache", args.settings, args.preset)
-        for seed in range(args.seeds):
-            sizes = {"images": args.images, "seed": seed}
-            for name, data in chain(
-                drawn_sets(folder, args.types, **sizes), photograph_sets(args.data, folder, args.types, **sizes)
-            ):
-                cells[name].append(score_cells(data, config, [seed]) + estimate_cells(data, config, [seed]))
-    report = Report(BENCHMARK, args.write, range(args.seeds))
-    for name, seeds in cells.items():
-        # one list per column in place of one per seed
-        columns = [list(chain.from_iterable(values)) for values in zip(*seeds, strict=True)]  # type: ignore[arg-type]
-        report.add(name, args.images, len(args.types) + 1, *columns)
+        sets = drawn_sets(folder, args.types, args.images) | photograph_sets(args.data, folder, args.types, args.images)
+        for name, draw in sets.items():
+            rows = []
+            for seed in range(args.seeds):
+                data = draw(seed)
+                rows.append(score_cells(data, config, [seed]) + estimate_cells(data, config, [seed]))
+            # one list per column in place of one per seed
+            columns = [list(chain.from_iterable(values)) for values in zip(*rows, strict=True)]  # type: ignore[arg-type]
+            report.add(name, args.images, len(args.types) + 1, *columns)
     report.end()
 
 

@@ -18,8 +18,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("localization",),
     ("descriptors",),
     ("clustering",),
-    ("entries",),
-    ("results", "stages"),
+    ("entries", "results"),
+    ("stages",),
     ("pipeline",),
     ("estimator", "output", "evaluation", "synthetic"),
     ("cli",),
@@ -30,7 +30,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 SAME_LAYER = {
     ("runtime", "config"),
     ("features", "backbones"),
-    ("stages", "results"),
     ("evaluation", "output"),
 }
 """The imports within one layer that are allowed: importer, imported."""
@@ -59,7 +58,7 @@ def upward(one: Import) -> bool:
     importer, target = room(one.importer), room(one.target)
     if importer == target or (importer, target) in SAME_LAYER or (target == "__init__" and one.name in ABOVE_ALL):
         return False
-    return LEVEL[target] >= LEVEL[importer]
+    return LEVEL.get(target, len(LAYERS)) >= LEVEL.get(importer, len(LAYERS))
 
 
 def listed(problems: list[str]) -> str:
@@ -171,6 +170,12 @@ def test_a_circle_and_the_longest_chain_are_found(small_package: Path) -> None:
     edges = source_tree.graph(source_tree.imports(source_tree.modules(small_package)))
     assert source_tree.circles(edges) == [["blemish.high.three", "blemish.high.two", "blemish.low.one"]]
     assert source_tree.longest_chain({"a": {"b", "d"}, "b": {"c"}, "d": set()}) == ["a", "b", "c"]
+    assert source_tree.longest_chain({"a": {"b", "d"}, "b": {"c"}, "d": set()}, {"b"}) == ["a", "c"]
+
+
+def test_modules_are_gathered_into_folders(small_package: Path) -> None:
+    edges = source_tree.graph(source_tree.imports(source_tree.modules(small_package)))
+    assert source_tree.folder_graph(edges) == {"high": {"low"}, "low": {"high"}}
 
 
 def test_docstrings_do_not_count_as_lines_of_a_function(small_package: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -237,17 +237,26 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
     return sorted(found)
 
 
-def longest_chain(edges: Mapping[str, set[str]]) -> list[str]:
+def longest_chain(edges: Mapping[str, set[str]], not_counted: Collection[str] = ()) -> list[str]:
     """The longest way down from one module to another; its length is the number of import levels.
 
-    A module of a circle is not entered twice, so with circles the length is a lower bound.
+    Modules of ``not_counted`` are passed through without being part of the way, such as an ``__init__.py`` that only
+    re-exports. A module of a circle is not entered twice, so with circles the length is a lower bound.
     """
     best: dict[str, list[str]] = {}
 
     def chain(node: str, above: frozenset[str]) -> list[str]:
         if node not in best:
             below = [chain(other, above | {node}) for other in sorted(edges.get(node, ())) if other not in above]
-            best[node] = [node, *max(below, key=len, default=[])]
+            best[node] = [node] * (node not in not_counted) + max(below, key=len, default=[])
         return best[node]
 
     return max((chain(node, frozenset()) for node in sorted(edges)), key=len, default=[])
+
+
+def folder_graph(edges: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """As :func:`graph`, between folders and top-level modules."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for importer, targets in edges.items():
+        found[room(importer)] |= {room(target) for target in targets} - {room(importer), "__init__"}
+    return dict(found)
