@@ -9,9 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from blemish.errors import InputError
+from blemish.errors import InputError, shown
 from blemish.evaluation.labeled_set import LabeledSet, is_normal
-from blemish.errors import shown
 
 MAX_BYTES = 256 * 2**20
 """Larger CSV files are refused: they are no list of images."""

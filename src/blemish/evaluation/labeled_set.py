@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from blemish.errors import InputError
-from blemish.errors import shown
+from blemish.errors import InputError, shown
 
 NORMAL_NAMES = frozenset({"good", "free", "normal", "ok", "healthy"})
 """Names of classes without a defect; case and surrounding spaces do not matter."""

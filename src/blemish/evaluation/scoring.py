@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blemish.errors import InputError
+from blemish.errors import InputError, shown
 from blemish.evaluation.labeled_set import LabeledSet, is_normal
 from blemish.evaluation.masks import read_mask_of
 from blemish.evaluation.metrics import (
@@ -21,7 +21,6 @@ from blemish.evaluation.metrics import (
     image_auroc,
 )
 from blemish.evaluation.pixel_metrics import PixelScores
-from blemish.errors import shown
 from blemish.results import Result, Skipped
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from blemish.errors import shown
 from blemish.evaluation._csv_table import excerpt
 from blemish.evaluation.evaluate import Evaluation, mean_over_sets
 from blemish.evaluation.scoring import SCORES, ScoreSummary
-from blemish.errors import shown
 from blemish.results import Skipped
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import dataclasses
 import json
 import math
 import tempfile
@@ -12,11 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from blemish import __version__
-from blemish.errors import OutputError
-from blemish.errors import shown
+from blemish.errors import OutputError, shown
 from blemish.output import explain_os_errors, refuse_inside, to_json_types
 from blemish.runtime.atomic import write_atomically
 
