@@ -83,7 +83,7 @@ def test_the_wheel_holds_the_license_and_the_command(wheel: Path) -> None:
     assert {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"} <= texts
     with zipfile.ZipFile(wheel) as archive:
         (points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "blemish = blemish.cli.app:main" in archive.read(points).decode()
+        assert "blemish = blemish.__main__:main" in archive.read(points).decode()
 
 
 def test_the_wheel_is_for_every_platform_and_small(wheel: Path) -> None:

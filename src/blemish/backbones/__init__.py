@@ -74,7 +74,7 @@ def load_backbone(name: str = "embedded", device: str = "cpu") -> Backbone:
         from blemish.backbones.embedded import load_embedded
 
         return load_embedded(device)
-    if kind == "random" and rest.isdecimal() and rest.isascii():
+    if kind == "random" and rest.isdecimal() and rest.isascii() and len(rest) <= 18:  # the seed has 64 bits
         from blemish.backbones.embedded import load_random
 
         return load_random(int(rest), device)

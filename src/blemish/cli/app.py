@@ -11,6 +11,7 @@ from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
 from blemish.cli.evaluate import add_evaluate
 from blemish.cli.run import add_run
+from blemish.cli.shared import finish_output, prepare_output
 from blemish.cli.study import add_study
 
 app = typer.Typer(
@@ -40,5 +41,9 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the command."""
-    app()
+    """Run the command line on the arguments of the process; ends in ``SystemExit``."""
+    prepare_output()
+    try:
+        app()
+    except SystemExit as end:
+        raise SystemExit(finish_output(end.code)) from None

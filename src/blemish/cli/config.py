@@ -15,4 +15,5 @@ def add_config(app: typer.Typer) -> None:
     def show_config(preset: Preset = None, config: ConfigFile = None, assignments: Settings = None) -> None:
         """Print the settings that a run would use, as TOML."""
         with Guard(False):
-            print(read_settings(config, assignments, preset=preset).to_toml(), end="")
+            text = read_settings(config, assignments, preset=preset).to_toml()
+            typer.echo(text.encode(), nl=False)  # bytes, because TOML is UTF-8 in every locale

@@ -23,15 +23,28 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="Any setting: 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an unexpected error.")]
 
+
+def _setting(text: str) -> Any:
+    """A value of a flag as ``--set`` would read it. The settings check it, so that each mistake has one message."""
+    from blemish.config.files import parse_value
+
+    return parse_value(text)
+
+
 RUN_OPTIONS: dict[str, Any] = {
     "backbone": Annotated[str | None, typer.Option(help="embedded, or timm:MODEL.")],
-    "size": Annotated[int | None, typer.Option(help="Side, in pixels, of the square with the area of a scaled image.")],
+    "size": Annotated[
+        int | None,
+        typer.Option(
+            parser=_setting, metavar="INTEGER", help="Side, in pixels, of the square with the area of a scaled image."
+        ),
+    ],
     "preset": Preset,
-    "seed": Annotated[int | None, typer.Option(help="Seed of all random draws.")],
+    "seed": Annotated[int | None, typer.Option(parser=_setting, metavar="INTEGER", help="Seed of all random draws.")],
     "device": Annotated[str | None, typer.Option(help="auto, cpu or cuda.")],
     "config": ConfigFile,
     "assignments": Settings,
-    "threads": Annotated[int | None, typer.Option(min=1, help="Number of threads.")],
+    "threads": Annotated[int | None, typer.Option(help="Number of threads.")],
 }
 """The options of every command that runs the method, in the order of its help; None = not given."""
 

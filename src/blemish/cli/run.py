@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
 from blemish.cli.shared import SOME_SKIPPED, Guard
 from blemish.errors import shown
 from blemish.runtime.progress import Stage, StageTimer
-from blemish.runtime.terminal import Bars
+from blemish.runtime.terminal import Bars, print_error
 
 if TYPE_CHECKING:
     from blemish.config.schema import Config
@@ -107,9 +106,9 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     if result.threshold_warning:
         print(f"  {result.threshold_warning}")
     for one in result.skipped:
-        print(f"skipped: {shown(one.path)}: {shown(one.reason)}", file=sys.stderr)
+        print_error(f"skipped: {shown(one.path)}: {shown(one.reason)}")
     for one in written.not_drawn:
-        print(f"not drawn: {shown(one.path)}: {shown(one.reason)}", file=sys.stderr)
+        print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:
         print(f"  {_count(len(result.skipped), 'file')} could not be read and were left out")
     if written.not_drawn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from blemish.errors import BlemishError
+from blemish.errors import BlemishError, shown
+from blemish.runtime.terminal import discard, print_error
 from blemish.runtime.threads import check_thread_count
 
 if TYPE_CHECKING:
@@ -28,8 +31,9 @@ def read_settings(
     The number of threads is set first, because libraries read it when they are loaded.
     """
     use_threads(threads)
+    from blemish.config.files import parse_value
     from blemish.config.schema import Config
-    from blemish.config.sources import gather, parse_value
+    from blemish.config.sources import gather
 
     if isinstance(flags.get("n_clusters"), str):
         flags["n_clusters"] = parse_value(flags["n_clusters"])
@@ -40,9 +44,9 @@ def use_threads(threads: int | None) -> None:
     """Set the number of threads of torch, of the compiled kernels and of the BLAS of NumPy and SciPy; None = their choice.
 
     Raises:
-        ConfigError: the number is larger than any machine is made for.
+        ConfigError: the number cannot be used.
     """
-    if threads:
+    if threads is not None:
         check_thread_count(threads)
         for name in ("NUMBA", "OMP", "OPENBLAS", "MKL"):  # each library reads its variable once, when it is loaded
             os.environ[f"{name}_NUM_THREADS"] = str(threads)
@@ -64,14 +68,47 @@ class Guard:
         if error is None or isinstance(error, typer.Exit):
             return
         if isinstance(error, KeyboardInterrupt):
-            print("blemish: interrupted", file=sys.stderr)
+            print_error("blemish: interrupted")
             raise typer.Exit(INTERRUPTED) from None
         if isinstance(error, BlemishError):
-            print(f"blemish: {error}", file=sys.stderr)
+            print_error(f"blemish: {shown(str(error))}")
+            raise typer.Exit(USAGE) from None
+        if isinstance(error, BrokenPipeError):  # the program that read our output has ended
+            discard(sys.stdout)
+            raise typer.Exit(OK) from None
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            discard(sys.stdout)
+            print_error(
+                "blemish: no space is left where a file or the output is written; free some space and run again"
+            )
             raise typer.Exit(USAGE) from None
         if isinstance(error, Exception):
             if self.verbose:
                 traceback.print_exception(error)
             hint = "" if self.verbose else " (--verbose shows where)"
-            print(f"blemish: unexpected {type(error).__name__}: {error}{hint}", file=sys.stderr)
+            print_error(f"blemish: unexpected {type(error).__name__}: {shown(str(error))}{hint}")
             raise typer.Exit(UNEXPECTED) from None
+
+
+def prepare_output() -> None:
+    """Let the standard output escape characters that its encoding does not have, as the standard error does already."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def finish_output(code: Any) -> Any:
+    """Write what the standard output still holds, and return the exit code of the command.
+
+    A closed pipe, as in ``blemish config | head -1``, changes nothing. Any other failure, such as a full disk, is one line
+    on stderr and exit code 2.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        discard(sys.stdout)
+    except OSError as error:
+        discard(sys.stdout)
+        print_error(f"blemish: the standard output cannot be written ({error.strerror}); redirect it elsewhere")
+        return code or USAGE
+    return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args
 
@@ -39,9 +40,20 @@ def _odd_sides(value: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return value
 
 
+def _known_home(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain a null character")
+    try:
+        Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError("names a user who has no home folder; write the whole path") from error
+    return value
+
+
 Odd = Annotated[int, AfterValidator(_odd)]
 Strides = Annotated[tuple[int, ...] | None, BeforeValidator(_listed), AfterValidator(_known_strides)]
 Windows = Annotated[tuple[int, ...] | None, BeforeValidator(_listed), AfterValidator(_odd_sides)]
+Folder = Annotated[str, AfterValidator(_known_home)]
 
 
 class Section(BaseModel):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 RENAMED: dict[str, str] = {
     "clusters": "n_clusters",
     "image.enlarge": "image.upscale",
@@ -78,3 +81,16 @@ RENAMED_VALUES: dict[str, dict[str, str]] = {
     "cluster.score_weighting": {"gate": "soft", "split": "hard", "together": "none"},
 }
 """Setting -> former value -> present value."""
+
+
+def refuse_former_names(values: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if nested values contain a former name; the message gives the present one.
+
+    >>> refuse_former_names({"image": {"enlarge": True}})
+    Traceback (most recent call last):
+    ValueError: 'image.enlarge' is now called 'image.upscale'
+    """
+    for name, value in values.items():
+        for key in (f"{name}.{one}" for one in value) if isinstance(value, Mapping) else (name,):
+            if key in RENAMED:
+                raise ValueError(f"'{key}' is now called '{RENAMED[key]}'")

@@ -14,10 +14,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from blemish.config.fields import Odd, Section, Strides, Windows
+from blemish.config.fields import Folder, Odd, Section, Strides, Windows
+from blemish.config.renamed import refuse_former_names
 from blemish.config.sources import Source, merge, nested, read_file, to_toml
 
 PresetName = Literal["default", "paper"]
+
+MAX_WIDTH = 16384
+"""Largest width of a layer: a matrix between two such layers takes 1 GiB."""
+MAX_COUNT = 10**6
+"""Largest number of samples, training steps and groups. Samples are limited by the data as well."""
+MAX_PIXELS = 4096
+"""Largest number of pixels in a training step of a contrastive head: all pairs of them are computed."""
+MAX_IMAGES = 1000
+"""Largest number of images that a training step of a contrastive head draws from."""
+MAX_SIGMA = 1000.0
+"""Largest standard deviation of a blur, in cells. Kernels are much smaller, so that beyond it nothing changes."""
 
 PAPER: dict[str, dict[str, Any]] = {
     "image": {"size": 512, "resize": "stretch", "upscale": True},
@@ -82,7 +94,7 @@ class Image(Section):
     )
     upscale: bool = Field(
         default=False,
-        description="Also enlarge images that are smaller than that. If off, small images keep their size.",
+        description="Also enlarge images that are smaller than `image.size` asks for. If off, small images keep their size.",
     )
     resize: Literal["dataset", "image", "stretch"] = Field(
         default="dataset",
@@ -110,6 +122,7 @@ class Backbone(Section):
     name: str = Field(
         default="embedded",
         min_length=1,
+        max_length=512,
         description="`embedded`: the network in this package. `timm:MODEL`: a model of the extra `timm`. `random:SEED`: "
         "the embedded architecture with random weights.",
     )
@@ -157,6 +170,7 @@ class MemoryBankOptions(Section):
     patches_per_image: int = Field(
         default=64,
         ge=1,
+        le=MAX_COUNT,
         description="Feature patches drawn from each sampled image. More patches describe the normal texture better and "
         "cost time and memory in proportion.",
     )
@@ -187,25 +201,35 @@ class VAEOptions(Section):
     """The variational autoencoder of ``localization.method`` vae_fca, vae_l1 and vae_l2."""
 
     patches_per_image: int = Field(
-        default=512, ge=1, description="Feature vectors drawn from each sampled image for training."
+        default=512, ge=1, le=MAX_COUNT, description="Feature vectors drawn from each sampled image for training."
     )
-    hidden: int = Field(default=512, ge=1, description="Width of the hidden layers.")
+    hidden: int = Field(default=512, ge=1, le=MAX_WIDTH, description="Width of the hidden layers.")
     latent: int = Field(
-        default=128, ge=1, description="Width of the latent code. A wider code also reproduces rare vectors."
+        default=128,
+        ge=1,
+        le=MAX_WIDTH,
+        description="Width of the latent code. A wider code also reproduces rare vectors.",
     )
-    steps: int = Field(default=1200, ge=1, description="Training steps.")
-    batch_size: int = Field(default=2048, ge=1, description="Feature vectors per training step.")
+    steps: int = Field(default=1200, ge=1, le=MAX_COUNT, description="Training steps.")
+    batch_size: int = Field(default=2048, ge=1, le=65536, description="Feature vectors per training step.")
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Learning rate of AdamW.")
     weight_decay: float = Field(default=0.1, ge=0, le=1, description="Weight decay of AdamW.")
-    kl_weight: float = Field(default=1e-3, ge=0, description="Weight of the Kullback-Leibler divergence in the loss.")
+    kl_weight: float = Field(
+        default=1e-3, ge=0, le=1e6, description="Weight of the Kullback-Leibler divergence in the loss."
+    )
 
 
 class PCAOptions(Section):
     """The principal component analysis of ``localization.method = pca_fca``."""
 
-    patches_per_image: int = Field(default=512, ge=1, description="Feature vectors drawn from each sampled image.")
+    patches_per_image: int = Field(
+        default=512, ge=1, le=MAX_COUNT, description="Feature vectors drawn from each sampled image."
+    )
     n_components: int = Field(
-        default=32, ge=1, description="Principal components kept. What they do not explain is the residual."
+        default=32,
+        ge=1,
+        le=MAX_WIDTH,
+        description="Principal components kept. What they do not explain is the residual.",
     )
 
 
@@ -214,10 +238,13 @@ class FCAOptions(Section):
 
     patch_size: Odd = Field(default=7, ge=1, le=15, description="Side of a patch in feature cells; odd.")
     sigma_s: float = Field(
-        default=1.0, ge=0, description="Standard deviation, in cells, of the blur of the correspondence errors."
+        default=1.0,
+        ge=0,
+        le=MAX_SIGMA,
+        description="Standard deviation, in cells, of the blur of the correspondence errors.",
     )
     sigma_p: float = Field(
-        default=3.0, gt=0, description="Standard deviation, in cells, of the weights within a patch."
+        default=3.0, gt=0, le=MAX_SIGMA, description="Standard deviation, in cells, of the weights within a patch."
     )
     blur_size: Odd = Field(default=5, ge=1, le=31, description="Side of the kernel of both blurs, in cells; odd.")
 
@@ -231,7 +258,7 @@ class Localization(Section):
         "variational autoencoder (the published BAL). `pca_fca`: FCA on what principal components do not explain. `fca`: "
         "FCA on the features. `vae_l1`, `vae_l2`: norm of the autoencoder's residuals.",
     )
-    threshold: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0, le=1e9)] = Field(
         default="auto",
         description="Score above which an image, and map value above which a pixel, is anomalous; `auto` estimates it "
         "without labels. A higher value means fewer anomalous images.",
@@ -244,21 +271,23 @@ class Localization(Section):
     )
     strides: Strides = Field(
         default=None,
-        description="Those of `backbone.strides` that anomaly maps are computed from; `none` = 8 if present, else all.",
+        description="Strides, out of `backbone.strides`, from which anomaly maps are computed; `none` = 8 if present, else all.",
     )
     sample_images: int = Field(
         default=144,
         ge=1,
+        le=MAX_COUNT,
         description="Largest number of images that the model is fitted to. More images take more time and memory.",
     )
     smoothing_sigma: float = Field(
         default=1.0,
         ge=0,
+        le=MAX_SIGMA,
         description="Standard deviation, in cells, of the blur of the finished map; 0 = none. Larger values suppress "
         "single noisy cells and small defects.",
     )
     smoothing_size: Odd = Field(
-        default=5, ge=1, le=31, description="Side of the kernel of that blur, in cells; odd (`knn`)."
+        default=5, ge=1, le=31, description="Side of the kernel of the blur of the finished map, in cells; odd (`knn`)."
     )
     zero_border: int = Field(
         default=0,
@@ -293,23 +322,26 @@ class Descriptor(Section):
         default=0.75,
         ge=0,
         le=1,
-        description="That level, from 0 = the median map value to 1 = the automatic threshold. Lower values let more of "
-        "a faint defect contribute (`thresholded`).",
+        description="Level of `thresholded` weights, from 0 = the median map value to 1 = the automatic threshold. Lower values let more of "
+        "a faint defect contribute.",
     )
-    tau: Annotated[float, Field(gt=0)] | None = Field(
+    tau: Annotated[float, Field(ge=1e-9, le=1e9)] | None = Field(
         default=None,
         description="Temperature of the softmax in units of the map; `none` = computed from `relative_tau` (`softmax`).",
     )
     relative_tau: float = Field(
         default=0.15,
-        gt=0,
+        ge=1e-6,
+        le=1e6,
         description="Temperature as a fraction of the 99th percentile of the sampled maps, where `tau` is `none`.",
     )
     blur_size: Odd = Field(
         default=7, ge=1, le=31, description="Side of the kernel that blurs features before pooling, in cells; odd."
     )
-    blur_sigma: float = Field(default=2.0, ge=0, description="Standard deviation of that blur, in cells.")
-    whitening_shrinkage: Annotated[float, Field(gt=0)] | None = Field(
+    blur_sigma: float = Field(
+        default=2.0, ge=0, le=MAX_SIGMA, description="Standard deviation of the blur before pooling, in cells."
+    )
+    whitening_shrinkage: Annotated[float, Field(ge=1e-6, le=1e6)] | None = Field(
         default=0.3,
         description="Whiten descriptors by the covariance of features within images. This value is the shrinkage towards "
         "the identity; larger values whiten less, `none` = off.",
@@ -336,17 +368,17 @@ class Contrastive(Section):
         description="Number of heads, trained from different seeds and concatenated. More heads vary less with the seed "
         "and take proportionally longer.",
     )
-    head_weight: Annotated[float, Field(gt=0)] | None = Field(
+    head_weight: Annotated[float, Field(gt=0, le=1000)] | None = Field(
         default=0.7,
         description="Weight of the heads' descriptors relative to the descriptors without heads; `none` = heads only "
         "(published).",
     )
-    hidden: int = Field(default=256, ge=1, description="Width of the hidden layer.")
-    dim: int = Field(default=32, ge=1, description="Width of the output.")
+    hidden: int = Field(default=256, ge=1, le=MAX_WIDTH, description="Width of the hidden layer.")
+    dim: int = Field(default=32, ge=1, le=MAX_WIDTH, description="Width of the output.")
     learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Learning rate of AdamW.")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="Weight decay of AdamW.")
-    epochs: int = Field(default=10, ge=1, description="Passes over the images.")
-    max_steps: Annotated[int, Field(ge=1)] | None = Field(
+    epochs: int = Field(default=10, ge=1, le=MAX_COUNT, description="Passes over the images.")
+    max_steps: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = Field(
         default=1500, description="Largest number of training steps per head, one image each; `none` = all epochs."
     )
     pixel_budget_mb: int = Field(
@@ -362,17 +394,32 @@ class Contrastive(Section):
         "`kmeans`: from k-means on the descriptors (published).",
     )
     margin: float = Field(
-        default=0.5, ge=0, description="Squared distance beyond which dissimilar pixels are no longer pushed apart."
+        default=0.5,
+        ge=0,
+        le=1000,
+        description="Squared distance beyond which dissimilar pixels are no longer pushed apart.",
     )
     n_anchors: int = Field(
-        default=20, ge=1, description="Anomalous, and as many normal, pixels drawn from the image itself."
+        default=20,
+        ge=1,
+        le=MAX_PIXELS,
+        description="Anomalous, and as many normal, pixels drawn from the image itself.",
     )
     n_positives: int = Field(
-        default=50, ge=1, description="Anomalous, and as many normal, pixels drawn from the image and its neighbors."
+        default=50,
+        ge=1,
+        le=MAX_PIXELS,
+        description="Anomalous, and as many normal, pixels drawn from the image and its neighbors.",
     )
-    n_negatives: int = Field(default=50, ge=1, description="Anomalous pixels drawn from dissimilar images.")
-    n_neighbors: int = Field(default=3, ge=1, description="Number of nearest images that count as neighbors.")
-    n_negative_images: int = Field(default=5, ge=1, description="Number of dissimilar images drawn per step.")
+    n_negatives: int = Field(
+        default=50, ge=1, le=MAX_PIXELS, description="Anomalous pixels drawn from dissimilar images."
+    )
+    n_neighbors: int = Field(
+        default=3, ge=1, le=MAX_IMAGES, description="Number of nearest images that count as neighbors."
+    )
+    n_negative_images: int = Field(
+        default=5, ge=1, le=MAX_IMAGES, description="Number of dissimilar images drawn per step."
+    )
 
 
 class Cluster(Section):
@@ -384,7 +431,7 @@ class Cluster(Section):
         "`kmeans`, `spectral` and `gmm`: as in scikit-learn.",
     )
     max_clusters: int = Field(
-        default=12, ge=1, description="Largest number of groups that `n_clusters = auto` considers."
+        default=12, ge=1, le=1000, description="Largest number of groups that `n_clusters = auto` considers."
     )
     score_weighting: Literal["soft", "hard", "none"] = Field(
         default="soft",
@@ -419,12 +466,16 @@ class Cache(Section):
     enabled: bool = Field(
         default=True, description="Store finished stages and reuse them when nothing that they depend on has changed."
     )
-    folder: str | None = Field(
-        default=None, min_length=1, description="Folder of the cache; `none` = the user's cache folder."
+    folder: Folder | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="Folder of the cache; `none` = the user's cache folder.",
     )
     limit_mb: int = Field(
         default=2000,
         ge=1,
+        le=10**9,
         description="Size limit in megabytes. Entries that have not been used for the longest time are removed first.",
     )
     features: bool = Field(
@@ -447,7 +498,7 @@ class Config(Section):
         default="default",
         description="Set of defaults to start from: `default`, or `paper` for the published method.",
     )
-    n_clusters: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_COUNT)] = Field(
         default="auto", description="Number of groups, including the normal group; `auto` estimates it."
     )
     seed: int = Field(
@@ -469,9 +520,10 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _start_from_preset(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or data.get("preset") != "paper":
+        if not isinstance(data, Mapping):
             return data
-        return _over(PAPER, data)
+        refuse_former_names(data)
+        return _over(PAPER, data) if data.get("preset") == "paper" else data
 
     @model_validator(mode="after")
     def _check_method(self) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from blemish.config.fields import Section
+from blemish.config.files import parse_value, read_values
 from blemish.config.renamed import RENAMED, RENAMED_VALUES
-from blemish.errors import ConfigError
+from blemish.errors import ConfigError, shown
 
 SHORT_NAMES: dict[str, str] = {
     "size": "image.size",
@@ -75,8 +76,8 @@ def gather(
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {text}: write it as section.key=value, for example --set image.size=320")
-        sources.append(Source(f"--set {text}", {key.strip(): parse_value(value)}))
+            raise ConfigError(f"--set {_short(text)}: write it as section.key=value, for example --set image.size=320")
+        sources.append(Source(f"--set {_short(text)}", {key.strip(): parse_value(value)}))
     return merge(model, sources)
 
 
@@ -93,59 +94,19 @@ def from_environment(model: type[Section], environ: Mapping[str, str]) -> list[S
         short = name[len(PREFIX) :].lower()
         key = SHORT_NAMES.get(short) or (short.replace("__", ".") if "__" in short else None)
         if key is not None:
-            sources.append(Source(name, {key: parse_value(environ[name])}))
+            sources.append(Source(_short(name), {key: parse_value(environ[name])}))
             continue
         if short in RENAMED:
-            raise ConfigError(f"{name}: is now called {PREFIX}{RENAMED[short].replace('.', '__').upper()}")
+            raise ConfigError(f"{_short(name)}: is now called {PREFIX}{RENAMED[short].replace('.', '__').upper()}")
         names = [*SHORT_NAMES, *(known.replace(".", "__") for known in known_keys(model) if "." in known)]
         for near in difflib.get_close_matches(short, names, n=1, cutoff=SIMILARITY_CUTOFF):
-            raise ConfigError(f"{name}: no such setting; did you mean '{PREFIX}{near.upper()}'?")
+            raise ConfigError(f"{_short(name)}: no such setting; did you mean '{PREFIX}{near.upper()}'?")
     return sources
 
 
-def parse_value(text: str) -> Any:
-    """A value as TOML would read it. Text that TOML cannot read is kept as text.
-
-    >>> parse_value("0.5"), parse_value("true"), parse_value("[4, 8]"), parse_value("stretch")
-    (0.5, True, [4, 8], 'stretch')
-    """
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text.strip()
-    return parsed["value"] if len(parsed) == 1 else text.strip()
-
-
 def read_file(path: Path) -> Source:
-    """A settings file as a source: ``.toml`` is TOML; ``.yaml`` and ``.yml`` are YAML with plain values only."""
-    if path.suffix.lower() not in (".toml", ".yaml", ".yml"):
-        raise ConfigError(f"{path}: settings files end in .toml, .yaml or .yml")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
-    values = _toml(path, text) if path.suffix.lower() == ".toml" else _yaml(path, text)
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}: contains no named settings; write lines such as 'seed: 1'")
-    return Source(str(path), values)
-
-
-def _toml(path: Path, text: str) -> Any:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-
-
-def _yaml(path: Path, text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text) or {}
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
-        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    """A settings file as a source; see :func:`blemish.config.files.read_values`."""
+    return Source(shown(path), read_values(path))
 
 
 def merge(model: type[C], sources: Sequence[Source]) -> C:
@@ -156,12 +117,16 @@ def merge(model: type[C], sources: Sequence[Source]) -> C:
     """
     known = known_keys(model)
     values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+    origins: dict[str, Source] = {}
     for source in sources:
+        if not isinstance(source.values, Mapping):
+            raise ConfigError(f"{source.origin}: give settings by name, not {type(source.values).__name__}")
         for key, value in _flat(source, known):
             if key not in known:
                 raise ConfigError(f"{source.origin}: {_unknown(key, known)}")
-            origins[key] = source.origin
+            if origins.get(key) is source:
+                raise ConfigError(f"{source.origin}: '{key}' is given twice; remove one of the two")
+            origins[key] = source
             *path, name = key.split(".")
             nested(values, path)[name] = value
     try:
@@ -247,7 +212,7 @@ def _unknown(key: str, known: Mapping[str, str]) -> str:
     return f"unknown setting '{_short(key)}'; {remedy}"
 
 
-def _first_problem(error: ValidationError, origins: Mapping[str, str], known: Mapping[str, str]) -> str:
+def _first_problem(error: ValidationError, origins: Mapping[str, Source], known: Mapping[str, str]) -> str:
     problems = error.errors(include_url=False)
     located = [(_key(problem["loc"], known), problem) for problem in problems]
     key = located[0][0]
@@ -256,13 +221,12 @@ def _first_problem(error: ValidationError, origins: Mapping[str, str], known: Ma
     if not key:
         return " or ".join(reasons)  # about several settings at once
     value = next((p["input"] for k, p in located if k == key), None)
-    origin = origins.get(key)
-    shown = f"{key} = {value!r}"
-    if len(shown) > LONGEST_VALUE:
-        shown = key
+    origin = f"{origins[key].origin}: " if key in origins else ""
+    text = _values.repr(value)
+    stated = key if len(text) > LONGEST_VALUE else f"{key} = {text}"
     present = RENAMED_VALUES.get(key, {}).get(value) if isinstance(value, str) else None
     hint = f"; '{value}' is now called '{present}'" if present else ""
-    return f"{origin + ': ' if origin else ''}{shown}: {' or '.join(reasons)}{hint}"
+    return f"{origin}{stated}: {' or '.join(reasons)}{hint}"
 
 
 def _key(loc: tuple[int | str, ...], known: Mapping[str, str]) -> str:
@@ -278,4 +242,20 @@ def _reason(message: str) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+    """The text on one printable line, cut if it is long."""
+    return shown(text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}...")
+
+
+class _Values(reprlib.Repr):
+    """Values as Python writes them; the inside of long and nested values is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 2 * LONGEST_VALUE
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python refuses to convert thousands of digits, and nobody reads hundreds
+        return repr(value) if value.bit_length() < 300 else "an integer of very many digits"
+
+
+_values = _Values()

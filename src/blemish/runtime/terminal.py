@@ -1,9 +1,12 @@
-"""Progress on stderr: bars on a terminal, one line per stage elsewhere."""
+"""Lines and progress on stderr: bars on a terminal, one line per stage elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from contextlib import AbstractContextManager
+from typing import TextIO
 
 from blemish.runtime.progress import Stage, StageDisplay
 
@@ -18,6 +21,24 @@ STAGE_TEXT: dict[Stage, str] = {
     Stage.SCORING: "Scoring",
 }
 """What users see while a stage runs."""
+
+
+def print_error(text: str) -> None:
+    """Print a line on stderr. If stderr cannot be written, this line and all later ones are lost, and the run goes on."""
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Send everything that a standard stream still holds, and whatever is written to it later, to the null device."""
+    with contextlib.suppress(OSError):  # OSError: a stream without a file, as in tests
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 class Bars:
@@ -41,7 +62,7 @@ class Bar:
         console = Console(stderr=True, quiet=quiet)
         if not console.is_terminal:
             if not quiet:
-                print(f"{text} ({total})", file=sys.stderr, flush=True)
+                print_error(f"{text} ({total})")
             console.quiet = True
         columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console)
