@@ -9,8 +9,8 @@ from blemish.config.schema import Config
 from blemish.errors import ConfigError
 from blemish.localization.median_fill import median_filled, median_filled_maps
 from blemish.pipeline import run
-from blemish.types import FloatArray
 from blemish.runtime.spill import ArrayStore
+from blemish.types import FloatArray
 
 WINDOWS = [[3], [9], [25], [3, 5], [9, 25]]
 SHAPES = [(1, 1), (1, 9), (7, 1), (5, 8), (12, 9)]
