@@ -1,4 +1,4 @@
-"""How often the costly steps of a run are taken: a guard against doing things twice that no clock is needed for."""
+"""How often a run takes its costly steps: a guard against doing something twice that needs no clock."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from blemish import pipeline
 from blemish.backbones import embedded
+from blemish.clustering import grouping
 from blemish.config.schema import Config
+from blemish.descriptors import geometry
+from blemish.descriptors.model import DescriptorModel
 from blemish.features import batches
 from blemish.images import ImageSource
-from blemish.localization import model as normality
 from blemish.localization.neighbors import MemoryBank
 from blemish.pipeline import run
 
@@ -47,12 +47,10 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     watch(ImageSource, "small", "decoded")
     watch(embedded.EmbeddedBackbone, "__call__", "through the network", lambda _network, rgb: len(rgb))
-    watch(torch.nn.functional, "conv2d", "convolutions")
     watch(MemoryBank, "distance", "compared with the set")
-    watch(normality.Normality, "descriptor", "described")
-    watch(normality, "fit_border_correction", "borders fitted")
-    watch(pipeline, "estimate_clusters", "numbers estimated")
-    watch(pipeline, "region_geometry", "shapes measured")
+    watch(DescriptorModel, "descriptor", "described")
+    watch(grouping, "estimate_clusters", "numbers estimated")
+    watch(geometry, "region_geometry", "shapes measured")
     return seen
 
 
@@ -63,7 +61,9 @@ def settings(**values: object) -> Config:
     )
 
 
-def test_every_image_is_decoded_seen_and_described_once(folder: Path, counts: Counter[str]) -> None:
+def test_every_image_is_decoded_passed_through_the_network_and_described_once(
+    folder: Path, counts: Counter[str]
+) -> None:
     run(folder, settings(localization__threshold=0.0))  # so that there are anomalous images, whose types are counted
     assert counts["decoded"] == counts["through the network"] == counts["described"] == COUNT
     assert counts["numbers estimated"] == 1
@@ -75,23 +75,22 @@ def test_every_image_is_decoded_seen_and_described_once(folder: Path, counts: Co
     assert counts["through the network"] == 4 * COUNT  # each image and its three mirror images
 
 
-def test_maps_are_made_once_but_for_the_first_look_at_the_sample(folder: Path, counts: Counter[str]) -> None:
+def test_maps_are_computed_once_and_maps_of_the_sample_twice(folder: Path, counts: Counter[str]) -> None:
     run(folder, settings(localization__memory_bank__density_exponent=0))
     assert counts["compared with the set"] == COUNT + SAMPLED
-    assert counts["borders fitted"] == 2
     counts.clear()
     run(folder, settings(localization__memory_bank__density_exponent=0, localization__memory_bank__outlier_fraction=0))
     assert counts["compared with the set"] == COUNT
-    assert counts["borders fitted"] == 1
 
 
-def test_evening_compares_the_vectors_of_each_sampled_image_once(folder: Path, counts: Counter[str]) -> None:
+def test_density_normalization_compares_the_patches_of_each_sampled_image_once(
+    folder: Path, counts: Counter[str]
+) -> None:
     run(folder, settings(localization__memory_bank__density_exponent=0.25))
     assert counts["compared with the set"] == COUNT + 2 * SAMPLED
-    assert counts["borders fitted"] == 2
 
 
-def test_features_too_large_to_hold_cost_the_sample_a_second_time_and_nothing_else(
+def test_features_too_large_to_keep_cost_a_second_pass_of_the_sample_and_nothing_else(
     folder: Path, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "HELD_BYTES", 0)
@@ -100,16 +99,17 @@ def test_features_too_large_to_hold_cost_the_sample_a_second_time_and_nothing_el
     assert counts["compared with the set"] == COUNT + SAMPLED
 
 
-def test_the_network_stops_at_the_last_stride_in_use(folder: Path, counts: Counter[str]) -> None:
-    per_call = {}
-    for strides in ([4], [4, 8], [4, 8, 16]):
-        counts.clear()
-        run(folder, settings(backbone__strides=strides, backbone__batch_size=64, localization__sample_images=COUNT))
-        per_call[len(strides)] = counts["convolutions"] / 2  # two sizes, a batch each
-    assert per_call == {1: 6.0, 2: 11.0, 3: 16.0}
+@pytest.mark.parametrize("heads", [True, False])
+def test_a_second_run_from_the_cache_needs_no_network(folder: Path, counts: Counter[str], heads: bool) -> None:
+    cached = settings(cache__enabled=True, contrastive__enabled=heads, contrastive__epochs=1)
+    first = run(folder, cached)
+    counts.clear()
+    second = run(folder, cached)
+    assert counts["through the network"] == counts["compared with the set"] == counts["described"] == 0
+    assert first.descriptors.tobytes() == second.descriptors.tobytes()
 
 
-def test_what_has_no_weight_is_not_computed(folder: Path, counts: Counter[str]) -> None:
+def test_shapes_without_weight_are_not_measured(folder: Path, counts: Counter[str]) -> None:
     run(folder, settings())
     assert counts["shapes measured"] == 0
     run(folder, settings(descriptor__shape_weight=0.3))
