@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ class Run:
 
     Attributes:
         seconds: from its start to its end.
+        cpu: seconds of processor time, of all threads.
         peak_mb: most resident memory in MB.
         said: what it printed.
         document: run.json, empty where the command is not ``run``.
     """
 
     seconds: float
+    cpu: float
     peak_mb: float
     said: str
     document: dict[str, Any] = field(default_factory=dict)
@@ -47,14 +49,14 @@ def blemish(*arguments: str | Path) -> Run:
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
         said.seek(0)
-        return Run(seconds, usage.ru_maxrss / UNITS_PER_MB, said.read())
+        return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / UNITS_PER_MB, said.read())
 
 
 def blemish_run(images: Path, out: Path, *options: str, threads: int, settings: Sequence[str] = ()) -> Run:
     """``blemish run`` without a progress display, with run.json."""
     flags = [part for one in settings for part in ("--set", one)]
     done = blemish("run", images, "--out", out, "--threads", str(threads), "--quiet", *flags, *options)
-    return Run(done.seconds, done.peak_mb, done.said, json.loads((out / "run.json").read_text()))
+    return replace(done, document=json.loads((out / "run.json").read_text()))
 
 
 def peak_mb() -> float:

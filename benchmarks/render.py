@@ -27,6 +27,7 @@ SECTIONS = (
     "stages",
     "reruns",
     "memory",
+    "busy",
     "fca_speed",
     "kernels",
     "ward_scale",

@@ -14,6 +14,7 @@ cd "$(dirname "$0")/.."
 commands=(
   "kernels          |  1 min |"
   "backbone_speed   |  1 min |"
+  "busy             |  2 min |"
   "memory           |  4 min |"
   "reruns           |  4 min | --data $data"
   "fca_speed        |  4 min |"

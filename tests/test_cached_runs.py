@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from blemish import Config, run
+from blemish import Config, Result, run
 from blemish.features.extractor import Extractor
 from blemish.runtime.progress import Stage
 from blemish.runtime.serialization import from_bytes, to_bytes
@@ -33,6 +33,20 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(originals: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(originals, tmp_path / "images"))
+
+
+@pytest.fixture(scope="module")
+def first_run(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """The result of a run, and the cache folder that it has filled."""
+    cache = tmp_path_factory.mktemp("filled")
+    return run(originals, settings(cache__folder=str(cache))), cache
+
+
+@pytest.fixture
+def expected(first_run: tuple[Result, Path], tmp_path: Path) -> Result:
+    """The result of a run that has filled this test's cache folder."""
+    shutil.copytree(first_run[1], tmp_path / "cache")
+    return first_run[0]
 
 
 @pytest.fixture
@@ -215,8 +229,9 @@ def test_a_killed_process_leaves_whole_batches(folder: Path, tmp_path: Path, cal
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:-1], lambda b: b[:7], lambda b: b"", lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]]
 )
-def test_a_damaged_entry_counts_as_absent(folder: Path, tmp_path: Path, calls: list[int], damage: Any) -> None:
-    expected = run(folder, settings())
+def test_a_damaged_entry_counts_as_absent(
+    folder: Path, expected: Result, tmp_path: Path, calls: list[int], damage: Any
+) -> None:
     for path in entries(tmp_path / "cache"):
         path.write_bytes(damage(path.read_bytes()))
     calls.clear()
@@ -245,24 +260,28 @@ def test_a_file_in_place_of_the_folder_is_a_warning_and_no_cache(
 @pytest.mark.parametrize("call", ["pathlib.Path.mkdir", "tempfile.TemporaryFile", "os.replace"])
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
 def test_a_refused_folder_is_one_warning_and_the_run_continues(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str, number: int
+    folder: Path,
+    first_run: tuple[Result, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
+    number: int,
 ) -> None:
-    expected = uncached(folder)
+    result, _ = first_run
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as refused:
         refused.setattr(call, refuse)
-        assert_same(run(folder, settings()), expected)
+        assert_same(run(folder, settings()), result)
     assert caplog.text.count("cannot be used") == 1
     assert os.strerror(number) in caplog.text
 
 
 def test_entries_are_still_read_where_no_more_can_be_written(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, calls: list[int]
+    folder: Path, expected: Result, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, calls: list[int]
 ) -> None:
-    expected = run(folder, settings())
     calls.clear()
 
     def refuse(*_: object, **__: object) -> None:
@@ -276,9 +295,8 @@ def test_entries_are_still_read_where_no_more_can_be_written(
 
 @pytest.mark.parametrize("kind", ["maps", "descriptors", "pixels"])
 def test_swapped_entries_are_computed_again(
-    folder: Path, tmp_path: Path, calls: list[int], caplog: pytest.LogCaptureFixture, kind: str
+    folder: Path, expected: Result, tmp_path: Path, calls: list[int], caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    expected = run(folder, settings())
     one, other, *_ = entries(tmp_path / "cache", kind)
     contents = one.read_bytes(), other.read_bytes()
     other.write_bytes(contents[0])
@@ -329,11 +347,10 @@ def spoil(array: np.ndarray, how: str) -> None:
     ],
 )
 def test_forged_entries_with_wrong_numbers_or_shapes_are_computed_again(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, how: str
+    folder: Path, expected: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, how: str
 ) -> None:
     from blemish.entries import CACHED_CLASSES
 
-    expected = run(folder, settings())
     path = entries(tmp_path / "cache", kind)[0]
     value = from_bytes(path.read_bytes(), CACHED_CLASSES, path.stem)
     path.write_bytes(to_bytes(spoiled(value, kind, how), path.stem))

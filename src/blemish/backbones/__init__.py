@@ -57,7 +57,7 @@ class Backbone(Protocol):
 
 
 def load_backbone(name: str = "embedded", device: str = "cpu") -> Backbone:
-    """The backbone called `name` on a torch device, ready to be called.
+    """The backbone called `name` on a torch device, ready to be called. PyTorch's global generator stays as it is.
 
     Raises:
         ConfigError: the name fits none of the forms above.
@@ -69,6 +69,13 @@ def load_backbone(name: str = "embedded", device: str = "cpu") -> Backbone:
     >>> {stride: tuple(maps.shape) for stride, maps in backbone(torch.zeros(1, 3, 40, 64)).items()}
     {4: (1, 64, 10, 16), 8: (1, 160, 5, 8), 16: (1, 192, 3, 4)}
     """
+    from torch.random import fork_rng
+
+    with fork_rng(devices=[]):  # new layers draw from the global generator before their weights are loaded
+        return _load(name, device)
+
+
+def _load(name: str, device: str) -> Backbone:
     kind, _, rest = name.partition(":")
     if name == "embedded":
         from blemish.backbones.embedded import load_embedded
