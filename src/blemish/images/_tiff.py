@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +19,6 @@ _JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
 _SUBFILE_TYPE, _ORIENTATION, _MAX_SAMPLE, _WHITE_LEVEL = 254, 274, 281, 50717
 _REDUCED_OR_MASK = 1 | 4
 _MAX_BANDS = 4
-
-# tifffile logs what it finds damaged, without the name of the file; our own message has the name
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def probe_tiff(path: Path, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:

@@ -16,7 +16,22 @@ from blemish.types import FloatArray
 _CHANNELS = (1, 3, 4)
 
 
-def split_arrays(values: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
+def to_list(images: object) -> list[Any]:
+    """Paths or arrays as a list.
+
+    Raises:
+        InputError: a single object of another type, a set, a dictionary, or an iterator.
+    """
+    if isinstance(images, np.ndarray):
+        return images.tolist() if images.dtype.kind == "U" else list(_split(images))
+    if isinstance(images, (set, frozenset, dict, bytes, bytearray)) or not hasattr(images, "__len__"):
+        raise InputError(
+            f"images is of type {type(images).__name__}: give a folder, a list of paths, or a list of arrays"
+        )
+    return list(images)  # type: ignore[call-overload]
+
+
+def _split(values: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
     """The images in one array: H x W and H x W x (1, 3 or 4) are one image; N x H x W and N x H x W x C are N images.
 
     Raises:

@@ -5,6 +5,7 @@ A file is recognized by its content. :mod:`blemish.images.loading` scales the va
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import struct
@@ -35,6 +36,10 @@ DECODER_ERRORS = (
     zlib.error,
 )
 """What Pillow, tifffile and imagecodecs raise on damaged files. Each becomes an InputError; none is passed over."""
+
+for _name in ("tifffile", "imagecodecs", "PIL"):
+    # they log what they find damaged without the name of the file; our own message has the name
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 Check = Callable[[IO[bytes]], None]
 """Called with the open file once it has been decoded; raises InputError to refuse what was read."""

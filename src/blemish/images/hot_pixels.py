@@ -14,13 +14,21 @@ _FACTOR = 3.0
 even a point of light over several pixels, which keeps a highlight below the factor. A defective pixel at the end of a
 16-bit range exceeds a 12-bit image by a factor of 16 and more."""
 
+_HARMFUL = 4.0
+
 _FEW, _SHARE = 64, 1e-4
 """If more pixels of a channel than both the number and the share are hot, they are noise or texture and stay."""
 
 
 def robust_peak(values: npt.NDArray[Any]) -> float:
-    """Highest value of H x W x C integers or floats, apart from hot pixels; infinite or NaN if the highest value is."""
-    return max(_channel_peak(values[..., channel]) for channel in range(values.shape[2]))
+    """Highest value of H x W x C integers or floats, apart from hot pixels.
+
+    Hot pixels count unless they are at least four times as bright as everything else, the ratio of two common bit depths:
+    below it they do little harm, and bright noise looks like them. Infinite or NaN if the highest value is.
+    """
+    highest = float(values.max())
+    peak = max(_channel_peak(values[..., channel]) for channel in range(values.shape[2]))
+    return peak if _HARMFUL * peak <= highest else highest
 
 
 def without_hot_pixels(values: npt.NDArray[Any], above: float) -> npt.NDArray[Any]:

@@ -19,7 +19,7 @@ from blemish.config.schema import Image as ImageConfig
 from blemish.errors import InputError, shown
 from blemish.images import loading
 from blemish.images._files import ImageFile, open_files
-from blemish.images.arrays import arrays_to_rgb, split_arrays
+from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.finding import describe_passed_over, list_images
 from blemish.images.raw import ImageInfo
 from blemish.images.sizes import plan_sizes, resize
@@ -90,7 +90,7 @@ class ImageSource:
             self.passed_over = found.passed_over
             self._open_files(found.images)
         else:
-            items = _as_list(images)
+            items = to_list(images)
             if items and all(isinstance(one, (str, os.PathLike)) for one in items):
                 self._open_files([Path(os.fspath(one)) for one in items])
             else:
@@ -303,21 +303,6 @@ class ImageSource:
 
     def _images(self) -> Iterator[ImageFile | FloatArray]:
         return iter(self._files if self._arrays is None else self._arrays)
-
-
-def _as_list(images: object) -> list[Any]:
-    """Paths or arrays as a list.
-
-    Raises:
-        InputError: a single object of another type, a set, a dictionary, or an iterator.
-    """
-    if isinstance(images, np.ndarray):
-        return images.tolist() if images.dtype.kind == "U" else list(split_arrays(images))
-    if isinstance(images, (set, frozenset, dict, bytes, bytearray)) or not hasattr(images, "__len__"):
-        raise InputError(
-            f"images is of type {type(images).__name__}: give a folder, a list of paths, or a list of arrays"
-        )
-    return list(images)  # type: ignore[call-overload]
 
 
 def _content_digest(image: ImageFile | FloatArray) -> str:
