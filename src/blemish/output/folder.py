@@ -14,8 +14,8 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO
@@ -42,6 +42,9 @@ from blemish.runtime.atomic import create_file, write_atomically
 from blemish.runtime.lock import LOCK_FILE, FolderLock, FolderLocked
 
 Writer = Callable[[BinaryIO], object]
+
+_REMOVED = ".removed"
+"""Folder for the old results within the hidden folder, until they are deleted."""
 
 
 def prepare_output(out_dir: Path | str, source_dir: Path | str | None = None) -> OutputFolder:
@@ -81,6 +84,16 @@ def prepare_output(out_dir: Path | str, source_dir: Path | str | None = None) ->
     except BaseException:
         _remove_empty(made)
         raise
+
+
+@contextmanager
+def claimed(out_dir: Path | str | OutputFolder, source_dir: Path | str | None) -> Iterator[OutputFolder]:
+    """The output folder, claimed for the time of a ``with`` statement unless the caller has claimed it already."""
+    if isinstance(out_dir, OutputFolder):
+        yield out_dir
+        return
+    with prepare_output(out_dir, source_dir) as folder:
+        yield folder
 
 
 def _lock(out: Path) -> FolderLock:
@@ -212,6 +225,8 @@ class OutputFolder:
             self._check_free(name)
         for name in FOLDERS:
             self._check_free(f"{name}/any")
+            if (self.root / name).exists() and (self.root / name).stat().st_dev != self.root.stat().st_dev:
+                raise OutputError(f"{short(self.root / name)}: is on another disk; move it or choose another folder")
 
     def _check_free(self, relative: str) -> None:
         """Raise OutputError if something that is not ours has the name of a file, or of a folder above it."""
@@ -237,8 +252,10 @@ class OutputFolder:
         return any((self.root / name).exists() and target.samefile(self.root / name) for name in alike)
 
     def _check_access(self) -> None:
-        """Raise OutputError if old files could not be removed."""
-        for folder in {(self.root / name).parent for name in self._old}:
+        """Raise OutputError if a folder does not let us replace the files in it."""
+        names = [*self._old, *(f"{name}/any" for name in FOLDERS)]
+        for relative in sorted({parent for name in names for parent in PurePosixPath(name).parents}):
+            folder = self.root / relative
             if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
                 raise OutputError(
                     f"{short(folder)}: cannot be written (no permission); "
@@ -246,23 +263,40 @@ class OutputFolder:
                 )
 
     def _exchange(self) -> None:
-        new = [name for name in self.files if name != RUN_FILE]
-        staging = self._stage()
+        """Move the new results in and the old ones out; whole folders at a time where all files in them are ours."""
+        staging, new = self._stage(), frozenset(self.files)
         with explain_os_errors(self.root):
-            write_journal(self.root, sorted({*self._old, *self.files}))
+            write_journal(self.root, sorted(self._old | new))
+            (staging / _REMOVED).mkdir()
             with suppress(FileNotFoundError):
                 os.unlink(self.root / RUN_FILE)  # from here on the old run counts as incomplete
-            _remove_files(self.root, self._old - set(self.files))
-            for relative in [*new, RUN_FILE]:
-                target = self.root / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if target.is_dir() and not target.is_symlink():
-                    _remove_folders(target)
-                os.replace(staging / relative, target)
+            for top in sorted({PurePosixPath(name).parts[0] for name in self._old | new} - {RUN_FILE}):
+                target = self.root / top
+                if self._holds_only_old(target):
+                    os.replace(target, staging / _REMOVED / top)
+                else:
+                    _remove_files(self.root, {name for name in self._old if name.startswith(f"{top}/")} - new)
+                if not target.exists() and os.path.lexists(staging / top):
+                    os.replace(staging / top, target)
+                for name in new if target.is_dir() and (staging / top).exists() else ():
+                    if name.startswith(f"{top}/"):
+                        _move(staging / name, self.root / name)
+            os.replace(staging / RUN_FILE, self.root / RUN_FILE)
             with suppress(FileNotFoundError):
                 os.unlink(self.root / JOURNAL)
         self._old, self.files, self._made = frozenset(listed_files(self.root)), [], []
         self._remove_staging()
+
+    def _holds_only_old(self, target: Path) -> bool:
+        """Whether this is an old file, or a folder that holds old files and nothing else."""
+        if not target.is_dir() or target.is_symlink():
+            return target.relative_to(self.root).as_posix() in self._old and os.path.lexists(target)
+        return all(
+            (folders or names)
+            and all((Path(here) / name).relative_to(self.root).as_posix() in self._old for name in names)
+            and not any((Path(here) / name).is_symlink() for name in folders)
+            for here, folders, names in os.walk(target)
+        )
 
 
 def _make_folders(out: Path) -> list[Path]:
@@ -305,7 +339,10 @@ def _remove_files(root: Path, names: Iterable[str]) -> None:
             folder.rmdir()
 
 
-def _remove_folders(target: Path) -> None:
-    """Remove a tree of empty folders."""
-    for folder, _, _ in os.walk(target, topdown=False):
-        os.rmdir(folder)
+def _move(source: Path, target: Path) -> None:
+    """Put a new file in its place, where a tree of empty folders may be."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        for folder, _, _ in os.walk(target, topdown=False):
+            os.rmdir(folder)
+    os.replace(source, target)
