@@ -38,13 +38,11 @@ from blemish.output.claims import (
     short,
     write_journal,
 )
+from blemish.output.exchange import exchange
 from blemish.runtime.atomic import create_file, write_atomically
 from blemish.runtime.lock import LOCK_FILE, FolderLock, FolderLocked
 
 Writer = Callable[[BinaryIO], object]
-
-_REMOVED = ".removed"
-"""Folder for the old results within the hidden folder, until they are deleted."""
 
 
 def prepare_output(out_dir: Path | str, source_dir: Path | str | None = None) -> OutputFolder:
@@ -186,7 +184,10 @@ class OutputFolder:
         for relative in self.files:
             self._check_free(relative)  # the user may have put something there since it was written
         self._check_access()
-        self._exchange()
+        with explain_os_errors(self.root):
+            exchange(self.root, self._stage(), self._old, frozenset(self.files))
+        self._old, self.files, self._made = frozenset(listed_files(self.root)), [], []
+        self._remove_staging()
         return self.root / RUN_FILE
 
     def replace(self, relative: str, writer: Writer) -> Path:
@@ -224,7 +225,7 @@ class OutputFolder:
         for name in sorted(TOP_FILES):
             self._check_free(name)
         for name in FOLDERS:
-            self._check_free(f"{name}/any")
+            self._check_free(f"{name}/{JOURNAL}")
             if (self.root / name).exists() and (self.root / name).stat().st_dev != self.root.stat().st_dev:
                 raise OutputError(f"{short(self.root / name)}: is on another disk; move it or choose another folder")
 
@@ -253,7 +254,7 @@ class OutputFolder:
 
     def _check_access(self) -> None:
         """Raise OutputError if a folder does not let us replace the files in it."""
-        names = [*self._old, *(f"{name}/any" for name in FOLDERS)]
+        names = [*self._old, *(f"{name}/{JOURNAL}" for name in FOLDERS)]
         for relative in sorted({parent for name in names for parent in PurePosixPath(name).parents}):
             folder = self.root / relative
             if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
@@ -261,42 +262,6 @@ class OutputFolder:
                     f"{short(folder)}: cannot be written (no permission); "
                     "check its permissions or choose another folder with --out"
                 )
-
-    def _exchange(self) -> None:
-        """Move the new results in and the old ones out; whole folders at a time where all files in them are ours."""
-        staging, new = self._stage(), frozenset(self.files)
-        with explain_os_errors(self.root):
-            write_journal(self.root, sorted(self._old | new))
-            (staging / _REMOVED).mkdir()
-            with suppress(FileNotFoundError):
-                os.unlink(self.root / RUN_FILE)  # from here on the old run counts as incomplete
-            for top in sorted({PurePosixPath(name).parts[0] for name in self._old | new} - {RUN_FILE}):
-                target = self.root / top
-                if self._holds_only_old(target):
-                    os.replace(target, staging / _REMOVED / top)
-                else:
-                    _remove_files(self.root, {name for name in self._old if name.startswith(f"{top}/")} - new)
-                if not target.exists() and os.path.lexists(staging / top):
-                    os.replace(staging / top, target)
-                for name in new if target.is_dir() and (staging / top).exists() else ():
-                    if name.startswith(f"{top}/"):
-                        _move(staging / name, self.root / name)
-            os.replace(staging / RUN_FILE, self.root / RUN_FILE)
-            with suppress(FileNotFoundError):
-                os.unlink(self.root / JOURNAL)
-        self._old, self.files, self._made = frozenset(listed_files(self.root)), [], []
-        self._remove_staging()
-
-    def _holds_only_old(self, target: Path) -> bool:
-        """Whether this is an old file, or a folder that holds old files and nothing else."""
-        if not target.is_dir() or target.is_symlink():
-            return target.relative_to(self.root).as_posix() in self._old and os.path.lexists(target)
-        return all(
-            (folders or names)
-            and all((Path(here) / name).relative_to(self.root).as_posix() in self._old for name in names)
-            and not any((Path(here) / name).is_symlink() for name in folders)
-            for here, folders, names in os.walk(target)
-        )
 
 
 def _make_folders(out: Path) -> list[Path]:
@@ -321,28 +286,3 @@ def _remove_leftovers(root: Path) -> None:
         else:
             with suppress(OSError):
                 path.unlink()
-
-
-def _remove_files(root: Path, names: Iterable[str]) -> None:
-    """Remove listed files, and folders that are empty then."""
-    real_root = Path(os.path.realpath(root))
-    folders: set[Path] = set()
-    for name in names:
-        path = root / name
-        if Path(os.path.realpath(path.parent)) != real_root / PurePosixPath(name).parent:
-            continue  # a linked folder leads elsewhere: its files are not ours
-        with explain_os_errors(path), suppress(FileNotFoundError, NotADirectoryError):
-            path.unlink()
-        folders.update(parent for parent in path.parents if root in parent.parents)
-    for folder in sorted(folders, key=lambda p: len(p.parts), reverse=True):
-        with suppress(OSError):  # not empty: something of the user's is in there
-            folder.rmdir()
-
-
-def _move(source: Path, target: Path) -> None:
-    """Put a new file in its place, where a tree of empty folders may be."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir() and not target.is_symlink():
-        for folder, _, _ in os.walk(target, topdown=False):
-            os.rmdir(folder)
-    os.replace(source, target)
