@@ -14,8 +14,8 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO
@@ -38,6 +38,7 @@ from blemish.output.claims import (
     short,
     write_journal,
 )
+from blemish.output.exchange import exchange
 from blemish.runtime.atomic import create_file, write_atomically
 from blemish.runtime.lock import LOCK_FILE, FolderLock, FolderLocked
 
@@ -81,6 +82,16 @@ def prepare_output(out_dir: Path | str, source_dir: Path | str | None = None) ->
     except BaseException:
         _remove_empty(made)
         raise
+
+
+@contextmanager
+def claimed(out_dir: Path | str | OutputFolder, source_dir: Path | str | None) -> Iterator[OutputFolder]:
+    """The output folder, claimed for the time of a ``with`` statement unless the caller has claimed it already."""
+    if isinstance(out_dir, OutputFolder):
+        yield out_dir
+        return
+    with prepare_output(out_dir, source_dir) as folder:
+        yield folder
 
 
 def _lock(out: Path) -> FolderLock:
@@ -173,7 +184,10 @@ class OutputFolder:
         for relative in self.files:
             self._check_free(relative)  # the user may have put something there since it was written
         self._check_access()
-        self._exchange()
+        with explain_os_errors(self.root):
+            exchange(self.root, self._stage(), self._old, frozenset(self.files))
+        self._old, self.files, self._made = frozenset(listed_files(self.root)), [], []
+        self._remove_staging()
         return self.root / RUN_FILE
 
     def replace(self, relative: str, writer: Writer) -> Path:
@@ -211,7 +225,9 @@ class OutputFolder:
         for name in sorted(TOP_FILES):
             self._check_free(name)
         for name in FOLDERS:
-            self._check_free(f"{name}/any")
+            self._check_free(f"{name}/{JOURNAL}")
+            if (self.root / name).exists() and (self.root / name).stat().st_dev != self.root.stat().st_dev:
+                raise OutputError(f"{short(self.root / name)}: is on another disk; move it or choose another folder")
 
     def _check_free(self, relative: str) -> None:
         """Raise OutputError if something that is not ours has the name of a file, or of a folder above it."""
@@ -237,32 +253,15 @@ class OutputFolder:
         return any((self.root / name).exists() and target.samefile(self.root / name) for name in alike)
 
     def _check_access(self) -> None:
-        """Raise OutputError if old files could not be removed."""
-        for folder in {(self.root / name).parent for name in self._old}:
+        """Raise OutputError if a folder does not let us replace the files in it."""
+        names = [*self._old, *(f"{name}/{JOURNAL}" for name in FOLDERS)]
+        for relative in sorted({parent for name in names for parent in PurePosixPath(name).parents}):
+            folder = self.root / relative
             if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
                 raise OutputError(
                     f"{short(folder)}: cannot be written (no permission); "
                     "check its permissions or choose another folder with --out"
                 )
-
-    def _exchange(self) -> None:
-        new = [name for name in self.files if name != RUN_FILE]
-        staging = self._stage()
-        with explain_os_errors(self.root):
-            write_journal(self.root, sorted({*self._old, *self.files}))
-            with suppress(FileNotFoundError):
-                os.unlink(self.root / RUN_FILE)  # from here on the old run counts as incomplete
-            _remove_files(self.root, self._old - set(self.files))
-            for relative in [*new, RUN_FILE]:
-                target = self.root / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if target.is_dir() and not target.is_symlink():
-                    _remove_folders(target)
-                os.replace(staging / relative, target)
-            with suppress(FileNotFoundError):
-                os.unlink(self.root / JOURNAL)
-        self._old, self.files, self._made = frozenset(listed_files(self.root)), [], []
-        self._remove_staging()
 
 
 def _make_folders(out: Path) -> list[Path]:
@@ -287,25 +286,3 @@ def _remove_leftovers(root: Path) -> None:
         else:
             with suppress(OSError):
                 path.unlink()
-
-
-def _remove_files(root: Path, names: Iterable[str]) -> None:
-    """Remove listed files, and folders that are empty then."""
-    real_root = Path(os.path.realpath(root))
-    folders: set[Path] = set()
-    for name in names:
-        path = root / name
-        if Path(os.path.realpath(path.parent)) != real_root / PurePosixPath(name).parent:
-            continue  # a linked folder leads elsewhere: its files are not ours
-        with explain_os_errors(path), suppress(FileNotFoundError, NotADirectoryError):
-            path.unlink()
-        folders.update(parent for parent in path.parents if root in parent.parents)
-    for folder in sorted(folders, key=lambda p: len(p.parts), reverse=True):
-        with suppress(OSError):  # not empty: something of the user's is in there
-            folder.rmdir()
-
-
-def _remove_folders(target: Path) -> None:
-    """Remove a tree of empty folders."""
-    for folder, _, _ in os.walk(target, topdown=False):
-        os.rmdir(folder)

@@ -19,7 +19,7 @@ import numpy as np
 from blemish.errors import ConfigError, InputError, OutputError
 from blemish.output.claims import REPORT_FILE, RUN_FILE, short
 from blemish.output.colors import cluster_color
-from blemish.output.folder import OutputFolder, prepare_output
+from blemish.output.folder import OutputFolder, claimed
 from blemish.output.names import evaluation_prefix, file_stems
 from blemish.output.overlays import binary_mask, draw_overlay, upsample_map
 from blemish.output.report import build_report, render
@@ -78,7 +78,7 @@ def write_outputs(
 
     Args:
         result: the result of a run.
-        out_dir: a folder that :func:`prepare_output` has claimed, or a path, which is claimed for this call.
+        out_dir: a folder that :func:`blemish.output.prepare_output` has claimed, or a path, which is claimed for this call.
         maps: ``feature`` writes ``maps/PATH.tiff`` at feature resolution; ``image`` writes ``anomaly_maps/PATH.tiff`` at
             the size of the images, in the tree that MVTec's evaluation reads; ``none`` writes no maps. TIFF, float32,
             zlib.
@@ -106,29 +106,18 @@ def write_outputs(
     if maps not in get_args(MapSize):
         raise ConfigError(f"maps={maps!r} is not known; choose feature, image or none")
     _check_finite(result)
-    if not isinstance(out_dir, OutputFolder):
-        with prepare_output(out_dir, result.source) as folder:
-            return write_outputs(
-                result,
-                folder,
-                maps=maps,
-                overlays=overlays,
-                report=report,
-                title=title,
-                load_image=load_image,
-                progress=progress,
-            )
-    folder, root = out_dir, out_dir.root
     photos = _Photos(result, load_image) if load_image is not None else None
-    folder.write("images.csv", lambda stream: write_csv(result, stream))
-    folder.write("images.parquet", lambda stream: write_parquet(result, stream))
-    folder.write("descriptors.npy", lambda stream: _save_array(stream, result.descriptors))
-    _write_images(folder, result, maps, photos if overlays else None, progress)
-    if report:
-        page = render(build_report(result, photos, title=title))
-        folder.write(REPORT_FILE, lambda stream: stream.write(page.encode("utf-8")))
-    not_drawn = photos.missing() if photos is not None else []
-    folder.finish(run_document(result, not_drawn))
+    with claimed(out_dir, result.source) as folder:
+        root = folder.root
+        folder.write("images.csv", lambda stream: write_csv(result, stream))
+        folder.write("images.parquet", lambda stream: write_parquet(result, stream))
+        folder.write("descriptors.npy", lambda stream: np.save(stream, result.descriptors, allow_pickle=False))
+        _write_images(folder, result, maps, photos if overlays else None, progress)
+        if report:
+            page = render(build_report(result, photos, title=title))
+            folder.write(REPORT_FILE, lambda stream: stream.write(page.encode("utf-8")))
+        not_drawn = photos.missing() if photos is not None else []
+        folder.finish(run_document(result, not_drawn))
     map_folder = {"feature": root / "maps", "image": root / "anomaly_maps", "none": None}[maps]
     return OutputPaths(
         root=root,
@@ -236,10 +225,6 @@ def _write_overlay(
     picture, encoded = draw_overlay(image, values, result.threshold, color, OVERLAY_SIDE), io.BytesIO()
     picture.save(encoded, format="JPEG", quality=90)  # in memory: Pillow hides the system's reason if a file is refused
     folder.write(f"overlays/{stem}.jpg", lambda stream: stream.write(encoded.getbuffer()))
-
-
-def _save_array(stream: BinaryIO, values: FloatArray) -> None:
-    np.save(stream, values, allow_pickle=False)
 
 
 def _save_tiff(stream: BinaryIO, values: FloatArray) -> None:

@@ -51,31 +51,32 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_FILE
-        while True:
+        file = self._open()
+        while not _is_at(file, self.path):  # the former holder removed it between our opening and our locking
+            os.close(file)
             file = self._open()
-            try:
-                if not _try_lock(file):
-                    raise FolderLocked(self.path, _holder(file))
-                if not _is_at(file, self.path):  # the former holder removed it between our opening and our locking
-                    os.close(file)
-                    continue
-                os.ftruncate(file, 0)
-                os.lseek(file, 0, os.SEEK_SET)
-                os.write(file, f"{os.getpid()} {socket.gethostname()}\n".encode("ascii", "replace"))
-            except BaseException:
-                with suppress(OSError):
-                    os.close(file)
-                raise
-            break
         self._release = weakref.finalize(self, _release, file, self.path, os.getpid())
+        try:
+            os.ftruncate(file, 0)
+            os.lseek(file, 0, os.SEEK_SET)
+            os.write(file, f"{os.getpid()} {socket.gethostname()}\n".encode("ascii", "replace"))
+        except BaseException:
+            self.release()
+            raise
 
     def _open(self) -> int:
+        """Open and lock the file."""
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.open(self.path, flags, 0o666)
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a second name would let others see us overwrite
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a file with a second name is someone else's
+                raise FileExistsError(errno.EEXIST, "something that is no lock file has its name", str(self.path))
+            if not _try_lock(file):
+                raise FolderLocked(self.path, _holder(file))
+        except BaseException:
             os.close(file)
-            raise FileExistsError(errno.EEXIST, "something that is no lock file has its name", str(self.path))
+            raise
         return file
 
     def release(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blemish.output.claims import REPORT_FILE
-from blemish.output.folder import OutputFolder, prepare_output
+from blemish.output.folder import OutputFolder, claimed
 from blemish.output.report.data import build_report
 from blemish.output.report.page import render
 from blemish.results import Result
@@ -37,8 +37,6 @@ def write_report(
     Raises:
         OutputError: the folder is not ours or the file cannot be written.
     """
-    if not isinstance(out_dir, OutputFolder):
-        with prepare_output(out_dir, result.source) as folder:
-            return write_report(result, folder, load_image, title=title)
-    page = render(build_report(result, load_image, title=title))
-    return out_dir.replace(REPORT_FILE, lambda stream: stream.write(page.encode("utf-8")))
+    with claimed(out_dir, result.source) as folder:
+        page = render(build_report(result, load_image, title=title))
+        return folder.replace(REPORT_FILE, lambda stream: stream.write(page.encode("utf-8")))
