@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from blemish.descriptors.geometry import region_geometry
-from blemish.features.normalization import within_image_covariance
-from blemish.localization.border import fit_border_correction
 
 from benchmarks._command import Benchmark, Report, parser
 from benchmarks._measure import timed
@@ -25,6 +22,9 @@ from blemish.backbones import load_backbone
 from blemish.clustering.n_clusters import ward_gaps
 from blemish.clustering.ward import cut, ward_tree
 from blemish.config.schema import Config
+from blemish.descriptors.geometry import region_geometry
+from blemish.features.normalization import within_image_covariance
+from blemish.localization.border import fit_border_correction
 from blemish.localization.fca import fca_map
 from blemish.localization.median_fill import median_filled
 from blemish.localization.neighbors import MemoryBank

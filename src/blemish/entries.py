@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from blemish.clustering.grouping import Grouping
-from blemish.config.schema import Localization
+from blemish.config.localization import Localization
 from blemish.features.normalization import FeatureNormalizer
 from blemish.localization.border import BorderCorrection
 from blemish.localization.model import MapModel

@@ -7,7 +7,7 @@ import pytest
 
 from blemish.clustering.grouping import Grouping, group_images
 from blemish.clustering.methods import order_by_size
-from blemish.config.schema import Cluster
+from blemish.config.sections import Cluster
 from blemish.types import FloatArray
 
 MODES = ("soft", "hard", "none")

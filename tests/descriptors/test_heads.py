@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.config.schema import Contrastive
+from blemish.config.sections import Contrastive
 from blemish.descriptors.contrastive import train_head
 from blemish.descriptors.heads import (
     head_descriptors,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.config.schema import Descriptor, Localization
+from blemish.config.localization import Localization
+from blemish.config.sections import Descriptor
 from blemish.descriptors.model import DescriptorModel, fit_descriptor_model, whitening_matrix
 from blemish.errors import InputError
 from blemish.features.normalization import within_image_covariance

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blemish.backbones import load_backbone
-from blemish.config.schema import Backbone
+from blemish.config.sections import Backbone
 from blemish.errors import ConfigError
 from blemish.features.extractor import Extractor
 

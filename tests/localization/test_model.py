@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.config.schema import Localization
+from blemish.config.localization import Localization
 from blemish.localization.model import MapModel, fit_map_model, inlier_cells, select_channels
 from blemish.localization.reconstruction import VAE
 from blemish.types import FloatArray

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blemish.config.schema import Config, Localization
+from blemish.config.localization import Localization
+from blemish.config.schema import Config
 from blemish.errors import InputError
 from blemish.localization.scores import NormalTexture, image_scores
 from blemish.localization.threshold import find_threshold, split_scores, threshold_warning

@@ -10,7 +10,7 @@ import numpy as np
 from blemish.clustering.methods import cluster
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import anomaly_weights
-from blemish.config.schema import Cluster, Descriptor
+from blemish.config.sections import Cluster, Descriptor
 from blemish.descriptors.geometry import concat_shape
 from blemish.descriptors.vectors import unit_rows
 from blemish.types import BoolArray, FloatArray, IntArray

@@ -8,6 +8,21 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 
+MAX_WIDTH = 16384
+"""Largest width of a layer: a matrix between two such layers takes 1 GiB."""
+
+MAX_COUNT = 10**6
+"""Largest number of samples, training steps and groups. Samples are limited by the data as well."""
+
+MAX_PIXELS = 4096
+"""Largest number of pixels in a training step of a contrastive head: all pairs of them are computed."""
+
+MAX_IMAGES = 1000
+"""Largest number of images that a training step of a contrastive head draws from."""
+
+MAX_SIGMA = 1000.0
+"""Largest standard deviation of a blur, in cells. Kernels are much smaller, so that beyond it nothing changes."""
+
 
 def _odd(value: int) -> int:
     if value % 2 == 0:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish.config.schema import Contrastive
+from blemish.config.sections import Contrastive
 from blemish.descriptors.contrastive import Head, train_head
 from blemish.descriptors.pixels import PixelSample
 from blemish.runtime.threads import one_thread

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blemish.config.schema import Descriptor, Localization
+from blemish.config.localization import Localization
+from blemish.config.sections import Descriptor
 from blemish.descriptors.pooling import (
     average_weights,
     blur_weights,

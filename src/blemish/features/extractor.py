@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from blemish.backbones import Backbone
-from blemish.config.schema import Backbone as BackboneSettings
+from blemish.config.sections import Backbone as BackboneSettings
 from blemish.errors import ConfigError
 from blemish.features.filters import pad_reflect
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from blemish.config.schema import Image as ImageConfig
+from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
 
 MAX_MEGABYTES: int = ImageConfig().max_megabytes

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish.config.schema import Image as ImageConfig
+from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
 from blemish.images import loading
 from blemish.images._files import ImageFile, open_files

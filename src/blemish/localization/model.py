@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish.config.schema import Localization
+from blemish.config.localization import Localization
 from blemish.features.filters import gaussian_blur
 from blemish.features.normalization import pooled
 from blemish.localization.border import BorderCorrection, fit_border_correction

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish.config.schema import Localization
+from blemish.config.localization import Localization
 from blemish.errors import InputError
 from blemish.localization.scores import NormalTexture, estimate_normal_texture, log_scores
 from blemish.types import FloatArray

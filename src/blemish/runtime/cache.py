@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from blemish.config.schema import Cache as CacheSettings
+from blemish.config.sections import Cache as CacheSettings
 from blemish.errors import shown
 from blemish.runtime.atomic import is_partial, write_atomically
 
