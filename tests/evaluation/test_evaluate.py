@@ -62,7 +62,6 @@ def result_of(data: LabeledSet, maps: list[np.ndarray], labels: list[int], sizes
         scores=scores,
         maps=maps,
         threshold=0.5,
-        image_threshold=0.5,
         is_anomalous=scores > 0.5,
         labels=np.array(labels),
         normal_label=0,

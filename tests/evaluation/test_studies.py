@@ -71,12 +71,11 @@ def test_ablation_has_one_row_per_combination_and_agrees_with_single_runs(data: 
     cells = [(row["localization"], row["contrast"], row["clustering"]) for row in found.rows]
     assert len(cells) == len(set(cells)) == 5 * 2 * 5
     for row, changes in (
-        (("neighbors", False, "kmeans"), {"cluster__method": "kmeans"}),
+        (("nearest neighbors", False, "kmeans"), {"cluster__method": "kmeans"}),
         (
             ("BAL", True, "ward"),
             {
-                "localization__method": "bal",
-                "localization__method": "vae",
+                "localization__method": "vae_fca",
                 "features__normalization": "image",
                 "cluster__method": "ward",
                 "contrastive__enabled": True,

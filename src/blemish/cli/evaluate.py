@@ -61,7 +61,7 @@ def add_evaluate(app: typer.Typer, load: LoadBackbone | None = None) -> None:
     ) -> None:
         """Run without labels on labeled images, then score groups and maps against the labels."""
         with Guard(verbose):
-            settings = options.settings(clusters=n_clusters)
+            settings = options.settings(n_clusters=n_clusters)
             sets = open_sets(datasets, layout, limit, settings.seed)
             groups = estimated_n_clusters(settings, options, n_clusters)
             found = _evaluate_all(sets, datasets, settings, groups, seeds, out, load, Bars(quiet))

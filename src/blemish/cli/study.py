@@ -67,7 +67,7 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
         with Guard(verbose):
             from blemish.evaluation.studies import run_study
 
-            settings = options.settings(clusters=n_clusters)
+            settings = options.settings(n_clusters=n_clusters)
             suffixes = _claim(name, dataset, out)
             data = open_sets([dataset], layout, limit, settings.seed)[0]
             found = run_study(

@@ -105,7 +105,7 @@ def evaluate(
     for number, seed in enumerate(all_seeds):
         show = PrefixedProgress(progress, f"{data.name} {number + 1}/{len(all_seeds)}: ") if progress else None
         # the cache is off because the duration of the run is part of the answer
-        run_settings = settings.updated(clusters=k, seed=seed, **{"cache.enabled": False})
+        run_settings = settings.updated(n_clusters=k, seed=seed, **{"cache.enabled": False})
         scores = run_and_score(data, run_settings, backbone=backbone, progress=show)[1]
         found = replace(found, runs=[*found.runs, scores])
         if after_run is not None:
