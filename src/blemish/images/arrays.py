@@ -20,7 +20,7 @@ def arrays_to_rgb(arrays: Sequence[npt.NDArray[np.generic]]) -> list[FloatArray]
             are divided by 255. Deeper integers are divided by one white level for all of them, as for files.
 
     Raises:
-        InputError: another shape, or values outside the range; the message names the array by its number.
+        InputError: another shape or type, or values outside the range; the message names the array by its number.
     """
     values = [np.asarray(one) for one in arrays]
     peaks = [float(one.max()) for one in values if one.size and one.dtype.kind in "ui" and one.dtype.itemsize > 1]
@@ -30,6 +30,8 @@ def arrays_to_rgb(arrays: Sequence[npt.NDArray[np.generic]]) -> list[FloatArray]
 
 def _to_rgb(values: npt.NDArray[np.generic], index: int, white: float | None) -> FloatArray:
     """H x W x 3 in [0, 1]; ``white`` is the white level of integers deeper than 8 bits."""
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"array {index} has the type {values.dtype}: give unsigned integers, or floats in [0, 1]")
     if values.ndim == 2:
         values = np.repeat(values[:, :, None], 3, axis=2)
     if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or min(values.shape[:2]) < 1:
