@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import numbers
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 
 from blemish.config.schema import Config
+from blemish.config.sources import Source, merge
 from blemish.errors import ConfigError
 from blemish.images import Images
 from blemish.results import Result
@@ -19,7 +22,7 @@ from blemish.types import IntArray
 class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Find defects in images of one texture and sort them into types, without labels.
 
-    Arguments that are None keep the value of ``config`` or, without one, the default.
+    An argument that is None keeps the value of ``config`` or, without one, the default. Any other value takes precedence.
 
     Args:
         n_clusters: number of groups, including the normal group; ``auto`` estimates it.
@@ -36,7 +39,7 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         random_state: seed of all random draws, an integer.
         verbose: show progress on stderr.
         config: all other settings: a :class:`Config`, a mapping with dotted names such as ``{"image.resize": "image"}``,
-            or a TOML or YAML file. The arguments above take precedence.
+            or a TOML or YAML file.
 
     Attributes:
         labels_: N int64, group of each readable image.
@@ -59,7 +62,7 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        n_clusters: int | Literal["auto"] = "auto",
+        n_clusters: int | Literal["auto"] | None = None,
         *,
         backbone: str | None = None,
         image_size: int | None = None,
@@ -97,7 +100,7 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             InputError: no image can be read.
-            ConfigError: an argument does not fit.
+            ConfigError: an argument does not fit; the message names it.
         """
         from blemish.pipeline import run
         from blemish.runtime.progress import SilentProgress
@@ -122,33 +125,68 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Call :meth:`fit` and return ``labels_``."""
         return self.fit(X).labels_
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that the input is images and not a table of features."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags
+
     def _settings(self) -> Config:
-        """The settings that the arguments amount to."""
-        base = Config() if self.config is None else self.config
-        if isinstance(base, str | Path):
-            base = Config.load(base)
-        elif not isinstance(base, Config):
-            base = Config.from_values(base, "config")
-        cache_folder = None if self.cache is None or isinstance(self.cache, bool) else str(self.cache)
-        given = {
-            "n_clusters": None if self.n_clusters == "auto" else self.n_clusters,
-            "backbone.name": self.backbone,
-            "image.size": self.image_size,
-            "localization.method": self.localization,
-            "localization.threshold": self.threshold,
-            "contrastive.n_heads": self.n_heads or None,
-            "contrastive.enabled": None if self.n_heads is None else self.n_heads > 0,
-            "cluster.method": self.clusterer,
-            "cache.enabled": self.cache if isinstance(self.cache, bool) else (True if cache_folder else None),
-            "cache.folder": cache_folder,
-            "device": self.device,
-            "seed": self.random_state,
-        }
-        return base.updated(**{name: value for name, value in given.items() if value is not None})
+        """The settings of a run: those of ``config``, with the arguments that are not None in their place."""
+        sources = [Source("config", _loaded(self.config).model_dump())]
+        for argument, value in self.get_params(deep=False).items():
+            if value is not None and (keys := _KEYS.get(argument)):
+                sources.append(Source(f"argument {argument}", keys(value)))
+        return merge(Config, sources)
+
+
+def _heads(n_heads: Any) -> dict[str, Any]:
+    if isinstance(n_heads, numbers.Integral) and n_heads == 0:
+        return {"contrastive.enabled": False}
+    return {"contrastive.enabled": True, "contrastive.n_heads": n_heads}
+
+
+def _cache(cache: Any) -> dict[str, Any]:
+    if isinstance(cache, bool | np.bool_):
+        return {"cache.enabled": bool(cache)}
+    return {"cache.enabled": True, "cache.folder": str(cache) if isinstance(cache, Path) else cache}
+
+
+_KEYS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "n_clusters": lambda value: {"n_clusters": value},
+    "backbone": lambda value: {"backbone.name": value},
+    "image_size": lambda value: {"image.size": value},
+    "localization": lambda value: {"localization.method": value},
+    "threshold": lambda value: {"localization.threshold": value},
+    "n_heads": _heads,
+    "clusterer": lambda value: {"cluster.method": value},
+    "cache": _cache,
+    "device": lambda value: {"device": value},
+    "random_state": lambda value: {"seed": value},
+}
+"""Argument -> the settings that it stands for, from its value."""
+
+
+def _loaded(config: object) -> Config:
+    """The settings of the argument ``config``."""
+    if config is None:
+        return Config()
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, str | Path):
+        return Config.load(config)
+    if isinstance(config, Mapping):
+        return Config.from_values(config, "config")
+    raise ConfigError(
+        f"argument config: must be a Config, a mapping or a settings file, got {type(config).__name__}; give for example "
+        '{"image.resize": "image"}'
+    )
 
 
 @contextlib.contextmanager
-def _threads(n_jobs: int | None) -> Iterator[None]:
+def _threads(n_jobs: object) -> Iterator[None]:
     """Compute with so many threads, and restore the number afterwards; None changes nothing."""
     if n_jobs is None:
         yield
@@ -156,7 +194,7 @@ def _threads(n_jobs: int | None) -> Iterator[None]:
     from blemish.runtime.processors import available_processors
     from blemish.runtime.threads import limited_threads
 
-    if n_jobs == 0 or n_jobs < -1:
-        raise ConfigError(f"n_jobs is {n_jobs}: give a number of threads, or -1 for all processors")
-    with limited_threads(available_processors() if n_jobs == -1 else n_jobs):
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral) or n_jobs == 0 or n_jobs < -1:
+        raise ConfigError(f"argument n_jobs: is {n_jobs!r}; give a number of threads, or -1 for all processors")
+    with limited_threads(available_processors() if n_jobs == -1 else int(n_jobs)):
         yield
