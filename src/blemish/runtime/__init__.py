@@ -2,3 +2,5 @@
 
 Nothing is re-exported: some modules import PyTorch or Numba, which take seconds to load.
 """
+
+__all__: list[str] = []
