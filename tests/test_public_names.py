@@ -30,7 +30,7 @@ PUBLIC: dict[str, list[str] | None] = {
     "blemish.localization": None,
     "blemish.output": None,
     "blemish.output.report": None,
-    "blemish.runtime": None,
+    "blemish.runtime": [],
     "blemish.synthetic": None,
 }
 """Folder -> the names that its ``__init__.py`` lists in ``__all__``."""
