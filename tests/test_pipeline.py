@@ -78,10 +78,7 @@ def test_every_way_to_a_map_runs(folder: Path, method: str, model: str) -> None:
     images = sorted((folder / "images").iterdir())[:6]
     scaling = "image" if model == "vae" else "set"
     settings = config(
-        localization__method=method,
-        localization__method=model,
-        features__normalization=scaling,
-        contrastive__enabled=False,
+        localization__method=method, localization__method=model, features__normalization=scaling, contrastive__enabled=False
     )
     result = run(images, settings)
     assert all(np.isfinite(one).all() for one in result.maps)

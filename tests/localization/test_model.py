@@ -112,11 +112,7 @@ def test_a_defect_that_several_images_share_stays_anomalous_because_it_is_trimme
     sample, strange = contaminated()
     ratios = {}
     for trim in (0.0, 0.1):
-        settings = {
-            "localization.memory_bank.outlier_fraction": trim,
-            "features.pool_size": 1,
-            "localization.smoothing_sigma": 0,
-        }
+        settings = {"localization.memory_bank.outlier_fraction": trim, "features.pool_size": 1, "localization.smoothing_sigma": 0}
         settings["localization.memory_bank.image_quantile"] = 0.5 if trim else 0.0
         _, maps = fit_maps(sample, [5], Config.from_values(settings))
         inside = np.median([maps[index][4:8, 4:8] for index in strange])
@@ -126,12 +122,7 @@ def test_a_defect_that_several_images_share_stays_anomalous_because_it_is_trimme
 
 def test_trimming_leaves_no_trace_of_the_trimmed_cells_and_keeps_the_shape_of_the_bank() -> None:
     sample, strange = contaminated()
-    settings = {
-        "localization.memory_bank.outlier_fraction": 0.1,
-        "localization.memory_bank.image_quantile": 0.5,
-        "features.pool_size": 1,
-        "features.normalization": "none",
-    }
+    settings = {"localization.memory_bank.outlier_fraction": 0.1, "localization.memory_bank.image_quantile": 0.5, "features.pool_size": 1, "features.normalization": "none"}
     config = Config.from_values(settings)
     fitted, _ = fit_maps(sample, [5], config)
     assert fitted.neighbors is not None
@@ -147,9 +138,7 @@ def test_trimming_leaves_no_trace_of_the_trimmed_cells_and_keeps_the_shape_of_th
 def test_an_image_that_is_anomalous_all_over_leaves_the_bank_but_the_last_two_stay() -> None:
     sample, _ = contaminated()
     sample[3] = (3, sample[3][1] * 4)
-    config = Config.from_values(
-        {"localization.memory_bank.outlier_fraction": 0.25, "features.pool_size": 1, "features.normalization": "none"}
-    )
+    config = Config.from_values({"localization.memory_bank.outlier_fraction": 0.25, "features.pool_size": 1, "features.normalization": "none"})
     fitted, _ = fit_maps(sample, [5], config)
     assert fitted.neighbors is not None
     assert 3 not in fitted.neighbors.image_ids

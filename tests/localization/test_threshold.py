@@ -498,9 +498,7 @@ def test_it_is_said_where_the_rule_for_clean_batches_is_not_used_as_images_are_f
 def test_it_is_said_that_scores_alone_split_any_batch(settings: Localize) -> None:
     words = doubt(100, settings)
     assert words is not None
-    assert (
-        f"localization.method {settings.method} and localization.score_quantile {settings.score_quantile:g} " in words
-    )
+    assert f"localization.method {settings.method} and localization.score_quantile {settings.score_quantile:g} " in words
     assert doubt(1, settings) is None
     assert doubt(100, settings.model_copy(update={"threshold": 0.5})) is None
     # what it says is so

@@ -310,8 +310,8 @@ class Descriptor(Section):
         default=0.75,
         ge=0,
         le=1,
-        description="Level of `thresholded` weights, from 0 = the median map value to 1 = the automatic threshold. Lower values let more of "
-        "a faint defect contribute.",
+        description="Level of `thresholded` weights, from 0 = the median map value to 1 = the automatic threshold. Lower "
+        "values let more of a faint defect contribute.",
     )
     tau: Annotated[float, Field(ge=1e-9, le=1e9)] | None = Field(
         default=None,
