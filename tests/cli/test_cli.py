@@ -21,9 +21,9 @@ from blemish.errors import InputError
 FAST = ["--size", "64", "--set", "localization.sample_images=8", "--quiet"]
 
 
-def blemish(*args: object) -> subprocess.CompletedProcess[str]:
+def blemish(*args: object, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "blemish", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environ})
 
 
 def images(folder: Path, count: int, same: bool = False) -> Path:
@@ -68,17 +68,18 @@ def test_commands_that_run_the_method_share_their_options(command: str) -> None:
 def test_run_twice_gives_equal_files(tmp_path: Path) -> None:
     folder = images(tmp_path / "in", 7)
     for out in ("a", "b"):
-        done = blemish("run", folder, "--out", tmp_path / out, "--clusters", 3, *FAST)
+        done = blemish("run", folder, "--out", tmp_path / out, "--n-clusters", 3, *FAST)
         assert done.returncode == 0, done.stderr
-        assert "7 images" in done.stdout
+        assert done.stdout.startswith("7 images, ")
+        assert f"Results: {tmp_path / out}; open {tmp_path / out / 'report.html'}" in done.stdout
         warning = json.loads((tmp_path / out / "run.json").read_text())["threshold_warning"]
-        assert "too few to tell" in warning
+        assert "7 images are too few" in warning
         assert f"  {warning}\n" in done.stdout
         assert warning in (tmp_path / out / "report.html").read_text()
     for name in ("images.csv", "descriptors.npy", *(f"maps/{p.name}" for p in (tmp_path / "a/maps").iterdir())):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert len(list((tmp_path / "a/maps").iterdir())) == 7
-    assert json.loads((tmp_path / "a/run.json").read_text())["settings"]["clusters"] == 3
+    assert json.loads((tmp_path / "a/run.json").read_text())["settings"]["n_clusters"] == 3
     assert "<html" in (tmp_path / "a/report.html").read_text()
 
 
@@ -108,7 +109,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     one_line(blemish("run", tmp_path / "empty", "--out", tmp_path / "o1", *FAST), "empty")
     folder = images(tmp_path / "in", 3, same=True)
-    one_line(blemish("run", folder, "--out", tmp_path / "o2", "--clusters", 9, *FAST), "clusters is 9")
+    one_line(blemish("run", folder, "--out", tmp_path / "o2", "--n-clusters", 9, *FAST), "clusters is 9")
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
@@ -126,7 +127,7 @@ def test_identical_images_are_normal(tmp_path: Path) -> None:
 
 
 def test_flag_wins_over_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "c.toml").write_text("seed = 1\nclusters = 2\n[image]\nsize = 96\n")
+    (tmp_path / "c.toml").write_text("seed = 1\nn_clusters = 2\n[image]\nsize = 96\n")
     monkeypatch.setenv("BLEMISH_SEED", "2")
     done = blemish("config", "--config", tmp_path / "c.toml", "--set", "n_clusters=5")
     assert done.returncode == 0, done.stderr
@@ -136,16 +137,11 @@ def test_flag_wins_over_environment_and_file(tmp_path: Path, monkeypatch: pytest
 
 
 def test_demo_says_how_well_it_agrees_with_what_was_drawn(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "blemish", "demo", "--out", str(tmp_path / "d"), "--images", "8", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "BLEMISH_SIZE": "64", "BLEMISH_LOCALIZATION__SAMPLE_IMAGES": "4"},
-    )
+    environ = {"BLEMISH_SIZE": "64", "BLEMISH_LOCALIZATION__SAMPLE_IMAGES": "4"}
+    done = blemish("demo", "--out", tmp_path / "d", "--images", 8, "--quiet", **environ)
     assert done.returncode == 0, done.stderr
     assert "8 images" in done.stdout
-    stated = re.search(r"NMI ([01]\.\d{3}), (\d) groups drawn", done.stdout)
+    stated = re.search(r"NMI ([01]\.\d{3}), (\d) groups", done.stdout)
     assert stated is not None, done.stdout
     with (tmp_path / "d/truth/labels.csv").open() as handle:
         truth = {Path(row["path"]).name: row["label"] for row in csv.DictReader(handle)}

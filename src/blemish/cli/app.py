@@ -11,7 +11,7 @@ from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
 from blemish.cli.evaluate import add_evaluate
 from blemish.cli.run import add_run
-from blemish.cli.shared import finish_output, prepare_output
+from blemish.cli.shared import OK, finish_output, output_failed, prepare_output
 from blemish.cli.study import add_study
 
 app = typer.Typer(
@@ -43,7 +43,11 @@ def _root(
 def main() -> None:
     """Run the command line on the arguments of the process; ends in ``SystemExit``."""
     prepare_output()
+    code: str | int | None = OK
     try:
         app()
     except SystemExit as end:
-        raise SystemExit(finish_output(end.code)) from None
+        code = end.code
+    except OSError as error:  # commands explain their own errors: this is help or the version that cannot be written
+        code = output_failed(error, OK)
+    raise SystemExit(finish_output(code))

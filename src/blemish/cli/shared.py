@@ -91,24 +91,29 @@ class Guard:
 
 
 def prepare_output() -> None:
-    """Let the standard output escape characters that its encoding does not have, as the standard error does already."""
+    """Let the standard output escape characters that its encoding does not have, and write at the end or line by line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", write_through=False)
 
 
-def finish_output(code: Any) -> Any:
-    """Write what the standard output still holds, and return the exit code of the command.
+def finish_output(code: str | int | None) -> str | int | None:
+    """Write what the standard output still holds, and return the exit code of the command."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return output_failed(error, code)
+    return code
+
+
+def output_failed(error: OSError, code: str | int | None) -> str | int | None:
+    """The exit code of a command that ends with ``code``, but whose standard output cannot be written.
 
     A closed pipe, as in ``blemish config | head -1``, changes nothing. Any other failure, such as a full disk, is one line
     on stderr and exit code 2.
     """
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        discard(sys.stdout)
-    except OSError as error:
-        discard(sys.stdout)
-        print_error(f"blemish: the standard output cannot be written ({error.strerror}); redirect it elsewhere")
-        return code or USAGE
-    return code
+    discard(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return code
+    print_error(f"blemish: the standard output cannot be written ({error.strerror}); redirect it elsewhere")
+    return code or USAGE

@@ -11,8 +11,11 @@ from typing import IO, Any
 
 from blemish.errors import ConfigError, shown
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 64_000
 """Largest settings file. A file with every setting has about 4000 bytes."""
+
+MAX_LINE = 5000
+"""Longest line, in characters, that is read as TOML. Dotted keys take quadratic time and memory."""
 
 MAX_DEPTH = 16
 """Deepest nesting of tables and lists in a YAML file. Settings need three levels."""
@@ -41,6 +44,8 @@ def parse_value(text: str) -> Any:
     >>> parse_value("0.5"), parse_value("true"), parse_value("[4, 8]"), parse_value("stretch")
     (0.5, True, [4, 8], 'stretch')
     """
+    if len(text) > MAX_LINE:
+        return text.strip()
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # ValueError: also an integer of more digits than Python converts
@@ -72,16 +77,18 @@ def _read_regular(file: IO[bytes], name: str) -> bytes:
     data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ConfigError(
-            f"{name}: is larger than {MAX_BYTES // 10**6} MB, so it is not a settings file; check the path"
+            f"{name}: is larger than {MAX_BYTES // 1000} kB, so it is not a settings file; check the path"
         )
     return data
 
 
 def _toml(text: str, name: str) -> Any:
+    if max(map(len, text.split("\n"))) > MAX_LINE:
+        raise ConfigError(f"{name}: has a line of more than {MAX_LINE} characters; check the file")
     try:
         return tomllib.loads(text)
-    except ValueError as error:  # also an integer of more digits than Python converts
-        raise ConfigError(f"{name}: is not valid TOML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{name}: is not valid TOML: {_reason(error)}") from error
     except RecursionError as error:
         raise ConfigError(f"{name}: is nested too deeply; settings need three levels") from error
 
@@ -94,4 +101,10 @@ def _yaml(text: str, name: str) -> Any:
     try:
         return load_plain(text, MAX_DEPTH) or {}
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: a date that no calendar has
-        raise ConfigError(f"{name}: is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{name}: is not valid YAML: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The parser's message on one line. Python's own message about long integers is advice to programmers."""
+    text = " ".join(str(error).split())
+    return "an integer has too many digits" if text.startswith("Exceeds the limit") else text
