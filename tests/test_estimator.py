@@ -102,12 +102,17 @@ def _setting(estimator: BlindAnomalyClustering, key: str) -> Any:
     return value
 
 
-@pytest.mark.parametrize("name", ["n_clusters", "threshold"])
-def test_auto_takes_precedence_over_a_number_in_config(images: Path, name: str) -> None:
-    key = ARGUMENTS[name][1]
-    config = FAST | key
-    assert _setting(fitted(images, config=config), next(iter(key))) != "auto"
-    assert _setting(fitted(images, config=config, **{name: "auto"}), next(iter(key))) == "auto"
+def test_auto_threshold_takes_precedence_over_a_number_in_config(images: Path) -> None:
+    config = FAST | {"localization.threshold": 0.5}
+    assert _setting(fitted(images, config=config), "localization.threshold") == 0.5
+    assert _setting(fitted(images, config=config, threshold="auto"), "localization.threshold") == "auto"
+
+
+def test_an_automatic_number_of_groups_leaves_a_number_in_config(images: Path) -> None:
+    config = FAST | {"n_clusters": 2}
+    assert _setting(fitted(images, config=config), "n_clusters") == 2
+    assert _setting(fitted(images, config=config, n_clusters="auto"), "n_clusters") == 2
+    assert _setting(fitted(images, config=config, n_clusters=3), "n_clusters") == 3
 
 
 def test_no_heads_means_no_contrastive_training(images: Path) -> None:

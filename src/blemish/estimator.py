@@ -22,10 +22,11 @@ from blemish.types import IntArray
 class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Find defects in images of one texture and sort them into types, without labels.
 
-    An argument that is None keeps the value of ``config`` or, without one, the default. Any other value takes precedence.
+    An argument that is None, and ``n_clusters="auto"``, keeps the value of ``config`` or, without one, the default. Any
+    other value takes precedence.
 
     Args:
-        n_clusters: number of groups, including the normal group; ``auto`` estimates it.
+        n_clusters: number of groups, including the normal group; ``auto`` keeps the number in ``config``, or estimates it.
         backbone: ``embedded``, ``timm:MODEL`` or ``random:SEED``, see :func:`blemish.backbones.load_backbone`.
         image_size: side, in pixels, of the square with the area of a scaled image. Larger values show smaller defects and
             take more time.
@@ -62,7 +63,7 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        n_clusters: int | Literal["auto"] | None = None,
+        n_clusters: int | Literal["auto"] = "auto",
         *,
         backbone: str | None = None,
         image_size: int | None = None,
@@ -155,7 +156,7 @@ def _cache(cache: Any) -> dict[str, Any]:
 
 
 _KEYS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "n_clusters": lambda value: {"n_clusters": value},
+    "n_clusters": lambda value: {} if value == "auto" else {"n_clusters": value},
     "backbone": lambda value: {"backbone.name": value},
     "image_size": lambda value: {"image.size": value},
     "localization": lambda value: {"localization.method": value},

@@ -17,7 +17,12 @@ from blemish.errors import ConfigError, InputError
 from blemish.images import ImageSource, decode
 from blemish.types import FloatArray
 
-FAST = {"image.size": 64, "localization.sample_images": 4, "localization.memory_bank.patches_per_image": 16, "cache.enabled": False}
+FAST = {
+    "image.size": 64,
+    "localization.sample_images": 4,
+    "localization.memory_bank.patches_per_image": 16,
+    "cache.enabled": False,
+}
 
 
 @pytest.fixture
