@@ -345,7 +345,7 @@ def test_only_the_command_line_and_the_environment_ask_for_an_estimated_number_o
     assert groups("auto", None, n_clusters="auto") == "auto"
     assert groups("4", None, n_clusters=4) is None
     assert groups(None, ["seed=3", "n_clusters = auto"], n_clusters="auto") == "auto"
-    monkeypatch.setenv("BLEMISH_CLUSTERS", "auto")
+    monkeypatch.setenv("BLEMISH_N_CLUSTERS", "auto")
     assert groups(None, None, n_clusters="auto") == "auto"
 
 

@@ -108,7 +108,7 @@ def test_masks_with_unusable_content_are_refused_by_name(tmp_path):
     tifffile.imwrite(tmp_path / "pages.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
     tifffile.imwrite(tmp_path / "nan.tif", np.full((8, 8), np.nan, np.float32))
     (tmp_path / "text.png").write_text("no picture")
-    for name, problem in {"bands.tif": "5 channels", "pages.tif": "3 pages", "nan.tif": "NaN", "text.png": ""}.items():
+    for name, problem in {"bands.tif": "5 bands", "pages.tif": "3 pages", "nan.tif": "NaN", "text.png": ""}.items():
         with pytest.raises(InputError, match=rf"{name}: .*{problem}"):
             read_mask(tmp_path / name)
 

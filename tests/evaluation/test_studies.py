@@ -108,7 +108,7 @@ def test_weighting_and_tau_studies_vary_the_weighting_and_the_temperature(
 ) -> None:
     weights = run_study("weighting", data, settings(), seeds=[0, 1])
     assert [(setting["weighting"], scores["nmi"].count) for setting, scores in weights.summary()] == [
-        ("excess", 2),
+        ("thresholded", 2),
         ("softmax", 2),
         ("average", 2),
         ("max", 2),

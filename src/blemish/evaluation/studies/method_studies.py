@@ -10,7 +10,7 @@ from blemish.evaluation.metrics import clustering_scores
 from blemish.evaluation.studies.runner import Row, StudyResult, StudyRunner, localizations
 
 TAU_FRACTIONS = (0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25, 0.4, 0.7, 1.2)
-WEIGHTINGS = ("excess", "softmax", "average", "max")
+WEIGHTINGS = ("thresholded", "softmax", "average", "max")
 CLUSTERINGS = ("consensus", "ward", "kmeans", "spectral", "gmm")
 
 
