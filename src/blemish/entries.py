@@ -17,7 +17,7 @@ from blemish.localization.reconstruction import VAE, PrincipalSubspace
 from blemish.runtime.serialization import are_arrays, are_places
 from blemish.types import FloatArray
 
-MAPS, DESCRIPTORS, PIXELS = "maps", "descriptors", "pixels"
+MAPS, SURFACES, DESCRIPTORS, PIXELS = "maps", "surfaces", "descriptors", "pixels"
 """Kinds of cache entries of a batch; names of the fields of :class:`blemish.stages.BatchResults`."""
 
 
@@ -73,7 +73,7 @@ def is_localization(value: object) -> bool:
 
 
 def is_batch_entry(value: object, kind: str, length: int) -> bool:
-    """Whether a cache entry holds maps, descriptors or pixels of a batch of ``length`` images, with finite numbers."""
+    """Whether a cache entry holds maps, mean features, descriptors or pixels of a batch of ``length`` images, with finite numbers."""
     if not isinstance(value, dict) or set(value) != {"unreadable", "rows"}:
         return False
     places, rows = value["unreadable"], value["rows"]
@@ -82,7 +82,7 @@ def is_batch_entry(value: object, kind: str, length: int) -> bool:
     n = length - len(places)
     if kind == MAPS:
         return are_arrays(rows, n, ndim=2, lowest=0)
-    if kind == DESCRIPTORS:
+    if kind in (SURFACES, DESCRIPTORS):
         return are_arrays(rows, n, ndim=1)
     if not all(isinstance(row, tuple) and len(row) == 3 for row in rows):
         return False

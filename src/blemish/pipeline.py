@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blemish import __version__
-from blemish.clustering import center_distances, group_images
+from blemish.clustering import center_distances
 from blemish.config.schema import Config
 from blemish.descriptors import fit_descriptor_model, region_shapes, training_steps
 from blemish.errors import ConfigError
@@ -55,9 +55,8 @@ def run(
     with or without the cache.
     """
     from blemish.backbones import load_backbone
-    from blemish.entries import is_grouping
     from blemish.features import Extractor
-    from blemish.stages import Stages, groups_key
+    from blemish.stages import Stages
 
     config = config or Config()
     timer = StageTimer(progress)
@@ -106,25 +105,10 @@ def run(
         with timer.stage(Stage.CONTRASTIVE_HEADS, steps + len(descriptors)) as advance:
             descriptors = stages.refine_descriptors(results, descriptor_model, anomalous, advance)
 
-    # Clustering: the groups, and which of them is the normal one.
+    # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
-        groups = stages.cache.once(
-            "groups",
-            lambda: groups_key(descriptors, results.descriptors, shapes, scores, threshold, config),
-            lambda: group_images(
-                descriptors,
-                shapes,
-                scores,
-                threshold,
-                config.cluster,
-                n_clusters=config.n_clusters,
-                shape_weight=config.descriptor.shape_weight,
-                normalize=config.descriptor.normalize,
-                seed=config.seed,
-                counted=results.descriptors,
-            ),
-            lambda groups: is_grouping(groups, len(scores)),
-        )
+        views = stages.group(results, descriptors, shapes, scores, threshold)
+        groups = views.counting
         advance(1)
 
     # Filled maps: what lies within a largely anomalous region belongs to it.
@@ -143,6 +127,9 @@ def run(
         normal_label=groups.normal_label,
         distances=center_distances(groups.descriptors, groups.labels),
         descriptors=groups.descriptors,
+        group_by=views.view,
+        group_by_reason=views.choice.reason,
+        other_labels=views.other.labels,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
@@ -27,6 +27,9 @@ class Result:
         normal_label: label of the normal group; None if there is none.
         distances: N float32, distance of each descriptor to the center of its group.
         descriptors: N x D float32, the input of the clustering.
+        group_by: what the groups are made of: ``defect``, local defects, or ``image``, whole surfaces.
+        group_by_reason: one sentence with the evidence; None if it is not known.
+        other_labels: N int64, the groups in the other view; None if they were not computed.
         source: the folder that paths are relative to, as the user gave it; None for arrays.
         skipped: files that could not be read.
         threshold_warning: shown when the anomaly decision is unreliable; None otherwise.
@@ -45,6 +48,9 @@ class Result:
     distances: FloatArray
     descriptors: FloatArray
     source: str | None = None
+    group_by: Literal["defect", "image"] = "defect"
+    group_by_reason: str | None = None
+    other_labels: IntArray | None = None
     skipped: list[Skipped] = field(default_factory=list)
     threshold_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)

@@ -15,6 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blemish.clustering import (
+    GroupedViews,
+    Grouping,
+    ViewChoice,
+    choose_view,
+    group_images,
+    unknown_choice,
+    with_image_view,
+)
 from blemish.config.schema import Config
 from blemish.descriptors.heads import head_descriptors, head_threshold, train_heads
 from blemish.descriptors.model import DescriptorModel
@@ -25,9 +34,11 @@ from blemish.entries import (
     DESCRIPTORS,
     MAPS,
     PIXELS,
+    SURFACES,
     FittedLocalization,
     is_batch_entry,
     is_finite_matrix,
+    is_grouping,
     is_localization,
 )
 from blemish.features.batches import Batch, FeatureBatches
@@ -61,12 +72,14 @@ class MapResults:
     Attributes:
         indices: index of each readable image in the source.
         maps: their anomaly maps.
+        surfaces: N x C float32, mean normalized feature vector of each image.
         descriptors: N x C float32.
         pixels: the pixels that contrastive heads are trained on; None if no heads are trained.
     """
 
     indices: list[int]
     maps: Arrays
+    surfaces: FloatArray
     descriptors: FloatArray
     pixels: PixelSample | None
 
@@ -76,6 +89,7 @@ class BatchResults:
     """What is known of one batch, with one value per readable image; None where nothing is known yet."""
 
     maps: Sequence[FloatArray] | None = None
+    surfaces: Sequence[FloatArray] | None = None
     descriptors: Sequence[FloatArray] | None = None
     pixels: Sequence[Pixels] | None = None
     stored: list[Stored] | None = field(default=None, repr=False)
@@ -175,7 +189,7 @@ class Stages:
     def _kinds(self) -> tuple[str, ...]:
         """The kinds of results that this run needs of each batch."""
         heads = self.config.contrastive.enabled and len(self.source) > 1
-        return (MAPS, DESCRIPTORS, PIXELS) if heads else (MAPS, DESCRIPTORS)
+        return (MAPS, SURFACES, DESCRIPTORS, PIXELS) if heads else (MAPS, SURFACES, DESCRIPTORS)
 
     def _recall(self, batch: Batch, descriptor_model: DescriptorModel) -> BatchResults:
         """What the cache has of one batch."""
@@ -200,13 +214,16 @@ class Stages:
     ) -> None:
         """Compute what is missing of one batch, and store it."""
         missing = [kind for kind in self._kinds if getattr(results, kind) is None]
-        maps, descriptors, pixels = list[FloatArray](), list[FloatArray](), list[Pixels]()
+        maps, surfaces, descriptors = list[FloatArray](), list[FloatArray](), list[FloatArray]()
+        pixels = list[Pixels]()
         for place, (index, raw) in enumerate(members):
             features = fitted.normalizer.apply(raw)
             values = self._map(index, features, fitted.map_model) if results.maps is None else results.maps[place]
             weights = descriptor_model.pixel_weights(values)
             if MAPS in missing:
                 maps.append(values)
+            if SURFACES in missing:
+                surfaces.append(features.flatten(1).mean(1).numpy())
             if DESCRIPTORS in missing:
                 descriptors.append(descriptor_model.descriptor(features, weights))
             if PIXELS in missing:
@@ -214,7 +231,7 @@ class Stages:
             advance(1)
         advance(len(batch) - len(members))
         unreadable = [place for place, index in enumerate(batch) if index in self.source.unreadable]
-        computed = {MAPS: maps, DESCRIPTORS: descriptors, PIXELS: pixels}
+        computed = {MAPS: maps, SURFACES: surfaces, DESCRIPTORS: descriptors, PIXELS: pixels}
         for kind in missing:
             setattr(results, kind, computed[kind])
             if self.cache.active:
@@ -237,17 +254,19 @@ class Stages:
 
     def _in_order(self, results: dict[Batch, BatchResults], store: ArrayStore, pixels: PixelStore) -> MapResults:
         """All batches as one set, by index."""
-        rows: dict[int, tuple[Stored, FloatArray]] = {}
+        rows: dict[int, tuple[Stored, FloatArray, FloatArray]] = {}
         for batch, one in results.items():
             assert one.stored is not None
+            assert one.surfaces is not None
             assert one.descriptors is not None
             readable = self.source.readable(batch)
-            rows |= dict(zip(readable, zip(one.stored, one.descriptors, strict=True), strict=True))
+            rows |= dict(zip(readable, zip(one.stored, one.surfaces, one.descriptors, strict=True), strict=True))
         indices = sorted(rows)
         return MapResults(
             indices,
             store.view([rows[index][0] for index in indices]),
             np.stack([rows[index][1] for index in indices]),
+            np.stack([rows[index][2] for index in indices]),
             pixels.view(indices) if PIXELS in self._kinds else None,
         )
 
@@ -299,6 +318,57 @@ class Stages:
         if weight is None:
             return refined
         return concat_descriptors(results.descriptors, refined, config.contrastive.n_heads, weight)
+
+    # Clustering
+
+    def group(
+        self, results: MapResults, descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float
+    ) -> GroupedViews:
+        """The groups of the images, by local defect and by whole surface.
+
+        Args:
+            results: maps, mean features, and descriptors without heads of N images.
+            descriptors: N x D, with heads.
+            shapes: N x 3, shapes of the anomalous regions.
+            scores: N.
+            threshold: images with a higher score are anomalous.
+        """
+        config = self.config
+
+        def compute() -> Grouping:
+            return group_images(
+                descriptors,
+                shapes,
+                scores,
+                threshold,
+                config.cluster,
+                n_clusters=config.n_clusters,
+                shape_weight=config.descriptor.shape_weight,
+                normalize=config.descriptor.normalize,
+                seed=config.seed,
+                counted=results.descriptors,
+            )
+
+        def key() -> str:
+            return groups_key(descriptors, results.descriptors, shapes, scores, threshold, config)
+
+        by_defect: Grouping = self.cache.once("groups", key, compute, lambda one: is_grouping(one, len(scores)))
+        return with_image_view(
+            by_defect,
+            results.surfaces,
+            self._view_choice(results),
+            scores,
+            threshold,
+            config.cluster,
+            n_clusters=config.n_clusters,
+            seed=config.seed,
+        )
+
+    def _view_choice(self, results: MapResults) -> ViewChoice:
+        """What the evidence says. It needs features and distances in one unit, which other methods do not have."""
+        if self.config.localization.method != "knn" or self.config.features.normalization != "dataset":
+            return unknown_choice("other localization methods show no evidence for whole images")
+        return choose_view(results.surfaces, results.maps)
 
     # Keys and memory
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
+GroupBy = Annotated[str | None, typer.Option(help="What groups are made of: defect, image, or auto.")]
 NClusters = Annotated[str | None, typer.Option(help="Number of groups, including the normal group, or auto.")]
 Maps = Annotated[str | None, typer.Option(help="Anomaly maps to write: feature, image or none.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store intermediate results.")]
@@ -38,6 +39,7 @@ def add_run(app: typer.Typer) -> None:
         out: Out,
         *,
         n_clusters: NClusters = None,
+        group_by: GroupBy = None,
         maps: Maps = None,
         options: RunOptions,
         no_cache: NoCache = False,
@@ -48,7 +50,11 @@ def add_run(app: typer.Typer) -> None:
         """Find the defects in a folder of images and sort them into types."""
         with Guard(verbose):
             config = options.settings(
-                n_clusters=n_clusters, maps=maps, cache=False if no_cache else None, cache_dir=cache_dir
+                n_clusters=n_clusters,
+                group_by=group_by,
+                maps=maps,
+                cache=False if no_cache else None,
+                cache_dir=cache_dir,
             )
             result, written = run_and_write(folder, out, config, quiet)
             print_summary(result, written)
@@ -103,6 +109,8 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
     for label in range(result.n_clusters):
         print(f"  {result.cluster_name(label)}: {_count(int((result.labels == label).sum()), 'image')}")
+    if result.group_by_reason:
+        print(f"  {result.group_by_reason}")
     if result.threshold_warning:
         print(f"  {result.threshold_warning}")
     for one in result.skipped:

@@ -1,20 +1,28 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
-from blemish.clustering.grouping import Grouping, group_images
+from blemish.clustering.grouping import GroupedViews, Grouping, group_images, with_image_view
 from blemish.clustering.methods import center_distances, cluster, order_by_size
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import anomaly_weights
+from blemish.clustering.views import View, ViewChoice, choose_view, surface_rows, unknown_choice
 from blemish.clustering.ward import Tree, cut, ward_tree
 
 __all__ = [
+    "GroupedViews",
     "Grouping",
     "Tree",
+    "View",
+    "ViewChoice",
     "anomaly_weights",
     "center_distances",
+    "choose_view",
     "cluster",
     "cut",
     "estimate_clusters",
     "group_images",
     "order_by_size",
+    "surface_rows",
+    "unknown_choice",
     "ward_tree",
+    "with_image_view",
 ]

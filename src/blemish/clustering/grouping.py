@@ -10,6 +10,7 @@ import numpy as np
 from blemish.clustering.methods import cluster
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import anomaly_weights
+from blemish.clustering.views import View, ViewChoice, surface_rows
 from blemish.config.sections import Cluster, Descriptor
 from blemish.descriptors.geometry import concat_shape
 from blemish.descriptors.vectors import unit_rows
@@ -29,6 +30,71 @@ class Grouping:
     labels: IntArray
     normal_label: int | None
     descriptors: FloatArray
+
+
+@dataclass(frozen=True)
+class GroupedViews:
+    """The groups of a set in both views, and the view that counts.
+
+    Attributes:
+        by_defect: groups by local defects.
+        by_image: groups by whole surfaces.
+        view: the view that counts.
+        choice: what the evidence says, whichever view the settings ask for.
+    """
+
+    by_defect: Grouping
+    by_image: Grouping
+    view: View
+    choice: ViewChoice
+
+    @property
+    def counting(self) -> Grouping:
+        """The groups in the view that counts."""
+        return self.by_image if self.view == "image" else self.by_defect
+
+    @property
+    def other(self) -> Grouping:
+        """The groups in the other view."""
+        return self.by_defect if self.view == "image" else self.by_image
+
+
+def with_image_view(
+    by_defect: Grouping,
+    means: FloatArray,
+    choice: ViewChoice,
+    scores: FloatArray,
+    threshold: float,
+    settings: Cluster,
+    *,
+    n_clusters: int | Literal["auto"] = "auto",
+    seed: int = 0,
+) -> GroupedViews:
+    """Group the set by whole surfaces as well. The settings decide which view counts, or leave it to the evidence.
+
+    Args:
+        by_defect: groups by local defects.
+        means: N x C, mean normalized feature vector of each image.
+        choice: what the evidence says, see :func:`blemish.clustering.views.choose_view`.
+        scores: N.
+        threshold: images with a higher score are anomalous.
+        settings: the cluster section of the settings.
+        n_clusters: number of groups; ``auto`` estimates it in each view.
+        seed: of all random draws.
+    """
+    rows = surface_rows(means)
+    by_image = group_images(
+        rows,
+        np.zeros((len(rows), 3), np.float32),
+        scores,
+        threshold,
+        settings.model_copy(update={"score_weighting": "none"}),
+        n_clusters=n_clusters,
+        shape_weight=0.0,
+        normalize=False,
+        seed=seed,
+    )
+    return GroupedViews(by_defect, by_image, choice.view if settings.group_by == "auto" else settings.group_by, choice)
 
 
 def group_images(

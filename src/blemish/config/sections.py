@@ -221,6 +221,11 @@ class Cluster(Section):
         description="`consensus`: Ward clustering of many random subsamples, combined. `ward`: Ward linkage (published). "
         "`kmeans`, `spectral` and `gmm`: as in scikit-learn.",
     )
+    group_by: Literal["auto", "defect", "image"] = Field(
+        default="auto",
+        description="What the groups are made of. `defect`: the local defects (published). `image`: the whole surface of "
+        "an image. `auto`: whichever differs more. Both groupings are always computed and written.",
+    )
     max_clusters: int = Field(
         default=12, ge=1, le=1000, description="Largest number of groups that `n_clusters = auto` considers."
     )

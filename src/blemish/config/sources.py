@@ -24,6 +24,7 @@ SHORT_NAMES: dict[str, str] = {
     "seed": "seed",
     "device": "device",
     "n_clusters": "n_clusters",
+    "group_by": "cluster.group_by",
     "cache": "cache.enabled",
     "cache_dir": "cache.folder",
 }

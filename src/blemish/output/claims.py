@@ -27,7 +27,7 @@ _MAX_LIST_BYTES = 2**30
 """Size up to which ``run.json`` and the journal are read: more than three files each for some millions of images take."""
 
 _HEADER = json.dumps({"schema": "blemish.files", "version": 1})
-TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "images.parquet", "descriptors.npy"})
+TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "images.parquet", "groups.csv", "descriptors.npy"})
 FOLDERS = {"maps": ".tiff", "anomaly_maps": ".tiff", "masks": ".png", "overlays": ".jpg"}
 
 _OTHER_FOLDER = "choose another folder with --out"

@@ -24,6 +24,20 @@ def write_csv(result: Result, stream: BinaryIO) -> None:
         stream.write((",".join(row) + "\n").encode("utf-8", "surrogateescape"))
 
 
+def write_groups_csv(result: Result, stream: BinaryIO) -> None:
+    """Write ``groups.csv``: the group of each image by local defects and by whole surfaces, in both views."""
+    other = result.labels if result.other_labels is None else result.other_labels
+    by_defect, by_image = (result.labels, other) if result.group_by == "defect" else (other, result.labels)
+    for row in (
+        ("path", "by_defect", "by_image"),
+        *(
+            (_quoted(_no_formula(path)), str(int(defect)), str(int(image)))
+            for path, defect, image in zip(result.paths, by_defect, by_image, strict=True)
+        ),
+    ):
+        stream.write((",".join(row) + "\n").encode("utf-8", "surrogateescape"))
+
+
 def _csv_rows(result: Result) -> Iterator[tuple[str, ...]]:
     for i, path in enumerate(result.paths):
         label = int(result.labels[i])

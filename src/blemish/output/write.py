@@ -24,7 +24,7 @@ from blemish.output.names import evaluation_prefix, file_stems
 from blemish.output.overlays import binary_mask, draw_overlay, upsample_map
 from blemish.output.report import build_report, render
 from blemish.output.run_file import run_document
-from blemish.output.tables import write_csv, write_parquet
+from blemish.output.tables import write_csv, write_groups_csv, write_parquet
 from blemish.results import Result, Skipped
 from blemish.types import FloatArray
 
@@ -110,6 +110,8 @@ def write_outputs(
     with claimed(out_dir, result.source) as folder:
         root = folder.root
         folder.write("images.csv", lambda stream: write_csv(result, stream))
+        if result.other_labels is not None:
+            folder.write("groups.csv", lambda stream: write_groups_csv(result, stream))
         folder.write("images.parquet", lambda stream: write_parquet(result, stream))
         folder.write("descriptors.npy", lambda stream: np.save(stream, result.descriptors, allow_pickle=False))
         _write_images(folder, result, maps, photos if overlays else None, progress)

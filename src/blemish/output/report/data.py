@@ -113,6 +113,7 @@ class ReportData(_Data):
     histogram: Histogram
     skipped: list[SkippedFile]
     threshold_warning: str | None
+    group_by_reason: str | None
     not_drawn: int
     settings: list[Section]
 
@@ -146,6 +147,7 @@ def build_report(result: Result, load_image: LoadImage | None = None, *, title: 
         rows=_rows(result),
         histogram=_histogram(result),
         skipped=[SkippedFile(path=shown(s.path), reason=shown(s.reason)) for s in result.skipped],
+        group_by_reason=result.group_by_reason,
         threshold_warning=shown(result.threshold_warning) if result.threshold_warning is not None else None,
         not_drawn=sum(picture.photo is None for picture in pictures) if load_image is not None else 0,
         settings=_settings(result),
@@ -258,6 +260,8 @@ _NOT_SETTINGS = {
     "source",
     "schema",
     "threshold_warning",
+    "group_by",
+    "group_by_reason",
 }
 """Keys of ``run.json`` that the page shows elsewhere, or that differ between equal runs."""
 
