@@ -46,7 +46,7 @@ class Image(Section):
         description="Memory that one image may take once decoded, in MB; larger images are skipped and named. One pixel "
         "takes 12 bytes and its stored bytes: a gray 8-bit image of 20 000 x 20 000 pixels takes 5200 MB.",
     )
-    white_level: Literal["auto"] | Annotated[float, Field(gt=0, le=2.0**64)] = Field(
+    white_level: Literal["auto"] | Annotated[float, Field(gt=0, le=2.0**32)] = Field(
         default="auto",
         description="Stored value that counts as white, for images of more than 8 bits and of floating point; higher "
         "values are clipped. `auto` finds one level for the set.",
