@@ -20,6 +20,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 SECTIONS = (
     "accuracy",
     "drawn",
+    "views",
     "anomaly_decision",
     "defaults",
     "networks",
@@ -35,7 +36,7 @@ SECTIONS = (
 )
 """The tables in the order of the page; each is measured by the command of its name."""
 
-NOT_MEASURED: frozenset[str] = frozenset(SECTIONS)
+NOT_MEASURED: frozenset[str] = frozenset(SECTIONS) - {"views"}
 """Tables that this version has not measured yet. The page names their commands; a name leaves with its JSON file."""
 
 INTRODUCTION = """\

@@ -134,7 +134,10 @@ def run(
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
         timings=timer.timings,
-        info=_info(config, extractor.backbone, device) | source.report() | {"cache": stages.cache.report()},
+        info=_info(config, extractor.backbone, device)
+        | source.report()
+        | {"view": {"between": views.choice.between, "local": views.choice.local}}
+        | {"cache": stages.cache.report()},
     )
 
 

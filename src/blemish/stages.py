@@ -18,7 +18,6 @@ from torch import Tensor
 from blemish.clustering import (
     GroupedViews,
     Grouping,
-    ViewChoice,
     choose_view,
     group_images,
     unknown_choice,
@@ -352,23 +351,19 @@ class Stages:
         def key() -> str:
             return groups_key(descriptors, results.descriptors, shapes, scores, threshold, config)
 
+        # the evidence needs features and distances in one unit
+        comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
         by_defect: Grouping = self.cache.once("groups", key, compute, lambda one: is_grouping(one, len(scores)))
         return with_image_view(
             by_defect,
             results.surfaces,
-            self._view_choice(results),
+            choose_view(results.surfaces, results.maps) if comparable else unknown_choice(),
             scores,
             threshold,
             config.cluster,
             n_clusters=config.n_clusters,
             seed=config.seed,
         )
-
-    def _view_choice(self, results: MapResults) -> ViewChoice:
-        """What the evidence says. It needs features and distances in one unit, which other methods do not have."""
-        if self.config.localization.method != "knn" or self.config.features.normalization != "dataset":
-            return unknown_choice("other localization methods show no evidence for whole images")
-        return choose_view(results.surfaces, results.maps)
 
     # Keys and memory
 

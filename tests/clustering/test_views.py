@@ -91,12 +91,32 @@ def test_the_settings_decide_or_leave_it_to_the_evidence(group_by: str) -> None:
     descriptors = rng.standard_normal((12, 4)).astype(np.float32)
     by_defect = group_images(descriptors, np.zeros((12, 3), np.float32), scores, 0.5, settings, n_clusters=2)
     flat = np.zeros((4, 4), np.float32)
-    for choice in (choose_view(means, [flat] * 12), unknown_choice("there is none")):
+    for choice in (choose_view(means, [flat] * 12), unknown_choice()):
         views = with_image_view(by_defect, means, choice, scores, 0.5, settings, n_clusters=2)
         assert views.view == (choice.view if group_by == "auto" else group_by)
         assert nmi([0] * 6 + [1] * 6, views.by_image.labels.tolist()) == pytest.approx(1)
         assert views.counting is (views.by_image if views.view == "image" else by_defect)
         assert views.other is not views.counting
+
+
+@pytest.mark.parametrize(
+    ("threshold", "n_clusters", "view"), [(2.0, "auto", "defect"), (-1.0, "auto", "image"), (2.0, 2, "image")]
+)
+def test_differences_between_normal_images_are_no_types_unless_their_number_is_given(
+    threshold: float, n_clusters: int, view: str
+) -> None:
+    rng = np.random.default_rng(1)
+    means = np.repeat(np.eye(4, dtype=np.float32)[:2], 6, axis=0) + 0.01 * rng.standard_normal((12, 4)).astype("f4")
+    scores = rng.random(12).astype(np.float32)
+    choice = choose_view(means, [np.zeros((4, 4), np.float32)] * 12)
+    rows, shapes = rng.standard_normal((12, 4)).astype(np.float32), np.zeros((12, 3), np.float32)
+    by_defect = group_images(rows, shapes, scores, threshold, Cluster(), n_clusters=n_clusters)
+    views = with_image_view(by_defect, means, choice, scores, threshold, Cluster(), n_clusters=n_clusters)
+    assert choice.view == "image"
+    assert views.view == view
+    if n_clusters == "auto" and view == "defect":
+        assert views.counting.labels.tolist() == [0] * 12
+        assert "normal" in views.choice.reason
 
 
 def test_several_surfaces_are_grouped_by_image_and_both_groupings_are_written(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from blemish.clustering.methods import cluster
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import anomaly_weights
-from blemish.clustering.views import View, ViewChoice, surface_rows
+from blemish.clustering.views import View, ViewChoice, mostly_normal_choice, surface_rows
 from blemish.config.sections import Cluster, Descriptor
 from blemish.descriptors.geometry import concat_shape
 from blemish.descriptors.vectors import unit_rows
@@ -72,6 +72,9 @@ def with_image_view(
 ) -> GroupedViews:
     """Group the set by whole surfaces as well. The settings decide which view counts, or leave it to the evidence.
 
+    With an estimated number of groups, whole surfaces count only if most images are anomalous: defect-free images differ
+    as a whole too (light, pose), and these differences are not types of defects.
+
     Args:
         by_defect: groups by local defects.
         means: N x C, mean normalized feature vector of each image.
@@ -94,7 +97,11 @@ def with_image_view(
         normalize=False,
         seed=seed,
     )
-    return GroupedViews(by_defect, by_image, choice.view if settings.group_by == "auto" else settings.group_by, choice)
+    if settings.group_by != "auto":
+        return GroupedViews(by_defect, by_image, settings.group_by, choice)
+    if n_clusters == "auto" and choice.view == "image" and (scores > threshold).mean() < 0.5:
+        choice = mostly_normal_choice(choice)
+    return GroupedViews(by_defect, by_image, choice.view, choice)
 
 
 def group_images(

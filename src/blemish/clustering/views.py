@@ -90,6 +90,16 @@ def choose_view(means: FloatArray, maps: Sequence[FloatArray]) -> ViewChoice:
     return ViewChoice("defect", between, local, reason + doubt)
 
 
-def unknown_choice(why: str) -> ViewChoice:
-    """The choice where the evidence does not apply."""
-    return ViewChoice("defect", float("nan"), float("nan"), f"Grouped by local defects: {why}.")
+def unknown_choice() -> ViewChoice:
+    """The choice with localization methods whose maps and features have no common unit."""
+    reason = "Grouped by local defects: this localization method gives no evidence for or against whole images."
+    return ViewChoice("defect", float("nan"), float("nan"), reason)
+
+
+def mostly_normal_choice(choice: ViewChoice) -> ViewChoice:
+    """The choice where images differ as a whole, but most of them are normal and nobody says how many types there are."""
+    reason = (
+        "Grouped by local defects, because most images are normal. They differ more as a whole "
+        f"({choice.between:.3f}) than by local defects ({choice.local:.3f}); groups.csv has that grouping."
+    )
+    return ViewChoice("defect", choice.between, choice.local, reason)
