@@ -325,12 +325,7 @@ class Stages:
     ) -> GroupedViews:
         """The groups of the images, by local defect and by whole surface.
 
-        Args:
-            results: maps, mean features, and descriptors without heads of N images.
-            descriptors: N x D, with heads.
-            shapes: N x 3, shapes of the anomalous regions.
-            scores: N.
-            threshold: images with a higher score are anomalous.
+        Arguments are those of :func:`blemish.clustering.group_images`; ``results`` has the descriptors without heads.
         """
         config = self.config
 
@@ -348,12 +343,14 @@ class Stages:
                 counted=results.descriptors,
             )
 
-        def key() -> str:
-            return groups_key(descriptors, results.descriptors, shapes, scores, threshold, config)
-
         # the evidence needs features and distances in one unit
         comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
-        by_defect: Grouping = self.cache.once("groups", key, compute, lambda one: is_grouping(one, len(scores)))
+        by_defect: Grouping = self.cache.once(
+            "groups",
+            lambda: groups_key(descriptors, results.descriptors, shapes, scores, threshold, config),
+            compute,
+            lambda one: is_grouping(one, len(scores)),
+        )
         return with_image_view(
             by_defect,
             results.surfaces,
