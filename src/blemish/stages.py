@@ -91,8 +91,7 @@ class BatchResults:
     surfaces: Sequence[FloatArray] | None = None
     descriptors: Sequence[FloatArray] | None = None
     pixels: Sequence[Pixels] | None = None
-    stored: list[Stored] | None = field(default=None, repr=False)
-    """Where the maps are kept."""
+    stored: list[Stored] | None = field(default=None, repr=False)  # where the maps are kept
 
 
 class Stages:
@@ -343,7 +342,6 @@ class Stages:
                 counted=results.descriptors,
             )
 
-        # the evidence needs features and distances in one unit
         comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
         by_defect: Grouping = self.cache.once(
             "groups",
