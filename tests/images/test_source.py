@@ -113,11 +113,10 @@ def test_deep_arrays_get_the_same_white_level_as_files(tmp_path: Path) -> None:
 
 
 def test_source_and_result_have_the_same_rows_after_a_run(folder: Path) -> None:
-    from blemish.pipeline import run_source
 
     truncate(folder / "004.png")
     source = ImageSource(folder, config().image)
-    result = run_source(lambda _: source, config(contrastive__enabled=True, contrastive__epochs=1))
+    result = run(source, config(contrastive__enabled=True, contrastive__epochs=1))
     assert source.names == result.paths
     assert [source.full(row).shape[:2] for row in range(len(source))] == [tuple(size) for size in result.sizes.tolist()]
 
