@@ -360,7 +360,6 @@ def test_checks_of_scikit_learn(estimator: OnTables, check: Any, request: pytest
     "X",
     [
         [],
-        np.zeros((4, 5)),
         np.zeros(4),
         np.full((3, 32, 32), np.nan),
         np.full((3, 32, 32), np.inf),
@@ -368,7 +367,7 @@ def test_checks_of_scikit_learn(estimator: OnTables, check: Any, request: pytest
         np.zeros((3, 32, 0)),
         np.full((3, 32, 32), "a"),
     ],
-    ids=["nothing", "table", "numbers", "nan", "infinite", "complex", "empty images", "text"],
+    ids=["nothing", "numbers", "nan", "infinite", "complex", "empty images", "text"],
 )
 def test_input_that_is_not_images_is_refused(X: Any) -> None:
     with pytest.raises(InputError):
