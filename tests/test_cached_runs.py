@@ -109,7 +109,8 @@ def test_a_changed_setting_recomputes_what_depends_on_it(folder: Path, calls: li
 
     count, report = after(n_clusters=4)
     assert count == 0
-    present = {"localization": [1, 1], "maps": [4, 4], "descriptors": [4, 4], "pixels": [4, 4], "heads": [1, 1]}
+    batches = {kind: [4, 4] for kind in ("maps", "surfaces", "descriptors", "pixels")}
+    present = {"localization": [1, 1], **batches, "heads": [1, 1]}
     assert report == present | {"groups": [0, 1]}
     count, report = after(contrastive__n_heads=2)
     assert count == 0
@@ -119,6 +120,7 @@ def test_a_changed_setting_recomputes_what_depends_on_it(folder: Path, calls: li
     assert report == {
         "localization": [1, 1],
         "maps": [4, 4],
+        "surfaces": [4, 4],
         "descriptors": [0, 4],
         "pixels": [0, 4],
         "heads": [0, 1],
@@ -453,7 +455,7 @@ def test_closing_lines_name_what_came_from_the_cache(folder: Path, tmp_path: Pat
     assert "cache" not in cli(*cache, "--no-cache")
     assert not (tmp_path / "kept").exists()
     assert "cache" not in cli(*cache)
-    assert re.search(r"from the cache: localization, maps, descriptors, pixels, heads, groups\n", cli(*cache))
+    assert re.search(r"from the cache: localization, maps, surfaces, descriptors, pixels, heads, groups\n", cli(*cache))
     assert re.search(
-        r"from the cache: localization, maps, descriptors, pixels, heads\n", cli(*cache, "--n-clusters", "4")
+        r"from the cache: localization, maps, surfaces, descriptors, pixels, heads\n", cli(*cache, "--n-clusters", "4")
     )

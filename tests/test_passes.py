@@ -66,9 +66,9 @@ def test_every_image_is_decoded_passed_through_the_network_and_described_once(
 ) -> None:
     run(folder, settings(localization__threshold=0.0))  # so that there are anomalous images, whose types are counted
     assert counts["decoded"] == counts["through the network"] == counts["described"] == COUNT
-    assert counts["numbers estimated"] == 1
+    assert counts["numbers estimated"] == 2  # once in each view
     run(folder, settings(n_clusters=3))
-    assert counts["numbers estimated"] == 1
+    assert counts["numbers estimated"] == 2
     counts.clear()
     run(folder, settings(backbone__tta_flips=True))
     assert counts["decoded"] == COUNT

@@ -81,8 +81,9 @@ class Config(Section):
     invalid values raise pydantic's ValidationError. :meth:`from_values`, :meth:`load` and :meth:`updated` raise
     ``ConfigError`` with one line instead.
 
-    >>> Config(preset="paper", image={"size": 320}).image
-    Image(size=320, upscale=True, resize='stretch', max_side=2048)
+    >>> image = Config(preset="paper", image={"size": 320}).image
+    >>> image.size, image.resize
+    (320, 'stretch')
     """
 
     preset: PresetName = Field(
