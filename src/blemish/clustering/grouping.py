@@ -14,7 +14,6 @@ from blemish.clustering.views import View, ViewChoice, mostly_normal_choice, sur
 from blemish.config.sections import Cluster, Descriptor
 from blemish.descriptors.geometry import concat_shape
 from blemish.descriptors.vectors import unit_rows
-from blemish.localization.threshold import ESTIMATE_FROM, RELIABLE_FROM
 from blemish.types import BoolArray, FloatArray, IntArray
 
 
@@ -124,7 +123,7 @@ def group_images(
 
     - ``soft``: descriptors are multiplied by :func:`blemish.clustering.score_weights.anomaly_weights`, so that images
       without a defect, whose descriptors have no meaningful direction, move towards the origin. If no image is anomalous,
-      all weights are 1; so they are in sets of 8 to 29 images, whose threshold is a rough estimate.
+      all weights are 1.
     - ``hard``: the images below the threshold form the normal group, and only the others are clustered, into one group
       fewer.
     - ``none``: descriptors are clustered as they are (the paper).
@@ -145,19 +144,16 @@ def group_images(
             heads also draw similar types together, so fewer groups stand out in their output. None: ``descriptors``.
     """
     anomalous = scores > threshold
-    weighting = settings.score_weighting
-    if weighting == "soft" and anomalous.any() and ESTIMATE_FROM <= len(scores) < RELIABLE_FROM:
-        weighting = "none"  # the threshold of a small set is too rough to decide how much a descriptor counts
 
     def prepared(rows: FloatArray) -> FloatArray:
         rows = _with_shapes(rows, shapes, shape_weight, normalize, anomalous)
-        if weighting == "soft" and anomalous.any():
+        if settings.score_weighting == "soft" and anomalous.any():
             rows = rows * anomaly_weights(scores, threshold, settings.soft_width, settings.soft_floor)[:, None]
         return rows
 
     inputs = prepared(descriptors)
     labels = np.zeros(len(inputs), np.int64)
-    hard = weighting == "hard" and not anomalous.all()
+    hard = settings.score_weighting == "hard" and not anomalous.all()
     part = anomalous if hard else np.ones(len(inputs), bool)
     most = settings.max_clusters if n_clusters == "auto" else n_clusters
     if not part.any() or (hard and most == 1):
@@ -166,7 +162,7 @@ def group_images(
     k = min(most - hard, len(rows))
     if n_clusters == "auto":
         plain = inputs if counted is None else prepared(counted)
-        k = min(k, _estimated_number(plain[part], anomalous[part], k, weighting != "none", seed))
+        k = min(k, _estimated_number(plain[part], anomalous[part], k, settings, seed))
     found = cluster(rows, k, method=settings.method, seed=seed)
     if hard:
         labels[part] = found + 1
@@ -183,12 +179,12 @@ def _with_shapes(
     return unit_rows(concat_shape(unit_rows(rows), shapes, shape_weight, anomalous))
 
 
-def _estimated_number(rows: FloatArray, anomalous: BoolArray, most: int, by_scores: bool, seed: int) -> int:
+def _estimated_number(rows: FloatArray, anomalous: BoolArray, most: int, settings: Cluster, seed: int) -> int:
     """Estimated number of groups: the types of the anomalous images, and one group for the normal images if there are any.
 
-    If scores do not affect the groups (not ``by_scores``), they do not affect their number either.
+    If scores do not affect the groups, they do not affect their number either.
     """
-    if not by_scores:
+    if settings.score_weighting == "none":
         return estimate_clusters(rows, max_clusters=most, seed=seed)
     if not anomalous.any():
         return 1  # differences between normal images are not types of defects
