@@ -94,6 +94,8 @@ def test_the_settings_decide_or_leave_it_to_the_evidence(group_by: str) -> None:
     for choice in (choose_view(means, [flat] * 12), unknown_choice()):
         views = with_image_view(by_defect, means, choice, scores, 0.5, settings, n_clusters=2)
         assert views.view == (choice.view if group_by == "auto" else group_by)
+        named = {"defect": "by local defects", "image": "by whole images"}[views.view]
+        assert named in views.choice.reason  # the sentence never contradicts the view
         assert nmi([0] * 6 + [1] * 6, views.by_image.labels.tolist()) == pytest.approx(1)
         assert views.counting is (views.by_image if views.view == "image" else by_defect)
         assert views.other is not views.counting

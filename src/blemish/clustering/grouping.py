@@ -10,7 +10,7 @@ import numpy as np
 from blemish.clustering.methods import cluster
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import anomaly_weights
-from blemish.clustering.views import View, ViewChoice, mostly_normal_choice, surface_rows
+from blemish.clustering.views import View, ViewChoice, mostly_normal_choice, requested_choice, surface_rows
 from blemish.config.sections import Cluster, Descriptor
 from blemish.descriptors.geometry import concat_shape
 from blemish.descriptors.vectors import unit_rows
@@ -39,14 +39,17 @@ class GroupedViews:
     Attributes:
         by_defect: groups by local defects.
         by_image: groups by whole surfaces.
-        view: the view that counts.
-        choice: what the evidence says, whichever view the settings ask for.
+        choice: the view that counts, and why.
     """
 
     by_defect: Grouping
     by_image: Grouping
-    view: View
     choice: ViewChoice
+
+    @property
+    def view(self) -> View:
+        """The view that counts."""
+        return self.choice.view
 
     @property
     def counting(self) -> Grouping:
@@ -98,10 +101,10 @@ def with_image_view(
         seed=seed,
     )
     if settings.group_by != "auto":
-        return GroupedViews(by_defect, by_image, settings.group_by, choice)
-    if n_clusters == "auto" and choice.view == "image" and (scores > threshold).mean() < 0.5:
+        choice = requested_choice(settings.group_by, choice)
+    elif n_clusters == "auto" and choice.view == "image" and (scores > threshold).mean() < 0.5:
         choice = mostly_normal_choice(choice)
-    return GroupedViews(by_defect, by_image, choice.view, choice)
+    return GroupedViews(by_defect, by_image, choice)
 
 
 def group_images(

@@ -103,3 +103,9 @@ def mostly_normal_choice(choice: ViewChoice) -> ViewChoice:
         f"({choice.between:.3f}) than by local defects ({choice.local:.3f}); groups.csv has that grouping."
     )
     return ViewChoice("defect", choice.between, choice.local, reason)
+
+
+def requested_choice(view: View, choice: ViewChoice) -> ViewChoice:
+    """The choice of the settings, whatever the evidence says."""
+    name = "whole images" if view == "image" else "local defects"
+    return ViewChoice(view, choice.between, choice.local, f"Grouped by {name}, as the settings ask.")
