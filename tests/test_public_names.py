@@ -34,11 +34,12 @@ PUBLIC: dict[str, list[str] | None] = {
         "cut",
         "estimate_clusters",
         "group_images",
+        "group_surfaces",
         "order_by_size",
+        "resolve_view",
         "surface_rows",
         "unknown_choice",
         "ward_tree",
-        "with_image_view",
     ],
     "blemish.config": ["BASIC", "PAPER", "Config", "PresetName", "Section", "gather", "known_keys", "parse_value"],
     "blemish.descriptors": [

@@ -104,3 +104,8 @@ def is_grouping(value: object, n: int) -> bool:
         and value.normal_label in (0, None)
         and is_finite_matrix(value.descriptors, n)
     )
+
+
+def are_groupings(value: object, n: int) -> bool:
+    """Whether a cache entry sorts ``n`` images into groups in both views."""
+    return isinstance(value, tuple) and len(value) == 2 and all(is_grouping(one, n) for one in value)

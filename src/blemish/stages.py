@@ -20,8 +20,9 @@ from blemish.clustering import (
     Grouping,
     choose_view,
     group_images,
+    group_surfaces,
+    resolve_view,
     unknown_choice,
-    with_image_view,
 )
 from blemish.config.schema import Config
 from blemish.descriptors.heads import head_descriptors, head_threshold, train_heads
@@ -35,9 +36,9 @@ from blemish.entries import (
     PIXELS,
     SURFACES,
     FittedLocalization,
+    are_groupings,
     is_batch_entry,
     is_finite_matrix,
-    is_grouping,
     is_localization,
 )
 from blemish.features.batches import Batch, FeatureBatches
@@ -328,8 +329,8 @@ class Stages:
         """
         config = self.config
 
-        def compute() -> Grouping:
-            return group_images(
+        def compute() -> tuple[Grouping, Grouping]:
+            by_defect = group_images(
                 descriptors,
                 shapes,
                 scores,
@@ -341,24 +342,22 @@ class Stages:
                 seed=config.seed,
                 counted=results.descriptors,
             )
+            by_image = group_surfaces(
+                results.surfaces, scores, threshold, config.cluster, n_clusters=config.n_clusters, seed=config.seed
+            )
+            return by_defect, by_image
 
-        comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
-        by_defect: Grouping = self.cache.once(
+        arrays = (descriptors, results.descriptors, results.surfaces, shapes, scores)
+        by_defect, by_image = self.cache.once(
             "groups",
-            lambda: groups_key(descriptors, results.descriptors, shapes, scores, threshold, config),
+            lambda: groups_key(arrays, threshold, config),
             compute,
-            lambda one: is_grouping(one, len(scores)),
+            lambda two: are_groupings(two, len(scores)),
         )
-        return with_image_view(
-            by_defect,
-            results.surfaces,
-            choose_view(results.surfaces, results.maps) if comparable else unknown_choice(),
-            scores,
-            threshold,
-            config.cluster,
-            n_clusters=config.n_clusters,
-            seed=config.seed,
-        )
+        comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
+        evidence = choose_view(results.surfaces, results.maps) if comparable else unknown_choice()
+        choice = resolve_view(evidence, scores, threshold, config.cluster, config.n_clusters)
+        return GroupedViews(by_defect, by_image, choice)
 
     # Keys and memory
 
@@ -386,15 +385,8 @@ class Stages:
             self._since_release = 0
 
 
-def groups_key(
-    descriptors: FloatArray,
-    counted: FloatArray,
-    shapes: FloatArray,
-    scores: FloatArray,
-    threshold: float,
-    config: Config,
-) -> str:
+def groups_key(arrays: Sequence[FloatArray], threshold: float, config: Config) -> str:
     """The key of the clustering: its input by bytes, and all settings except those on presets, devices and outputs."""
     names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
-    arrays = [array_digest(values) for values in (descriptors, counted, shapes, scores)]
-    return digest("groups", environment_digest("cpu", ""), arrays, repr(threshold), config.stage_digest(*names))
+    digests = [array_digest(values) for values in arrays]
+    return digest("groups", environment_digest("cpu", ""), digests, repr(threshold), config.stage_digest(*names))

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from blemish import Config, run
-from blemish.clustering import choose_view, group_images, surface_rows, unknown_choice, with_image_view
+from blemish.clustering import (
+    GroupedViews,
+    choose_view,
+    group_images,
+    group_surfaces,
+    resolve_view,
+    surface_rows,
+    unknown_choice,
+)
 from blemish.config.sections import Cluster
 from blemish.evaluation.metrics import nmi
 from blemish.output import write_outputs
@@ -92,7 +100,8 @@ def test_the_settings_decide_or_leave_it_to_the_evidence(group_by: str) -> None:
     by_defect = group_images(descriptors, np.zeros((12, 3), np.float32), scores, 0.5, settings, n_clusters=2)
     flat = np.zeros((4, 4), np.float32)
     for choice in (choose_view(means, [flat] * 12), unknown_choice()):
-        views = with_image_view(by_defect, means, choice, scores, 0.5, settings, n_clusters=2)
+        by_image = group_surfaces(means, scores, 0.5, settings, n_clusters=2)
+        views = GroupedViews(by_defect, by_image, resolve_view(choice, scores, 0.5, settings, 2))
         assert views.view == (choice.view if group_by == "auto" else group_by)
         named = {"defect": "by local defects", "image": "by whole images"}[views.view]
         assert named in views.choice.reason  # the sentence never contradicts the view
@@ -113,7 +122,8 @@ def test_differences_between_normal_images_are_no_types_unless_their_number_is_g
     choice = choose_view(means, [np.zeros((4, 4), np.float32)] * 12)
     rows, shapes = rng.standard_normal((12, 4)).astype(np.float32), np.zeros((12, 3), np.float32)
     by_defect = group_images(rows, shapes, scores, threshold, Cluster(), n_clusters=n_clusters)
-    views = with_image_view(by_defect, means, choice, scores, threshold, Cluster(), n_clusters=n_clusters)
+    by_image = group_surfaces(means, scores, threshold, Cluster(), n_clusters=n_clusters)
+    views = GroupedViews(by_defect, by_image, resolve_view(choice, scores, threshold, Cluster(), n_clusters))
     assert choice.view == "image"
     assert views.view == view
     if n_clusters == "auto" and view == "defect":

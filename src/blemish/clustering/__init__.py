@@ -1,6 +1,6 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
-from blemish.clustering.grouping import GroupedViews, Grouping, group_images, with_image_view
+from blemish.clustering.grouping import GroupedViews, Grouping, group_images, group_surfaces, resolve_view
 from blemish.clustering.methods import center_distances, cluster, order_by_size
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import anomaly_weights
@@ -20,9 +20,10 @@ __all__ = [
     "cut",
     "estimate_clusters",
     "group_images",
+    "group_surfaces",
     "order_by_size",
+    "resolve_view",
     "surface_rows",
     "unknown_choice",
     "ward_tree",
-    "with_image_view",
 ]

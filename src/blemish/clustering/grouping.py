@@ -62,34 +62,27 @@ class GroupedViews:
         return self.by_defect if self.view == "image" else self.by_image
 
 
-def with_image_view(
-    by_defect: Grouping,
+def group_surfaces(
     means: FloatArray,
-    choice: ViewChoice,
     scores: FloatArray,
     threshold: float,
     settings: Cluster,
     *,
     n_clusters: int | Literal["auto"] = "auto",
     seed: int = 0,
-) -> GroupedViews:
-    """Group the set by whole surfaces as well. The settings decide which view counts, or leave it to the evidence.
-
-    With an estimated number of groups, whole surfaces count only if most images are anomalous: defect-free images differ
-    as a whole too (light, pose), and these differences are not types of defects.
+) -> Grouping:
+    """Sort images into groups by their whole surfaces; scores only decide which group is the normal one.
 
     Args:
-        by_defect: groups by local defects.
         means: N x C, mean normalized feature vector of each image.
-        choice: what the evidence says, see :func:`blemish.clustering.views.choose_view`.
         scores: N.
         threshold: images with a higher score are anomalous.
         settings: the cluster section of the settings.
-        n_clusters: number of groups; ``auto`` estimates it in each view.
+        n_clusters: number of groups; ``auto`` estimates it.
         seed: of all random draws.
     """
     rows = surface_rows(means)
-    by_image = group_images(
+    return group_images(
         rows,
         np.zeros((len(rows), 3), np.float32),
         scores,
@@ -100,11 +93,21 @@ def with_image_view(
         normalize=False,
         seed=seed,
     )
+
+
+def resolve_view(
+    evidence: ViewChoice, scores: FloatArray, threshold: float, settings: Cluster, n_clusters: int | Literal["auto"]
+) -> ViewChoice:
+    """The view that counts: that of the settings, or else that of the evidence.
+
+    With an estimated number of groups, whole surfaces count only if most images are anomalous: defect-free images differ
+    as a whole too (light, pose), and these differences are not types of defects.
+    """
     if settings.group_by != "auto":
-        choice = requested_choice(settings.group_by, choice)
-    elif n_clusters == "auto" and choice.view == "image" and (scores > threshold).mean() < 0.5:
-        choice = mostly_normal_choice(choice)
-    return GroupedViews(by_defect, by_image, choice)
+        return requested_choice(settings.group_by, evidence)
+    if n_clusters == "auto" and evidence.view == "image" and (scores > threshold).mean() < 0.5:
+        return mostly_normal_choice(evidence)
+    return evidence
 
 
 def group_images(
