@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -134,25 +135,36 @@ def test_a_run_json_of_another_program_hides_nothing(tmp_path):
     assert names(tmp_path) == ["batch/a.png"]
 
 
-def test_1200_nested_folders_are_listed(tmp_path):
-    at = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(1200):
-        os.mkdir("d", dir_fd=at)
-        at, old = os.open("d", os.O_RDONLY, dir_fd=at), at
+@contextmanager
+def nested_folders(folder, name, count):
+    """Folders of one name in each other, removed afterwards: they are too deep for pytest to remove."""
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(count):
+        os.mkdir(name, dir_fd=at)
+        at, old = os.open(name, os.O_RDONLY, dir_fd=at), at
         os.close(old)
-    os.close(at)
-    drawn().save(tmp_path / "d/a.png")
-    assert names(tmp_path) == ["d/a.png"]
+    try:
+        yield
+    finally:
+        for level in range(count):
+            at, old = os.open("..", os.O_RDONLY, dir_fd=at), at
+            os.close(old)
+            if level < count - 1:  # the outermost may hold a file
+                os.rmdir(name, dir_fd=at)
+        os.close(at)
+
+
+def test_1200_nested_folders_are_listed(tmp_path):
+    with nested_folders(tmp_path, "d", 1200):
+        drawn().save(tmp_path / "d/a.png")
+        assert names(tmp_path) == ["d/a.png"]
 
 
 def test_a_path_that_is_too_long_is_named_with_a_remedy(tmp_path):
-    at = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(30):
-        os.mkdir("d" * 200, dir_fd=at)
-        at, old = os.open("d" * 200, os.O_RDONLY, dir_fd=at), at
-        os.close(old)
-    os.close(at)
-    with pytest.raises(InputError, match=r"cannot be listed .* move the images to a shorter path"):
+    with (
+        nested_folders(tmp_path, "d" * 200, 30),
+        pytest.raises(InputError, match=r"cannot be listed .* move the images to a shorter path"),
+    ):
         find_images(tmp_path)
 
 
