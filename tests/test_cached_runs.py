@@ -319,7 +319,7 @@ def spoiled(value: Any, kind: str, how: str) -> Any:
     if kind == "localization":
         spoil(value.sample_maps[0], how)
     elif kind == "groups":
-        spoil(value.descriptors, "nan")
+        spoil(value[0].descriptors, "nan")
     elif kind == "heads":
         spoil(value, "nan")
     elif how == "short":
