@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from blemish.regions import Region
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
 __all__ = ["Result", "Skipped"]
@@ -31,6 +32,10 @@ class Result:
         group_by_reason: one sentence with the evidence; None if it is not known.
         other_labels: N int64, the groups in the other view; None if they were not computed.
         source: the folder that paths are relative to, as the user gave it; None for arrays.
+        regions: the anomalous regions of the anomalous images, image by image, the highest score of an image first.
+        anomaly_probability: N float32 in [0, 1], probability that the image is anomalous; None if it is not known.
+        type_probability: N float32 in [0, 1], probability that the image belongs to its group; None if it is not known.
+        type_names: names that a person gave to groups, by label; a group without one has a number.
         skipped: files that could not be read.
         threshold_warning: shown when the anomaly decision is unreliable; None otherwise.
         timings: stage -> seconds.
@@ -51,6 +56,10 @@ class Result:
     group_by: Literal["defect", "image"] = "defect"
     group_by_reason: str | None = None
     other_labels: IntArray | None = None
+    regions: list[Region] = field(default_factory=list)
+    anomaly_probability: FloatArray | None = None
+    type_probability: FloatArray | None = None
+    type_names: dict[int, str] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     threshold_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
@@ -62,7 +71,11 @@ class Result:
         return int(self.labels.max()) + 1 if len(self.labels) else 0
 
     def cluster_name(self, label: int) -> str:
-        """The name that users see: ``normal``, or ``type 1``, ``type 2``, ... by decreasing size."""
+        """The name that users see: ``normal``, ``type 1``, ``type 2``, ... by decreasing size, or the name that they gave."""
+        if label in self.type_names:
+            return self.type_names[label]
+        if label < 0:
+            return "unlike anything seen"
         if label == self.normal_label:
             return "normal"
         return f"type {label + (self.normal_label is None)}"
