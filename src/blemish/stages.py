@@ -55,7 +55,7 @@ from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
 from blemish.types import BoolArray, FloatArray
 
-AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "contrastive", "cluster", "output", "cache")
+AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
 """Settings that no anomaly map depends on. (The device counts by the name of the one in use.)"""
 
 AFTER_MAPS_LOCALIZATION = ("localization.threshold", "localization.score_quantile", "localization.median_windows")
@@ -386,7 +386,7 @@ class Stages:
 
 
 def groups_key(arrays: Sequence[FloatArray], threshold: float, config: Config) -> str:
-    """The key of the clustering: its input by bytes, and all settings except those on presets, devices and outputs."""
-    names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
+    """The key of the clustering: its input by bytes, and all settings except those on presets, devices, regions and outputs."""
+    names = (name for name in Config.model_fields if name not in ("preset", "device", "regions", "output", "cache"))
     digests = [array_digest(values) for values in arrays]
     return digest("groups", environment_digest("cpu", ""), digests, repr(threshold), config.stage_digest(*names))
