@@ -132,7 +132,7 @@ class GroupStages:
 
 
 def _groups_key(arrays: Sequence[FloatArray], threshold: float, config: Config) -> str:
-    """The key of the clustering: its input by bytes, and all settings except those on presets, devices and outputs."""
-    names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
+    """The key of the clustering: its input by bytes, and all settings but those on presets, devices, regions and outputs."""
+    names = (name for name in Config.model_fields if name not in ("preset", "device", "regions", "output", "cache"))
     digests = [array_digest(values) for values in arrays]
     return digest("groups", environment_digest("cpu", ""), digests, repr(threshold), config.stage_digest(*names))

@@ -37,7 +37,7 @@ from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
 from blemish.types import FloatArray
 
-AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "contrastive", "cluster", "output", "cache")
+AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
 """Settings that no anomaly map depends on. (The device counts by the name of the one in use.)"""
 
 AFTER_MAPS_LOCALIZATION = ("localization.threshold", "localization.score_quantile", "localization.median_windows")
