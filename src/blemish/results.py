@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from blemish.regions import Region
 from blemish.runtime.spill import Arrays
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
+
+if TYPE_CHECKING:
+    from blemish.model import FittedModel
 
 __all__ = ["Result", "Skipped"]
 
@@ -47,8 +50,10 @@ class Result:
         type_names: names that a person gave to groups, by label; a group without one has a number.
         skipped: files that could not be read.
         threshold_warning: shown when the anomaly decision is unreliable; None otherwise.
+        drift_warning: shown when images look unlike those that the model was fitted to; None otherwise.
         timings: stage -> seconds.
         info: settings, seed, versions and weight digest, as ``run.json`` repeats them.
+        model: what was fitted, or used; it inspects further images.
     """
 
     paths: list[str]
@@ -71,8 +76,10 @@ class Result:
     type_names: dict[int, str] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     threshold_warning: str | None = None
+    drift_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    model: FittedModel | None = field(default=None, repr=False)
 
     def reordered(self, order: IntArray) -> Result:
         """The same result with its rows in another order.
