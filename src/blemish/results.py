@@ -9,7 +9,12 @@ from typing import Any, Literal
 from blemish.regions import Region
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
-__all__ = ["Result", "Skipped"]
+__all__ = ["CERTAIN", "Result", "Skipped", "Verdict"]
+
+CERTAIN = 0.9
+"""Probability from which a verdict is given without asking a person to check it."""
+
+Verdict = Literal["normal", "please check", "anomalous"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,20 @@ class Result:
     threshold_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether the regions of the anomalous images are known."""
+        return bool(self.regions) or not self.is_anomalous.any()
+
+    def verdict(self, i: int) -> Verdict | None:
+        """``please check`` if neither answer for image ``i`` is at least 90 % probable; None if that is not known."""
+        if self.anomaly_probability is None:
+            return None
+        probability = float(self.anomaly_probability[i])
+        if probability >= CERTAIN:
+            return "anomalous"
+        return "normal" if probability <= 1 - CERTAIN else "please check"
 
     @property
     def n_clusters(self) -> int:
