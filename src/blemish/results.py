@@ -15,7 +15,12 @@ from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 if TYPE_CHECKING:
     from blemish.model import FittedModel
 
-__all__ = ["Result", "Skipped"]
+__all__ = ["CERTAIN", "Result", "Skipped", "Verdict"]
+
+CERTAIN = 0.9
+"""Probability from which a verdict is given without asking a person to check it."""
+
+Verdict = Literal["normal", "please check", "anomalous"]
 
 _ROWS = (
     *("sizes", "scores", "is_anomalous", "labels", "distances", "descriptors"),
@@ -101,6 +106,20 @@ class Result:
             ),
             **rows,
         )
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether the regions of the anomalous images are known."""
+        return bool(self.regions) or not self.is_anomalous.any()
+
+    def verdict(self, i: int) -> Verdict | None:
+        """``please check`` if neither answer for image ``i`` is at least 90 % probable; None if that is not known."""
+        if self.anomaly_probability is None:
+            return None
+        probability = float(self.anomaly_probability[i])
+        if probability >= CERTAIN:
+            return "anomalous"
+        return "normal" if probability <= 1 - CERTAIN else "please check"
 
     @property
     def n_clusters(self) -> int:

@@ -31,7 +31,7 @@ def test_writes_everything_it_lists_and_nothing_else(tmp_path: Path) -> None:
     assert len(found) == 4 + 3 * len(result.paths)
     assert run["schema"] == "blemish.run"
     assert run["schema_version"] == 1
-    assert run["counts"] == {"images": 12, "anomalous": 7, "skipped": 1, "clusters": 3}
+    assert run["counts"] == {"images": 12, "anomalous": 7, "skipped": 1, "clusters": 3, "regions": None}
     assert run["settings"] == {"fca": {"patch": 9, "sigma": 1.5}, "size": [256, 256], "out": "x/y"}
     assert [c["name"] for c in run["clusters"]] == ["normal", "type 1", "type 2"]
     assert run["skipped"][0]["path"] == "broken/cut <off>.png"

@@ -27,7 +27,6 @@ _MAX_LIST_BYTES = 2**30
 """Size up to which ``run.json`` and the journal are read: more than three files each for some millions of images take."""
 
 _HEADER = json.dumps({"schema": "blemish.files", "version": 1})
-TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "images.parquet", "groups.csv", "descriptors.npy"})
 FOLDERS: dict[str, str | tuple[str, ...]] = {
     "maps": ".tiff",
     "anomaly_maps": ".tiff",
@@ -35,6 +34,10 @@ FOLDERS: dict[str, str | tuple[str, ...]] = {
     "overlays": ".jpg",
     "model": (".safetensors", ".json"),
 }
+DATA_FILES = frozenset({"images.parquet", "groups.csv", "regions.parquet", "descriptors.npy"})
+"""The files that results are read back from; ``run.json`` has their checksums."""
+
+TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "regions.csv"}) | DATA_FILES
 
 _OTHER_FOLDER = "choose another folder with --out"
 _REMEDIES = {
