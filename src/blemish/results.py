@@ -38,6 +38,7 @@ class Result:
         type_names: names that a person gave to groups, by label; a group without one has a number.
         skipped: files that could not be read.
         threshold_warning: shown when the anomaly decision is unreliable; None otherwise.
+        n_clusters_warning: shown when there are fewer groups than the settings ask for; None otherwise.
         timings: stage -> seconds.
         info: settings, seed, versions and weight digest, as ``run.json`` repeats them.
     """
@@ -62,6 +63,7 @@ class Result:
     type_names: dict[int, str] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     threshold_warning: str | None = None
+    n_clusters_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 

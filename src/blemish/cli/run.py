@@ -111,6 +111,8 @@ def print_summary(result: Result, written: OutputPaths) -> None:
         print(f"  {result.cluster_name(label)}: {_count(int((result.labels == label).sum()), 'image')}")
     if result.group_by_reason:
         print(f"  {result.group_by_reason}")
+    if result.n_clusters_warning:
+        print(f"  {result.n_clusters_warning}")
     if result.threshold_warning:
         print(f"  {result.threshold_warning}")
     for one in result.skipped:

@@ -1,6 +1,14 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
-from blemish.clustering.grouping import GroupedViews, Grouping, group_images, group_surfaces, resolve_view
+from blemish.clustering.grouping import (
+    GroupedViews,
+    Grouping,
+    fewer_groups_warning,
+    group_images,
+    group_surfaces,
+    most_groups,
+    resolve_view,
+)
 from blemish.clustering.methods import center_distances, cluster, order_by_size
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import anomaly_weights
@@ -19,8 +27,10 @@ __all__ = [
     "cluster",
     "cut",
     "estimate_clusters",
+    "fewer_groups_warning",
     "group_images",
     "group_surfaces",
+    "most_groups",
     "order_by_size",
     "resolve_view",
     "surface_rows",

@@ -113,6 +113,7 @@ class ReportData(_Data):
     histogram: Histogram
     skipped: list[SkippedFile]
     threshold_warning: str | None
+    n_clusters_warning: str | None
     group_by_reason: str | None
     not_drawn: int
     settings: list[Section]
@@ -149,6 +150,7 @@ def build_report(result: Result, load_image: LoadImage | None = None, *, title: 
         skipped=[SkippedFile(path=shown(s.path), reason=shown(s.reason)) for s in result.skipped],
         group_by_reason=result.group_by_reason,
         threshold_warning=shown(result.threshold_warning) if result.threshold_warning is not None else None,
+        n_clusters_warning=result.n_clusters_warning,
         not_drawn=sum(picture.photo is None for picture in pictures) if load_image is not None else 0,
         settings=_settings(result),
     )
@@ -260,6 +262,7 @@ _NOT_SETTINGS = {
     "source",
     "schema",
     "threshold_warning",
+    "n_clusters_warning",
     "group_by",
     "group_by_reason",
 }
