@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from blemish.regions import Region
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
 __all__ = ["Result", "Skipped"]
+
+UNSORTED = -2
+"""Number of the images that are anomalous, but of no type, in :attr:`Result.groups`."""
+
+UNCERTAIN = 0.2, 0.8
+"""An image whose probability of being anomalous lies between these needs a check: in one of five or more such cases, the
+decision is wrong."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class Result:
             whole set. Large sets are kept in a temporary file; indexing and iteration read one map at a time.
         threshold: images with a score above it are anomalous, and so are pixels with a map value above it.
         is_anomalous: N bool.
-        labels: N int64 in 0..n_clusters-1: the normal group first, if there is one, then the types by decreasing size.
+        labels: N int64 in 0..n_clusters-1: the normal group first, if there is one, then the types by decreasing size. The
+            clustering decides them, apart from ``is_anomalous``; :attr:`groups` reconciles the two.
         normal_label: label of the normal group; None if there is none.
         distances: N float32, distance of each descriptor to the center of its group.
         descriptors: N x D float32, the input of the clustering.
@@ -72,10 +82,44 @@ class Result:
         """Number of groups, including the normal group."""
         return int(self.labels.max()) + 1 if len(self.labels) else 0
 
+    @property
+    def groups(self) -> IntArray:
+        """The group of each image as all outputs state it, N int64.
+
+        It is the label, with one exception: an anomalous image in the normal group is in neither that group nor a type, but
+        in `UNSORTED`. No output therefore shows an anomalous image among the normal ones.
+        """
+        if self.normal_label is None:
+            return self.labels
+        return np.where(self.is_anomalous & (self.labels == self.normal_label), UNSORTED, self.labels)
+
+    @property
+    def group_numbers(self) -> list[int]:
+        """The numbers of all groups in the order of outputs: the labels, then `UNSORTED` if it has images."""
+        return [*range(self.n_clusters), *([UNSORTED] if (self.groups == UNSORTED).any() else [])]
+
+    @property
+    def needs_check(self) -> BoolArray:
+        """Whether a person should look at each image, because the evidence on it is divided, N bool.
+
+        That is so if score and group disagree: an unsorted image, or one with a score below the threshold in a type. If
+        groups are made of whole surfaces, the score says nothing about a type. It is also so if the probability of being
+        anomalous is known and `UNCERTAIN`.
+        """
+        check = self.groups == UNSORTED
+        if self.group_by == "defect":
+            check |= ~self.is_anomalous & (self.labels != self.normal_label)
+        if self.anomaly_probability is not None:
+            low, high = UNCERTAIN
+            check |= (self.anomaly_probability > low) & (self.anomaly_probability < high)
+        return check
+
     def cluster_name(self, label: int) -> str:
         """The name that users see: ``normal``, ``type 1``, ``type 2``, ... by decreasing size, or the name that they gave."""
         if label in self.type_names:
             return self.type_names[label]
+        if label == UNSORTED:
+            return "unsorted"
         if label < 0:
             return "unlike anything seen"
         if label == self.normal_label:

@@ -13,9 +13,11 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import numpy as np
+
 from blemish.results import Result
 
-COLUMNS = ("path", "score", "is_anomalous", "cluster", "cluster_name", "distance", "height", "width")
+COLUMNS = ("path", "score", "is_anomalous", "needs_check", "cluster", "cluster_name", "distance", "height", "width")
 
 
 def write_csv(result: Result, stream: BinaryIO) -> None:
@@ -39,18 +41,24 @@ def write_groups_csv(result: Result, stream: BinaryIO) -> None:
 
 
 def _csv_rows(result: Result) -> Iterator[tuple[str, ...]]:
+    groups, needs_check = result.groups, result.needs_check
     for i, path in enumerate(result.paths):
-        label = int(result.labels[i])
+        group = int(groups[i])
         yield (
             _quoted(_no_formula(path)),
             str(result.scores[i]),
-            "true" if result.is_anomalous[i] else "false",
-            str(label),
-            _quoted(result.cluster_name(label)),
+            _truth(result.is_anomalous[i]),
+            _truth(needs_check[i]),
+            str(group),
+            _quoted(result.cluster_name(group)),
             str(result.distances[i]),
             str(int(result.sizes[i][0])),
             str(int(result.sizes[i][1])),
         )
+
+
+def _truth(value: np.bool_) -> str:
+    return "true" if value else "false"
 
 
 def _quoted(text: str) -> str:
@@ -71,13 +79,14 @@ def write_parquet(result: Result, stream: BinaryIO) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    labels = [int(label) for label in result.labels]
+    groups = [int(group) for group in result.groups]
     columns = {
         "path": pa.array([p.encode("utf-8", "backslashreplace").decode("utf-8") for p in result.paths], pa.string()),
         "score": pa.array(result.scores, pa.float32()),
         "is_anomalous": pa.array(result.is_anomalous, pa.bool_()),
-        "cluster": pa.array(labels, pa.int64()),
-        "cluster_name": pa.array([result.cluster_name(label) for label in labels], pa.string()),
+        "needs_check": pa.array(result.needs_check, pa.bool_()),
+        "cluster": pa.array(groups, pa.int64()),
+        "cluster_name": pa.array([result.cluster_name(group) for group in groups], pa.string()),
         "distance": pa.array(result.distances, pa.float32()),
         "height": pa.array(result.sizes[:, 0], pa.int64()),
         "width": pa.array(result.sizes[:, 1], pa.int64()),
