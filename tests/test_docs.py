@@ -31,7 +31,7 @@ CURRENT = [page for page in PAGES if page != CHANGELOG]  # the changelog also ha
 
 NAMES = sorted(set(re.findall(r"`(blemish(?:\.\w+)+)`", METHOD.read_text())))
 SETTING_ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]+)` \| `([^`]+)` \|", re.MULTILINE)
-SECTIONS = "image|backbone|features|localization|descriptor|contrastive|cluster|output|cache"
+SECTIONS = "image|backbone|features|localization|descriptor|regions|contrastive|cluster|output|cache"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 GENERATED = re.compile(r"<!-- settings:begin -->.*?<!-- settings:end -->", re.DOTALL)

@@ -56,7 +56,7 @@ def run(
     """
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
-    from blemish.stages import Stages
+    from blemish.stages import GroupStages, MapStages
 
     config = config or Config()
     timer = StageTimer(progress)
@@ -73,7 +73,8 @@ def run(
     # Features: a frozen network, applied batch by batch by the stages below.
     device = choose_device(config.device)
     extractor = Extractor(backbone or load_backbone(config.backbone.name, device), config.backbone)
-    stages = Stages(source, extractor, config, device)
+    stages = MapStages(source, extractor, config, device)
+    group_stages = GroupStages(stages)
 
     # Localization model: fitted to the features of a sample of the images.
     with timer.stage(Stage.LOCALIZATION_MODEL, stages.n_sample) as advance:
@@ -103,11 +104,12 @@ def run(
             len(descriptors), config.contrastive.epochs, config.contrastive.max_steps
         )
         with timer.stage(Stage.CONTRASTIVE_HEADS, steps + len(descriptors)) as advance:
-            descriptors = stages.refine_descriptors(results, descriptor_model, anomalous, advance)
+            refined = group_stages.refine_descriptors(results, descriptor_model, anomalous, advance)
+            descriptors = refined.descriptors
 
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
-        views = stages.group(results, descriptors, shapes, scores, threshold)
+        views = group_stages.group(results, descriptors, shapes, scores, threshold)
         groups = views.counting
         advance(1)
 
@@ -115,10 +117,11 @@ def run(
     with timer.stage(Stage.FILLED_MAPS):
         maps = median_filled_maps(results.maps, config.localization.median_windows)
 
-    source.keep(results.indices)
-    return Result(
-        paths=list(source.names),
-        sizes=np.array([(info.height, info.width) for info in source.infos], np.int64),
+    # The stages order images by content; users get them in the order of the input.
+    names, infos = source.names, source.infos
+    result = Result(
+        paths=[names[index] for index in results.indices],
+        sizes=np.array([(infos[index].height, infos[index].width) for index in results.indices], np.int64),
         scores=scores,
         maps=maps,
         threshold=threshold,
@@ -140,6 +143,8 @@ def run(
         | {"view": {"between": views.choice.between, "local": views.choice.local}}
         | {"cache": stages.cache.report()},
     )
+    source.keep(sorted(results.indices))
+    return result.reordered(np.argsort(results.indices))
 
 
 def _check_n_clusters(config: Config, n: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from blemish.regions import Region
+from blemish.runtime.spill import Arrays
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
 __all__ = ["Result", "Skipped"]
@@ -19,6 +20,12 @@ UNSORTED = -2
 UNCERTAIN = 0.2, 0.8
 """An image whose probability of being anomalous lies between these needs a check: in one of five or more such cases, the
 decision is wrong."""
+
+_ROWS = (
+    *("sizes", "scores", "is_anomalous", "labels", "distances", "descriptors"),
+    *("other_labels", "anomaly_probability", "type_probability"),
+)
+"""Arrays with one row per image."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,27 @@ class Result:
     n_clusters_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+
+    def reordered(self, order: IntArray) -> Result:
+        """The same result with its rows in another order.
+
+        Args:
+            order: N, the present row of each new one; every row once.
+        """
+        place = np.argsort(order)
+        rows: dict[str, Any] = {}
+        for name in _ROWS:
+            values = getattr(self, name)
+            rows[name] = None if values is None else values[order]
+        return replace(
+            self,
+            paths=[self.paths[i] for i in order],
+            maps=self.maps.take(order) if isinstance(self.maps, Arrays) else [self.maps[i] for i in order],
+            regions=sorted(
+                (replace(one, image=int(place[one.image])) for one in self.regions), key=lambda one: one.image
+            ),
+            **rows,
+        )
 
     @property
     def n_clusters(self) -> int:

@@ -11,10 +11,10 @@ from blemish import Config, run
 from blemish.clustering import (
     GroupedViews,
     choose_view,
+    fit_surface_space,
     group_images,
     group_surfaces,
     resolve_view,
-    surface_rows,
     unknown_choice,
 )
 from blemish.config.sections import Cluster
@@ -84,10 +84,10 @@ def test_identical_images_are_grouped_by_defects() -> None:
 def test_surface_rows_have_length_one_and_constant_channels_nothing() -> None:
     means = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
     means[:, 1] = 4.0
-    rows = surface_rows(means)
+    rows = fit_surface_space(means).rows(means)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
     assert (rows[:, 1] == 0).all()
-    assert not surface_rows(means[:1]).any()
+    assert not fit_surface_space(means[:1]).rows(means[:1]).any()
 
 
 @pytest.mark.parametrize("group_by", ["auto", "defect", "image"])

@@ -3,7 +3,7 @@
 from blemish.output.claims import explain_os_errors, refuse_inside
 from blemish.output.colors import NORMAL_COLOR, cluster_color, heat_indices, heat_table, hex_color
 from blemish.output.folder import OutputFolder, prepare_output
-from blemish.output.overlays import draw_heat, draw_overlay, fit_within, to_bytes, upsample_map
+from blemish.output.overlays import draw_heat, draw_overlay, fit_within, to_bytes
 from blemish.output.report import ReportData, build_report, render, write_report
 from blemish.output.run_file import run_document, to_json_types
 from blemish.output.write import MapSize, OutputPaths, write_outputs
@@ -29,7 +29,6 @@ __all__ = [
     "run_document",
     "to_bytes",
     "to_json_types",
-    "upsample_map",
     "write_outputs",
     "write_report",
 ]

@@ -21,10 +21,11 @@ from blemish.output.claims import REPORT_FILE, RUN_FILE, short
 from blemish.output.colors import cluster_color
 from blemish.output.folder import OutputFolder, claimed
 from blemish.output.names import evaluation_prefix, file_stems
-from blemish.output.overlays import binary_mask, draw_overlay, upsample_map
+from blemish.output.overlays import draw_overlay
 from blemish.output.report import build_report, render
 from blemish.output.run_file import run_document
 from blemish.output.tables import write_csv, write_groups_csv, write_parquet
+from blemish.regions import binary_mask, upsample_map
 from blemish.results import Result, Skipped
 from blemish.types import FloatArray
 

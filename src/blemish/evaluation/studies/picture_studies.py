@@ -28,8 +28,8 @@ from blemish.output import (
     heat_indices,
     heat_table,
     to_bytes,
-    upsample_map,
 )
+from blemish.regions import upsample_map
 from blemish.results import Result
 
 PICTURE_SIDE = 256
