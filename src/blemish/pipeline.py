@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blemish import __version__
-from blemish.clustering import center_distances, fit_classifier
+from blemish.clustering import center_distances, fewer_groups_warning, fit_classifier
 from blemish.config.schema import Config
 from blemish.descriptors import fit_descriptor_model, region_shapes, training_steps
 from blemish.errors import ConfigError
@@ -165,6 +165,7 @@ def run(
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
+        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, anomalous),
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
         | source.report()

@@ -107,10 +107,15 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
     share = 100 * anomalous / n
     print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
-    for label in range(result.n_clusters):
-        print(f"  {result.cluster_name(label)}: {_count(int((result.labels == label).sum()), 'image')}")
+    groups, needs_check = result.groups, result.needs_check
+    for label in result.group_numbers:
+        members = groups == label
+        check = f", {(members & needs_check).sum()} to check" if (members & needs_check).any() else ""
+        print(f"  {result.cluster_name(label)}: {_count(int(members.sum()), 'image')}{check}")
     if result.group_by_reason:
         print(f"  {result.group_by_reason}")
+    if result.n_clusters_warning:
+        print(f"  {result.n_clusters_warning}")
     if result.threshold_warning:
         print(f"  {result.threshold_warning}")
     for one in result.skipped:

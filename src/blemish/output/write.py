@@ -85,7 +85,7 @@ def write_outputs(
             the size of the images, in the tree that MVTec's evaluation reads; ``none`` writes no maps. TIFF, float32,
             zlib.
         overlays: write ``overlays/PATH.jpg``: the photograph with the anomalous regions outlined in the color of the
-            group, longest side 1024. Needs ``load_image``. Images of the normal group have no outlines.
+            group, longest side 1024. Needs ``load_image``. Images of the normal group have no outlines; unsorted ones do.
         report: write ``report.html``.
         title: heading of the report; by default the name of the input folder.
         load_image: gives image ``i`` as float32 H x W x 3 in [0, 1]. If it raises :class:`InputError`, or the size is
@@ -235,8 +235,8 @@ def _write_overlay(
         image = photos(i)
     except InputError:
         return  # noted by the loader
-    label = int(result.labels[i])
-    color = None if label == result.normal_label else cluster_color(label, result.normal_label)
+    group = int(result.groups[i])
+    color = None if group == result.normal_label else cluster_color(group, result.normal_label)
     picture, encoded = draw_overlay(image, values, result.threshold, color, OVERLAY_SIDE), io.BytesIO()
     picture.save(encoded, format="JPEG", quality=90)  # in memory: Pillow hides the system's reason if a file is refused
     folder.write(f"overlays/{stem}.jpg", lambda stream: stream.write(encoded.getbuffer()))
