@@ -103,7 +103,7 @@ def write_results(
 
 
 def print_summary(result: Result, written: OutputPaths) -> None:
-    """Print what was found, what was skipped and where the results are."""
+    """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
     share = 100 * anomalous / n
     print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
@@ -118,8 +118,6 @@ def print_summary(result: Result, written: OutputPaths) -> None:
         print(f"  {result.n_clusters_warning}")
     if result.threshold_warning:
         print(f"  {result.threshold_warning}")
-    for one in result.skipped:
-        print_error(f"skipped: {shown(one.path)}: {shown(one.reason)}")
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:
