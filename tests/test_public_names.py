@@ -179,6 +179,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "heat_indices",
         "heat_table",
         "hex_color",
+        "load_result",
         "prepare_output",
         "refuse_inside",
         "render",

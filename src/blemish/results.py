@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,14 +12,18 @@ from blemish.regions import Region
 from blemish.runtime.spill import Arrays
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
-__all__ = ["Result", "Skipped"]
+if TYPE_CHECKING:
+    from blemish.model import FittedModel
+
+__all__ = ["UNCERTAIN", "UNSORTED", "Result", "Skipped", "Verdict"]
+
+Verdict = Literal["normal", "please check", "anomalous"]
 
 UNSORTED = -2
 """Number of the images that are anomalous, but of no type, in :attr:`Result.groups`."""
 
-UNCERTAIN = 0.2, 0.8
-"""An image whose probability of being anomalous lies between these needs a check: in one of five or more such cases, the
-decision is wrong."""
+UNCERTAIN = 0.1, 0.9
+"""An image whose probability of being anomalous lies between these needs a check: neither answer is 90 % probable."""
 
 _ROWS = (
     *("sizes", "scores", "is_anomalous", "labels", "distances", "descriptors"),
@@ -55,9 +59,11 @@ class Result:
         type_names: names that a person gave to groups, by label; a group without one has a number.
         skipped: files that could not be read.
         threshold_warning: shown when the anomaly decision is unreliable; None otherwise.
+        drift_warning: shown when images look unlike those that the model was fitted to; None otherwise.
         n_clusters_warning: shown when there are fewer groups than the settings ask for; None otherwise.
         timings: stage -> seconds.
         info: settings, seed, versions and weight digest, as ``run.json`` repeats them.
+        model: what was fitted, or used; it inspects further images.
     """
 
     paths: list[str]
@@ -80,9 +86,11 @@ class Result:
     type_names: dict[int, str] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     threshold_warning: str | None = None
+    drift_warning: str | None = None
     n_clusters_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    model: FittedModel | None = field(default=None, repr=False)
 
     def reordered(self, order: IntArray) -> Result:
         """The same result with its rows in another order.
@@ -104,6 +112,19 @@ class Result:
             ),
             **rows,
         )
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether the regions of the anomalous images are known."""
+        return bool(self.regions) or not self.is_anomalous.any()
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """``please check`` for the images that :attr:`needs_check` names; ``normal`` or ``anomalous`` for the others."""
+        return [
+            "please check" if check else "anomalous" if anomalous else "normal"
+            for check, anomalous in zip(self.needs_check, self.is_anomalous, strict=True)
+        ]
 
     @property
     def n_clusters(self) -> int:

@@ -41,6 +41,7 @@ def test_writes_everything_it_lists_and_nothing_else(tmp_path: Path) -> None:
         "unsorted": 0,
         "skipped": 1,
         "clusters": 3,
+        "regions": None,
     }
     assert run["settings"] == {"fca": {"patch": 9, "sigma": 1.5}, "size": [256, 256], "out": "x/y"}
     assert [c["name"] for c in run["clusters"]] == ["normal", "type 1", "type 2"]
@@ -121,7 +122,9 @@ def test_no_two_outputs_of_a_run_contradict_each_other(tmp_path: Path, capsys: p
     anomalous = [row for row in rows if row["is_anomalous"] == "true"]
     assert not any(row["cluster_name"] == "normal" for row in anomalous)
     assert run["counts"]["anomalous"] == page.anomalous == len(anomalous) == 7
-    assert run["counts"]["needs_check"] == page.needs_check == sum(row["needs_check"] == "true" for row in rows) == 2
+    assert (
+        run["counts"]["needs_check"] == page.needs_check == sum(row["verdict"] == "please check" for row in rows) == 2
+    )
     assert run["counts"]["unsorted"] == page.unsorted == 1
     in_csv = Counter((int(row["cluster"]), row["cluster_name"]) for row in rows)
     assert {(one["cluster"], one["name"]): one["images"] for one in run["clusters"]} == in_csv
@@ -130,7 +133,7 @@ def test_no_two_outputs_of_a_run_contradict_each_other(tmp_path: Path, capsys: p
     assert all(f"  {name}: {count} image" in summary for (_, name), count in in_csv.items())
     table = pq.read_table(written.parquet).to_pydict()
     assert table["cluster"] == [int(row["cluster"]) for row in rows]
-    assert table["needs_check"] == [row["needs_check"] == "true" for row in rows]
+    assert table["verdict"] == [row["verdict"] for row in rows]
     outlined = [_has_color(written, path, UNSORTED_COLOR) for path in result.paths]
     assert outlined == [True] + [False] * 11
 

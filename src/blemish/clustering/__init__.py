@@ -1,5 +1,6 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
+from blemish.clustering.classifier import UNLIKE, Classified, TypeClassifier, fit_classifier
 from blemish.clustering.grouping import (
     GroupedViews,
     Grouping,
@@ -17,12 +18,15 @@ from blemish.clustering.views import View, ViewChoice, choose_view, unknown_choi
 from blemish.clustering.ward import Tree, cut, ward_tree
 
 __all__ = [
+    "UNLIKE",
+    "Classified",
     "DefectSpace",
     "GroupedViews",
     "Grouping",
     "ScoreWeights",
     "SurfaceSpace",
     "Tree",
+    "TypeClassifier",
     "View",
     "ViewChoice",
     "center_distances",
@@ -31,6 +35,7 @@ __all__ = [
     "cut",
     "estimate_clusters",
     "fewer_groups_warning",
+    "fit_classifier",
     "fit_defect_space",
     "fit_score_weights",
     "fit_surface_space",

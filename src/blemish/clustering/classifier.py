@@ -27,7 +27,7 @@ class Classified:
 
     Attributes:
         labels: M int64; `UNLIKE` where no type is near.
-        probabilities: M float32 in [0, 1], probability of the label; that of the nearest type where it is `UNLIKE`.
+        probabilities: M float32 in [0, 1], probability of the label; where it is `UNLIKE`, of the likeliest group.
         distances: M float32, distance to the nearest reference of a type; infinite without any.
     """
 
@@ -47,6 +47,7 @@ class TypeClassifier:
         references: M x D float32, rows of the fitted set.
         reference_labels: M int64.
         reference_types: M bool, whether the row belongs to an anomalous image of a type.
+        centers: K x D float32, mean of the rows of each group.
         normal_label: label of the normal group; None if there is none.
         reach: distance to the nearest reference of a type beyond which a row is unlike every type.
     """
@@ -57,6 +58,7 @@ class TypeClassifier:
     references: FloatArray
     reference_labels: IntArray
     reference_types: BoolArray
+    centers: FloatArray
     normal_label: int | None
     reach: float
 
@@ -81,14 +83,20 @@ class TypeClassifier:
         probabilities = np.exp(logits - logits.max(1, keepdims=True))
         probabilities /= probabilities.sum(1, keepdims=True)
         labels = probabilities.argmax(1).astype(np.int64)
-        chosen = probabilities[np.arange(len(rows)), labels].astype(np.float32)
         distances = _distances(rows, self.references)
         to_types = distances[:, self.reference_types].min(1, initial=np.inf)
-        labels[anomalous & (to_types > self.reach)] = UNLIKE
         nearest = distances.argmin(1)
         known = (distances.min(1) < SAME) & allowed[nearest]
         labels[known] = self.reference_labels[nearest[known]]
+        chosen = probabilities[np.arange(len(rows)), labels].astype(np.float32)
+        labels[anomalous & ~known & (to_types > self.reach)] = UNLIKE
         return Classified(labels, chosen, to_types.astype(np.float32))
+
+    def center_distances(self, rows: FloatArray, labels: IntArray) -> FloatArray:
+        """Distance of each row to the center of its group, M float32; to the nearest center where it is `UNLIKE`."""
+        distances = _distances(rows, self.centers)
+        own = distances[np.arange(len(rows)), np.maximum(labels, 0)]
+        return np.where(labels == UNLIKE, distances.min(1), own).astype(np.float32)
 
 
 def fit_classifier(
@@ -123,6 +131,7 @@ def fit_classifier(
         rows[kept],
         labels[kept],
         types[kept],
+        np.stack([rows[labels == label].mean(0) for label in range(int(labels.max()) + 1)]),
         normal_label,
         _reach(rows[kept][types[kept]], unlike),
     )

@@ -273,6 +273,13 @@ class Cluster(Section):
         le=1,
         description="Weight of a clearly normal image's descriptor; smaller if most images are normal (`soft`).",
     )
+    unlike: float = Field(
+        default=0.03,
+        ge=0,
+        le=0.5,
+        description="Share of the defects that a model is fitted to that would count as unlike all others. Larger values "
+        "call more defects in later images unlike anything seen.",
+    )
 
 
 class Output(Section):
@@ -283,6 +290,7 @@ class Output(Section):
     )
     overlays: bool = Field(default=True, description="Write images with outlined defects. Masks are always written.")
     report: bool = Field(default=True, description="Write report.html.")
+    model: bool = Field(default=True, description="Write the fitted model, which inspects later images.")
 
 
 class Cache(Section):

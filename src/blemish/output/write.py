@@ -22,6 +22,7 @@ from blemish.output.colors import cluster_color
 from blemish.output.folder import OutputFolder, claimed
 from blemish.output.names import evaluation_prefix, file_stems
 from blemish.output.overlays import draw_overlay
+from blemish.output.region_tables import write_regions_csv, write_regions_parquet
 from blemish.output.report import build_report, render
 from blemish.output.run_file import run_document
 from blemish.output.tables import write_csv, write_groups_csv, write_parquet
@@ -114,6 +115,9 @@ def write_outputs(
         if result.other_labels is not None:
             folder.write("groups.csv", lambda stream: write_groups_csv(result, stream))
         folder.write("images.parquet", lambda stream: write_parquet(result, stream))
+        if result.has_regions:
+            folder.write("regions.csv", lambda stream: write_regions_csv(result, stream))
+            folder.write("regions.parquet", lambda stream: write_regions_parquet(result, stream))
         folder.write("descriptors.npy", lambda stream: np.save(stream, result.descriptors, allow_pickle=False))
         _write_images(folder, result, maps, photos if overlays else None, progress)
         if report:
@@ -142,10 +146,18 @@ def _check_finite(result: Result) -> None:
         ("score", result.scores),
         ("distance to the center", result.distances),
         ("descriptor", result.descriptors),
+        ("probability of being anomalous", result.anomaly_probability),
+        ("probability of its type", result.type_probability),
     ):
+        if rows is None:
+            continue
         finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         if not finite.all():
             _refuse(result, int(np.argmin(finite)), name)
+    for region in result.regions:
+        numbers = (region.score, region.elongation, region.orientation, region.contrast or 0, region.confidence or 0)
+        if not np.isfinite(numbers).all():
+            _refuse(result, region.image, "region")
 
 
 def _refuse(result: Result, i: int, name: str) -> None:

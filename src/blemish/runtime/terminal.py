@@ -18,6 +18,7 @@ STAGE_TEXT: dict[Stage, str] = {
     Stage.CONTRASTIVE_HEADS: "Training contrastive heads",
     Stage.CLUSTERING: "Clustering",
     Stage.FILLED_MAPS: "Filling maps",
+    Stage.REGIONS: "Typing regions",
     Stage.OUTPUT: "Writing results",
     Stage.SCORING: "Scoring",
 }

@@ -5,15 +5,21 @@ everything that its result depends on: the code and its environment, the images 
 of the stages before it. Settings are excluded from a key by name, so a new setting counts until somebody excludes it.
 """
 
-from blemish.stages.groups import GroupStages
+from blemish.stages.groups import GroupStages, Refined
 from blemish.stages.maps import AFTER_MAPS, AFTER_MAPS_LOCALIZATION, BatchResults, FittedBefore, MapResults, MapStages
+from blemish.stages.regions import FoundRegions, RegionDescriber, find_regions, type_regions
 
 __all__ = [
     "AFTER_MAPS",
     "AFTER_MAPS_LOCALIZATION",
     "BatchResults",
     "FittedBefore",
+    "FoundRegions",
     "GroupStages",
     "MapResults",
     "MapStages",
+    "Refined",
+    "RegionDescriber",
+    "find_regions",
+    "type_regions",
 ]

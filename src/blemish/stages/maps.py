@@ -187,6 +187,10 @@ class MapStages:
         known = self._fitted_before.sample_ids
         return [known.get(self.source.content(index), -1) for index in range(len(self.source))]
 
+    def sample_ids(self, fitted: FittedLocalization) -> dict[str, int]:
+        """Digest of the content of each sampled image -> its id in the memory bank."""
+        return {self.source.content(index): self.image_ids[index] for index in fitted.sample_indices}
+
     # Anomaly maps, descriptors and pixels
 
     def map_images(self, fitted: FittedLocalization, descriptor_model: DescriptorModel, advance: Advance) -> MapResults:
@@ -209,7 +213,7 @@ class MapStages:
     @property
     def _kinds(self) -> tuple[str, ...]:
         """The kinds of results that this run needs of each batch."""
-        heads = self.config.contrastive.enabled and len(self.source) > 1
+        heads = self.config.contrastive.enabled and (self._fitted_before is not None or len(self.source) > 1)
         return (MAPS, SURFACES, DESCRIPTORS, PIXELS) if heads else (MAPS, SURFACES, DESCRIPTORS)
 
     def _recall(self, batch: Batch, descriptor_model: DescriptorModel) -> BatchResults:

@@ -275,6 +275,7 @@ _NOT_SETTINGS = {
     "n_clusters_warning",
     "group_by",
     "group_by_reason",
+    "type_names",
 }
 """Keys of ``run.json`` that the page shows elsewhere, or that differ between equal runs."""
 
