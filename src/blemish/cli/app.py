@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from blemish.cli.model import add_model
 from blemish.cli.run import add_run
 from blemish.cli.shared import OK, finish_output, output_failed, prepare_output
 from blemish.cli.study import add_study
+from blemish.runtime.terminal import LogLines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,6 +46,7 @@ def _root(
 def main() -> None:
     """Run the command line on the arguments of the process; ends in ``SystemExit``."""
     prepare_output()
+    logging.getLogger("blemish").addHandler(LogLines())
     code: str | int | None = OK
     try:
         app()

@@ -104,7 +104,7 @@ def write_results(
 
 
 def print_summary(result: Result, written: OutputPaths) -> None:
-    """Print what was found, what was skipped and where the results are."""
+    """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
     share = 100 * anomalous / n
     print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
@@ -115,13 +115,9 @@ def print_summary(result: Result, written: OutputPaths) -> None:
         print(f"  {result.cluster_name(label)}: {_count(int(members.sum()), 'image')}{check}")
     if result.group_by_reason:
         print(f"  {result.group_by_reason}")
-    if result.n_clusters_warning:
-        print(f"  {result.n_clusters_warning}")
-    for warning in (result.threshold_warning, result.drift_warning):
+    for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
         if warning:
             print(f"  {warning}")
-    for one in result.skipped:
-        print_error(f"skipped: {shown(one.path)}: {shown(one.reason)}")
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:
