@@ -1,4 +1,4 @@
-"""The command line: ``blemish run``, ``demo``, ``evaluate``, ``study``, ``config``. Heavy imports happen in the commands."""
+"""The command line: ``blemish run``, ``demo``, ``evaluate``, ``study``, ``export``, ``config``. Heavy imports happen in the commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from blemish import __version__
 from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
 from blemish.cli.evaluate import add_evaluate
+from blemish.cli.export import add_export
 from blemish.cli.run import add_run
 from blemish.cli.shared import OK, finish_output, output_failed, prepare_output
 from blemish.cli.study import add_study
@@ -21,7 +22,7 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_demo, add_evaluate, add_study, add_config):
+for add in (add_run, add_demo, add_evaluate, add_study, add_export, add_config):
     add(app)
 
 
