@@ -11,6 +11,7 @@ from blemish import __version__
 from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
 from blemish.cli.evaluate import add_evaluate
+from blemish.cli.export import add_export
 from blemish.cli.model import add_model
 from blemish.cli.run import add_run
 from blemish.cli.shared import OK, finish_output, output_failed, prepare_output
@@ -24,7 +25,7 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_config):
+for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_export, add_config):
     add(app)
 
 
