@@ -18,7 +18,7 @@ if __name__ == "__main__":
 from helpers import source_tree
 
 PUBLIC: dict[str, list[str] | None] = {
-    "blemish": ["BlindAnomalyClustering", "Config", "Result", "run"],
+    "blemish": ["BlindAnomalyClustering", "Config", "FittedModel", "Result", "run"],
     "blemish.backbones": ["Backbone", "load_backbone"],
     "blemish.cli": [],
     "blemish.clustering": [
@@ -38,12 +38,14 @@ PUBLIC: dict[str, list[str] | None] = {
         "cluster",
         "cut",
         "estimate_clusters",
+        "fewer_groups_warning",
         "fit_classifier",
         "fit_defect_space",
         "fit_score_weights",
         "fit_surface_space",
         "group_images",
         "group_surfaces",
+        "most_groups",
         "order_by_size",
         "resolve_view",
         "unknown_choice",
@@ -175,6 +177,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "train_vae",
         "vae_residual",
     ],
+    "blemish.model": ["MODEL_CLASSES", "SCHEMA_VERSION", "FittedModel", "without_places"],
     "blemish.output": [
         "NORMAL_COLOR",
         "MapSize",

@@ -73,6 +73,13 @@ def make_result(
     return Result(**{**fields, **changes})
 
 
+def divided_result(**changes: Any) -> Result:
+    """Five normal images, of which the first is anomalous, and types of four and three; one of the first type is not."""
+    is_anomalous = np.arange(12) >= 5
+    is_anomalous[[0, 7]] = True, False
+    return make_result(5, (4, 3), is_anomalous=is_anomalous, **changes)
+
+
 def _map(kind: int, size: tuple[int, int], grid: int, rng: np.random.Generator) -> np.ndarray:
     height, width = size[0] // grid, size[1] // grid
     values = rng.uniform(0.05, 0.2, (height, width))

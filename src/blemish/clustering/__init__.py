@@ -1,7 +1,15 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
 from blemish.clustering.classifier import UNLIKE, Classified, TypeClassifier, fit_classifier
-from blemish.clustering.grouping import GroupedViews, Grouping, group_images, group_surfaces, resolve_view
+from blemish.clustering.grouping import (
+    GroupedViews,
+    Grouping,
+    fewer_groups_warning,
+    group_images,
+    group_surfaces,
+    most_groups,
+    resolve_view,
+)
 from blemish.clustering.methods import center_distances, cluster, order_by_size
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import ScoreWeights, fit_score_weights
@@ -26,12 +34,14 @@ __all__ = [
     "cluster",
     "cut",
     "estimate_clusters",
+    "fewer_groups_warning",
     "fit_classifier",
     "fit_defect_space",
     "fit_score_weights",
     "fit_surface_space",
     "group_images",
     "group_surfaces",
+    "most_groups",
     "order_by_size",
     "resolve_view",
     "unknown_choice",

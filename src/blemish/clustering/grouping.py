@@ -36,6 +36,11 @@ class Grouping:
     descriptors: FloatArray
     space: DefectSpace | SurfaceSpace
 
+    @property
+    def n_groups(self) -> int:
+        """Number of groups, including the normal group."""
+        return int(self.labels.max()) + 1
+
 
 @dataclass(frozen=True)
 class GroupedViews:
@@ -97,14 +102,55 @@ def resolve_view(
 ) -> ViewChoice:
     """The view that counts: that of the settings, or else that of the evidence.
 
-    With an estimated number of groups, whole surfaces count only if most images are anomalous: defect-free images differ
-    as a whole too (light, pose), and these differences are not types of defects.
+    Defect-free images differ as a whole too (light, pose), and these differences are not types of defects. Whole surfaces
+    therefore count only if enough images are anomalous: most of them if the number of groups is estimated, or as many as
+    a given number of groups needs, see :func:`most_groups`.
     """
     if settings.group_by != "auto":
         return requested_choice(settings.group_by, evidence)
-    if n_clusters == "auto" and evidence.view == "image" and (scores > threshold).mean() < 0.5:
-        return mostly_normal_choice(evidence)
-    return evidence
+    anomalous = scores > threshold
+    if n_clusters == "auto":
+        mostly_normal = anomalous.mean() < 0.5
+    else:
+        mostly_normal = settings.score_weighting != "none" and n_clusters > most_groups(anomalous)
+    return mostly_normal_choice(evidence) if evidence.view == "image" and mostly_normal else evidence
+
+
+def most_groups(anomalous: BoolArray) -> int:
+    """Largest number of groups that the anomaly decision allows: a type holds an anomalous image, and one group is normal.
+
+    Args:
+        anomalous: N bool.
+
+    >>> most_groups(np.array([False, True, True])), most_groups(np.array([False, False])), most_groups(np.array([True]))
+    (3, 1, 1)
+    """
+    return int(anomalous.sum()) + int(not anomalous.all())
+
+
+def fewer_groups_warning(n_clusters: int | Literal["auto"], found: int, anomalous: BoolArray) -> str | None:
+    """Warning shown when there are fewer groups than the settings ask for; None otherwise.
+
+    Args:
+        n_clusters: number of groups in the settings.
+        found: number of groups that were found.
+        anomalous: N bool.
+
+    >>> fewer_groups_warning(6, 2, np.array([True, False, False]))
+    'There are 2 groups, although n_clusters is 6: only 1 image is anomalous, and each type needs one.'
+    """
+    if n_clusters == "auto" or found >= n_clusters:
+        return None
+    count = int(anomalous.sum())
+    if most_groups(anomalous) >= n_clusters:
+        reason = "not enough images differ from each other."
+    elif count == 0:
+        reason = "no image is anomalous, and differences between normal images are not types of defects."
+    else:
+        reason = f"only {count} image{' is' if count == 1 else 's are'} anomalous, and each type needs one."
+    return (
+        f"There {'is 1 group' if found == 1 else f'are {found} groups'}, although n_clusters is {n_clusters}: {reason}"
+    )
 
 
 def group_images(
@@ -131,6 +177,8 @@ def group_images(
       fewer.
     - ``none``: descriptors are clustered as they are (the paper).
 
+    Except with ``none``, there are at most as many groups as :func:`most_groups` allows, whatever number is given.
+
     Except with ``hard``, the group with the lowest mean score is the normal one, unless most of its images are anomalous.
 
     Args:
@@ -139,7 +187,7 @@ def group_images(
         scores: N.
         threshold: images with a higher score are anomalous.
         settings: the cluster section of the settings.
-        n_clusters: number of groups, including the normal group; ``auto`` estimates it.
+        n_clusters: largest number of groups, including the normal group; ``auto`` estimates the number.
         shape_weight: weight of the shapes relative to the descriptors.
         normalize: scale descriptors to length 1.
         seed: of all random draws.
@@ -178,6 +226,8 @@ def _grouped(
         return Grouping(labels, 0, inputs, space)
     rows = inputs[part]
     k = min(most - hard, len(rows))
+    if settings.score_weighting == "soft":
+        k = min(k, most_groups(anomalous))
     if n_clusters == "auto":
         k = min(k, _estimated_number(counted[part], anomalous[part], k, settings, seed))
     found = cluster(rows, k, method=settings.method, seed=seed)

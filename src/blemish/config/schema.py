@@ -91,7 +91,11 @@ class Config(Section):
         description="Set of defaults to start from: `default`, or `paper` for the published method.",
     )
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_COUNT)] = Field(
-        default="auto", description="Number of groups, including the normal group; `auto` estimates it."
+        default="auto",
+        description=(
+            "Number of groups, including the normal group; `auto` estimates it. There are never more types than anomalous "
+            "images, unless `cluster.score_weighting` is none."
+        ),
     )
     seed: int = Field(
         default=0, ge=0, le=2**32 - 1, description="Seed of all random draws. The same seed gives the same result."

@@ -20,6 +20,7 @@ from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
 from blemish.images import loading
 from blemish.images._files import ImageFile, open_files
+from blemish.images._two_valued import TwoValued
 from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.finding import describe_passed_over, list_images
 from blemish.images.raw import ImageInfo
@@ -35,9 +36,6 @@ DECODERS = 2
 
 HUGE_MEGABYTES = 500
 """Images that take more than this once decoded are decoded one at a time."""
-
-_TWO_VALUED_SHARE = 0.9
-"""Share of images with two values only from which the set is taken for masks, in a warning."""
 
 _OTHER_DEPTH = (
     "has more than 8 bits per channel, and the images that the model was fitted to had not; convert the images as those "
@@ -111,7 +109,7 @@ class ImageSource:
         self._files: list[ImageFile] = []
         self._contents: list[str] | None = None
         self._huge = threading.RLock()
-        self._two_valued: dict[int, bool] = {}
+        self._two_valued = TwoValued()
         if isinstance(images, (str, Path)):
             self.root = Path(images)
             found = list_images(self.root, exclude=exclude)
@@ -196,7 +194,7 @@ class ImageSource:
             )
         if image.shape[:2] != (file.info.height, file.info.width):
             raise InputError(f"{shown(file.path)}: was changed while the run was reading it; run again")
-        self._two_valued[index] = _is_two_valued(image)
+        self._two_valued.look(index, image)
         return image
 
     def small(self, index: int) -> FloatArray:
@@ -286,11 +284,12 @@ class ImageSource:
             _log.warning("skipped %s", reason)
         if len(self.unreadable) == len(self):
             raise InputError(self._nothing_readable())
-        if sum(self._two_valued.values()) > _TWO_VALUED_SHARE * len(self):
-            _log.warning(
-                "%d of %d images hold two values only, as masks do; check that %s holds the images to inspect",
-                *(sum(self._two_valued.values()), len(self), shown(self.root) if self.root else "the list"),
-            )
+        guess = None
+        if self._arrays is None:
+            guess = self._two_valued.warning(self.readable(self.content_order(0)), self._small_or_error)
+        if guess is not None:
+            where = shown(self.root) if self.root else "the list"
+            _log.warning("%s; check that %s holds the images to inspect", guess, where)
 
     def _nothing_readable(self) -> str:
         if not self.skipped:
@@ -372,11 +371,3 @@ class ImageSource:
 
 def _content_digest(image: ImageFile | FloatArray) -> str:
     return image.content_digest() if isinstance(image, ImageFile) else array_digest(image)
-
-
-def _is_two_valued(image: FloatArray) -> bool:
-    """Whether an image holds two values, as a mask does; judged on a grid of about 10 000 pixels."""
-    step = max(1, int((image.shape[0] * image.shape[1] / 10_000) ** 0.5))
-    values = image[::step, ::step]
-    low, high = values.min(), values.max()
-    return bool(low < high and ((values == low) | (values == high)).all())

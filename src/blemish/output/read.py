@@ -23,7 +23,7 @@ from blemish.output._read_regions import Damaged, column, read_regions
 from blemish.output.claims import DATA_FILES, JOURNAL, RUN_FILE, hidden_files, read_run, short
 from blemish.output.run_file import SCHEMA_VERSION
 from blemish.output.stored_maps import StoredMaps
-from blemish.results import Result
+from blemish.results import UNSORTED, Result
 from blemish.types import FloatArray, IntArray, Skipped
 
 MAX_TABLE_BYTES = 2**32
@@ -36,7 +36,7 @@ class _Counts(BaseModel):
 
 
 class _Cluster(BaseModel):
-    cluster: int = Field(ge=0)
+    cluster: int = Field(ge=UNSORTED)
     normal: bool
 
 
@@ -55,6 +55,8 @@ class _Run(BaseModel):
     counts: _Counts
     threshold: float | None
     threshold_warning: str | None
+    n_clusters_warning: str | None = None
+    drift_warning: str | None = None
     group_by: Literal["defect", "image"]
     group_by_reason: str | None
     type_names: dict[str, str] = {}
@@ -98,10 +100,12 @@ def load_result(folder: Path | str) -> Result:
         known = [name for name in ("anomaly_probability", "type_probability") if name in table.column_names]
         probabilities = {name: column(table, name, np.float32) for name in known}
         is_anomalous = column(table, "is_anomalous", np.bool_)
-        if sizes.min() < 1 or labels.min() < -1:
+        if sizes.min() < 1 or labels.min() < UNSORTED:
             raise Damaged("a size or a group is out of range")
     except Damaged as error:
         raise _damaged(root / "images.parquet", str(error)) from None
+    normal_label = next((one.cluster for one in run.clusters if one.normal), None)
+    labels = np.where(labels == UNSORTED, 0 if normal_label is None else normal_label, labels)
     regions = []
     if (root / "regions.parquet").exists() or "regions.parquet" in run.files:
         try:
@@ -116,7 +120,7 @@ def load_result(folder: Path | str) -> Result:
         threshold=math.inf if run.threshold is None else run.threshold,
         is_anomalous=is_anomalous,
         labels=labels,
-        normal_label=next((one.cluster for one in run.clusters if one.normal), None),
+        normal_label=normal_label,
         distances=numbers["distance"],
         descriptors=_read_descriptors(root, run, count),
         source=run.source,
@@ -129,6 +133,8 @@ def load_result(folder: Path | str) -> Result:
         type_names={int(label): name for label, name in run.type_names.items() if label.lstrip("-").isdecimal()},
         skipped=[Skipped(one.path, one.reason) for one in run.skipped],
         threshold_warning=run.threshold_warning,
+        n_clusters_warning=run.n_clusters_warning,
+        drift_warning=run.drift_warning,
         timings={name: math.nan if value is None else value for name, value in run.timings.items()},
         info={key: value for key, value in (run.model_extra or {}).items() if key not in _OWN_KEYS},
     )

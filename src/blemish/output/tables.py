@@ -31,13 +31,12 @@ def write_lines(stream: BinaryIO, rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def further_columns(result: Result) -> dict[str, list[Any]]:
-    """The columns that only some results have, by name: verdict, probabilities, number and types of the regions.
+    """The verdict, and the columns that only some results have: probabilities, number and types of the regions.
 
     The types of an image's regions are names with semicolons between them, without repetition, the highest score first.
     """
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {"verdict": result.verdicts}
     if result.anomaly_probability is not None:
-        columns["verdict"] = [result.verdict(i) for i in range(len(result.paths))]
         columns["anomaly_probability"] = list(result.anomaly_probability)
     if result.type_probability is not None:
         columns["type_probability"] = list(result.type_probability)
@@ -62,14 +61,15 @@ def write_groups_csv(result: Result, stream: BinaryIO) -> None:
 
 
 def _csv_rows(result: Result, further: dict[str, list[Any]]) -> Iterator[tuple[str, ...]]:
+    groups = result.groups
     for i, path in enumerate(result.paths):
-        label = int(result.labels[i])
+        group = int(groups[i])
         yield (
             path_text(path),
             str(result.scores[i]),
             "true" if result.is_anomalous[i] else "false",
-            str(label),
-            name_text(result.cluster_name(label)),
+            str(group),
+            name_text(result.cluster_name(group)),
             str(result.distances[i]),
             str(int(result.sizes[i][0])),
             str(int(result.sizes[i][1])),
@@ -110,13 +110,13 @@ def write_parquet(result: Result, stream: BinaryIO) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    labels = [int(label) for label in result.labels]
+    groups = [int(group) for group in result.groups]
     columns = {
         "path": pa.array([unicode_text(path) for path in result.paths], pa.string()),
         "score": pa.array(result.scores, pa.float32()),
         "is_anomalous": pa.array(result.is_anomalous, pa.bool_()),
-        "cluster": pa.array(labels, pa.int64()),
-        "cluster_name": pa.array([unicode_text(result.cluster_name(label)) for label in labels], pa.string()),
+        "cluster": pa.array(groups, pa.int64()),
+        "cluster_name": pa.array([unicode_text(result.cluster_name(group)) for group in groups], pa.string()),
         "distance": pa.array(result.distances, pa.float32()),
         "height": pa.array(result.sizes[:, 0], pa.int64()),
         "width": pa.array(result.sizes[:, 1], pa.int64()),
