@@ -188,6 +188,18 @@ PUBLIC: dict[str, list[str] | None] = {
         "write_report",
     ],
     "blemish.output.report": ["ReportData", "build_report", "render", "write_report"],
+    "blemish.regions": ["Region"],
+    "blemish.review": [
+        "REVIEW_FILE",
+        "Operation",
+        "ReviewLog",
+        "Reviewed",
+        "corrected",
+        "parse_operation",
+        "read_log",
+        "replay",
+        "start_of",
+    ],
     "blemish.runtime": [],
     "blemish.synthetic": ["DEMO_DEFECTS", "Demo", "defects", "make_demo", "materials", "render"],
 }
