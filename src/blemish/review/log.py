@@ -28,6 +28,10 @@ WAIT_SECONDS = 10.0
 """How long a process waits for another one that is saving; saving takes milliseconds."""
 
 
+class DamagedLog(InputError):
+    """A log that cannot be read to its end; nothing is appended to it."""
+
+
 @dataclass
 class Segment:
     """Operations on one grouping.
@@ -63,7 +67,7 @@ def read_log(path: Path) -> Log:
     """Read a log, or the file that the page saves.
 
     Raises:
-        InputError: a line other than the last one is damaged (the message has its number), or the file cannot be read.
+        DamagedLog: a line other than the last one is damaged (the message has its number), or the file cannot be read.
     """
     return parse_log(_read(path), path)
 
@@ -81,7 +85,7 @@ def parse_log(content: bytes, path: Path) -> Log:
             if number == len(lines):  # without a line feed at its end: nobody was told that it is saved
                 log.damaged_end = True
                 break
-            raise InputError(f"{short(path)}: line {number}: {error}; restore the file from a copy") from None
+            raise DamagedLog(f"{short(path)}: line {number}: {error}; restore the file from a copy") from None
         if isinstance(one, Start):
             log.segments.append(Segment(one))
         elif one.id not in seen:
@@ -95,10 +99,10 @@ def parse_log(content: bytes, path: Path) -> Log:
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_LOG_BYTES:
-            raise InputError(f"{short(path)}: is larger than {MAX_LOG_BYTES >> 20} MB and no review; check the path")
+            raise DamagedLog(f"{short(path)}: is larger than {MAX_LOG_BYTES >> 20} MB and no review; check the path")
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{short(path)}: cannot be read ({error.strerror}); check the path") from error
+        raise DamagedLog(f"{short(path)}: cannot be read ({error.strerror}); check the path") from error
 
 
 class ReviewLog:
@@ -118,7 +122,7 @@ class ReviewLog:
         """The content of the log; an empty one if there is no file. A file that is as last seen is not read again.
 
         Raises:
-            InputError: the file is damaged or is something else than a file.
+            DamagedLog: the file is damaged or is something else than a file.
         """
         known = self._known
         if known is not None and known[0] == self._identity():
@@ -152,7 +156,7 @@ class ReviewLog:
 
         Raises:
             OutputError: another process holds the lock for longer than ``WAIT_SECONDS``, or the system refused.
-            InputError: the log is damaged.
+            DamagedLog: the log is damaged.
         """
         with explain_os_errors(self.path):
             lock = _wait_for_lock(self.folder)
@@ -163,7 +167,7 @@ class ReviewLog:
 
     def _content(self) -> bytes:
         if self.path.is_symlink():
-            raise InputError(f"{short(self.path)}: is a link; move it away")
+            raise DamagedLog(f"{short(self.path)}: is a link; move it away")
         return _read(self.path) if os.path.lexists(self.path) else b""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blemish.errors import InputError, shown
@@ -45,6 +45,10 @@ class Reviewed:
     marked: set[str] = field(default_factory=set)
     wrong_outlines: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+
+
+class Conflict(InputError):
+    """An operation was made on an earlier state of the review: load that again and repeat it."""
 
 
 class Numbers:
@@ -202,7 +206,7 @@ def _present(paths: Sequence[str], state: Reviewed, op: str) -> list[str]:
 
 
 def check(one: Operation, paths: set[str] | dict[str, int], numbers: Numbers) -> None:
-    """Raise InputError if an operation names an image, a type or an operation that does not exist.
+    """Raise InputError if an operation names an image that does not exist; Conflict if it is a type or an operation.
 
     Args:
         one: the operation.
@@ -211,11 +215,11 @@ def check(one: Operation, paths: set[str] | dict[str, int], numbers: Numbers) ->
     """
     for label in labels_in(one):
         if label not in numbers.known:
-            raise InputError(f"{one.op}: there is no type {label}; load the page again")
+            raise Conflict(f"{one.op}: there is no type {label}; load the page again")
     if isinstance(one, NewType) and one.label in numbers.known:
-        raise InputError(f"{one.op}: the number {one.label} is taken, {numbers.free()} is free; load the page again")
+        raise Conflict(f"{one.op}: the number {one.label} is taken, {numbers.free()} is free; load the page again")
     if isinstance(one, Undo | Redo) and one.target not in numbers.made:
-        raise InputError(f"{one.op}: there is no operation {one.target}; load the page again")
+        raise Conflict(f"{one.op}: there is no operation {one.target}; load the page again")
     for path in images_in(one):
         if path not in paths:
             raise InputError(f"{one.op}: no such image in the results: {shown(path)}")
@@ -232,3 +236,20 @@ def images_in(one: Operation) -> list[str]:
             return one.images
         case _:
             return []
+
+
+def with_labels(one: Operation, renumbered: Mapping[int, int]) -> Operation:
+    """The operation with other numbers of types; numbers that are not in the mapping stay."""
+
+    def new(label: int) -> int:
+        return renumbered.get(label, label)
+
+    match one:
+        case Rename() | Split():
+            return one.model_copy(update={"type": new(one.type)})
+        case Merge():
+            return one.model_copy(update={"types": [new(label) for label in one.types], "into": new(one.into)})
+        case Move():
+            return one.model_copy(update={"to": new(one.to)})
+        case _:
+            return one
