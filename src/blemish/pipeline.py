@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blemish import __version__
-from blemish.clustering import center_distances
+from blemish.clustering import fewer_groups_warning, fit_classifier
 from blemish.config.schema import Config
 from blemish.descriptors import fit_descriptor_model, region_shapes, training_steps
 from blemish.errors import ConfigError
 from blemish.images import Images, ImageSource
-from blemish.localization import find_threshold, image_scores, median_filled_maps, threshold_warning
+from blemish.localization import find_threshold, fit_familiarity, image_scores, median_filled_maps, threshold_warning
 from blemish.results import Result
 from blemish.runtime.device import choose_device
 from blemish.runtime.progress import Progress, Stage, StageTimer
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
+    from blemish.clustering import GroupedViews
+    from blemish.descriptors import DescriptorModel
+    from blemish.entries import FittedLocalization
+    from blemish.model import FittedModel
+    from blemish.stages import MapResults, MapStages, Refined
+    from blemish.types import BoolArray
 
 
 def run(
@@ -56,7 +63,7 @@ def run(
     """
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
-    from blemish.stages import Stages
+    from blemish.stages import GroupStages, MapStages, Refined, find_regions, type_regions
 
     config = config or Config()
     timer = StageTimer(progress)
@@ -73,7 +80,8 @@ def run(
     # Features: a frozen network, applied batch by batch by the stages below.
     device = choose_device(config.device)
     extractor = Extractor(backbone or load_backbone(config.backbone.name, device), config.backbone)
-    stages = Stages(source, extractor, config, device)
+    stages = MapStages(source, extractor, config, device)
+    group_stages = GroupStages(stages)
 
     # Localization model: fitted to the features of a sample of the images.
     with timer.stage(Stage.LOCALIZATION_MODEL, stages.n_sample) as advance:
@@ -94,50 +102,100 @@ def run(
     anomalous = scores > threshold
 
     # Descriptors: the appearance, and the shape of the anomalous region.
-    descriptors = results.descriptors
     shapes = region_shapes(results.maps, threshold, config.descriptor.shape_weight)
 
     # Contrastive heads: trained on pixels of the images, they separate the types.
-    if config.contrastive.enabled and len(descriptors) > 1:
+    refined = Refined([], results.descriptors)
+    if config.contrastive.enabled and len(scores) > 1:
         steps = config.contrastive.n_heads * training_steps(
-            len(descriptors), config.contrastive.epochs, config.contrastive.max_steps
+            len(scores), config.contrastive.epochs, config.contrastive.max_steps
         )
-        with timer.stage(Stage.CONTRASTIVE_HEADS, steps + len(descriptors)) as advance:
-            descriptors = stages.refine_descriptors(results, descriptor_model, anomalous, advance)
+        with timer.stage(Stage.CONTRASTIVE_HEADS, steps + len(scores)) as advance:
+            refined = group_stages.refine_descriptors(results, descriptor_model, anomalous, advance)
 
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
-        views = stages.group(results, descriptors, shapes, scores, threshold)
+        views = group_stages.group(results, refined.descriptors, shapes, scores, threshold)
         groups = views.counting
         advance(1)
+
+    # The fitted model: everything learned, without the images.
+    model = _fitted_model(stages, fitted, descriptor_model, refined, results, views, anomalous, threshold)
 
     # Filled maps: what lies within a largely anomalous region belongs to it.
     with timer.stage(Stage.FILLED_MAPS):
         maps = median_filled_maps(results.maps, config.localization.median_windows)
 
-    source.keep(results.indices)
-    return Result(
-        paths=list(source.names),
-        sizes=np.array([(info.height, info.width) for info in source.infos], np.int64),
+    # Regions: the connected anomalous parts, each with a type.
+    sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
+    found = find_regions(maps, sizes, anomalous, threshold, config.regions)
+    with timer.stage(Stage.REGIONS, len(found.several)) as advance:
+        regions = type_regions(stages, model, results, groups.descriptors, scores, groups.labels, found, advance)
+
+    # The stages order images by content; users get them in the order of the input.
+    result = Result(
+        paths=[source.names[index] for index in results.indices],
+        sizes=sizes,
         scores=scores,
         maps=maps,
         threshold=threshold,
         is_anomalous=anomalous,
         labels=groups.labels,
         normal_label=groups.normal_label,
-        distances=center_distances(groups.descriptors, groups.labels),
+        distances=model.classifier.center_distances(groups.descriptors, groups.labels),
         descriptors=groups.descriptors,
         group_by=views.view,
         group_by_reason=views.choice.reason,
         other_labels=views.other.labels,
+        regions=regions,
+        type_probability=model.classifier.classify(groups.descriptors, anomalous).probabilities,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
+        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, anomalous),
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
         | source.report()
         | {"view": {"between": views.choice.between, "local": views.choice.local}}
         | {"cache": stages.cache.report()},
+        model=model,
+    )
+    source.keep(sorted(results.indices))
+    return result.reordered(np.argsort(results.indices))
+
+
+def _fitted_model(
+    stages: MapStages,
+    fitted: FittedLocalization,
+    descriptor_model: DescriptorModel,
+    refined: Refined,
+    results: MapResults,
+    views: GroupedViews,
+    anomalous: BoolArray,
+    threshold: float,
+) -> FittedModel:
+    """Everything that the stages have learned."""
+    from blemish.model import FittedModel, without_places
+
+    source, config, groups = stages.source, stages.config, views.counting
+    return FittedModel(
+        config=without_places(config),
+        weights_sha256=stages.extractor.backbone.digest,
+        calibration=source.calibration,
+        localization=replace(fitted, sample_maps=[], sample_indices=[]),
+        sample_ids=stages.sample_ids(fitted),
+        descriptor_model=descriptor_model,
+        pixels_per_image=stages.pixels_per_image,
+        heads=refined.heads,
+        threshold=threshold,
+        view=views.view,
+        space=groups.space,
+        classifier=fit_classifier(
+            groups.descriptors, groups.labels, anomalous, groups.normal_label, unlike=config.cluster.unlike
+        ),
+        names=[None] * (int(groups.labels.max()) + 1),
+        counts=np.bincount(groups.labels).tolist(),
+        familiarity=fit_familiarity(results.maps, results.surfaces),
     )
 
 

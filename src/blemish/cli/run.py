@@ -97,24 +97,27 @@ def write_results(
         maps=config.output.maps,
         overlays=config.output.overlays,
         report=config.output.report,
+        model=config.output.model,
         load_image=source.full,
         progress=progress,
     )
 
 
 def print_summary(result: Result, written: OutputPaths) -> None:
-    """Print what was found, what was skipped and where the results are."""
+    """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
     share = 100 * anomalous / n
     print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
-    for label in range(result.n_clusters):
-        print(f"  {result.cluster_name(label)}: {_count(int((result.labels == label).sum()), 'image')}")
+    groups, needs_check = result.groups, result.needs_check
+    for label in result.group_numbers:
+        members = groups == label
+        check = f", {(members & needs_check).sum()} to check" if (members & needs_check).any() else ""
+        print(f"  {result.cluster_name(label)}: {_count(int(members.sum()), 'image')}{check}")
     if result.group_by_reason:
         print(f"  {result.group_by_reason}")
-    if result.threshold_warning:
-        print(f"  {result.threshold_warning}")
-    for one in result.skipped:
-        print_error(f"skipped: {shown(one.path)}: {shown(one.reason)}")
+    for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
+        if warning:
+            print(f"  {warning}")
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:

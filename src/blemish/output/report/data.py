@@ -14,7 +14,7 @@ from blemish.output.report.shapes import Shape, measure_group
 from blemish.output.report.thumbnails import Picture, make_picture
 from blemish.output.report.words import compare_shapes, describe_shape
 from blemish.output.run_file import run_document
-from blemish.results import Result
+from blemish.results import UNSORTED, Result
 from blemish.types import FloatArray
 
 LoadImage = Callable[[int], FloatArray]
@@ -46,6 +46,7 @@ class Group(_Data):
     label: int
     name: str
     normal: bool
+    unsorted: bool
     color: str
     count: int
     share: float
@@ -66,6 +67,7 @@ class Row(_Data):
     color: str
     score: float
     anomalous: bool
+    needs_check: bool
     distance: float
     height: int
     width: int
@@ -96,8 +98,8 @@ class SkippedFile(_Data):
 class ReportData(_Data):
     """Everything that the page shows.
 
-    ``ReportData.model_validate_json(data.model_dump_json())`` gives equal data back. ``groups`` has the types first and
-    the normal group last; ``rows`` are sorted by falling score.
+    ``ReportData.model_validate_json(data.model_dump_json())`` gives equal data back. ``groups`` has the types first, then
+    the unsorted images, and the normal group last; ``rows`` are sorted by falling score.
     """
 
     title: str
@@ -105,6 +107,8 @@ class ReportData(_Data):
     images: int
     anomalous: int
     types: int
+    unsorted: int
+    needs_check: int
     threshold: float
     scale_low: float
     scale_high: float
@@ -113,6 +117,7 @@ class ReportData(_Data):
     histogram: Histogram
     skipped: list[SkippedFile]
     threshold_warning: str | None
+    n_clusters_warning: str | None
     group_by_reason: str | None
     not_drawn: int
     settings: list[Section]
@@ -139,7 +144,9 @@ def build_report(result: Result, load_image: LoadImage | None = None, *, title: 
         source=shown(result.source) if result.source is not None else None,
         images=len(result.paths),
         anomalous=int(np.count_nonzero(result.is_anomalous)),
-        types=sum(not group.normal for group in groups),
+        types=sum(not (group.normal or group.unsorted) for group in groups),
+        unsorted=sum(group.count for group in groups if group.unsorted),
+        needs_check=int(np.count_nonzero(result.needs_check)),
         threshold=float(result.threshold),
         scale_low=low,
         scale_high=high,
@@ -149,6 +156,7 @@ def build_report(result: Result, load_image: LoadImage | None = None, *, title: 
         skipped=[SkippedFile(path=shown(s.path), reason=shown(s.reason)) for s in result.skipped],
         group_by_reason=result.group_by_reason,
         threshold_warning=shown(result.threshold_warning) if result.threshold_warning is not None else None,
+        n_clusters_warning=result.n_clusters_warning,
         not_drawn=sum(picture.photo is None for picture in pictures) if load_image is not None else 0,
         settings=_settings(result),
     )
@@ -177,11 +185,12 @@ def heat_scale(result: Result) -> tuple[float, float]:
 
 def _groups(result: Result, load_image: LoadImage | None, low: float, high: float) -> list[Group]:
     budget = max(4, min(MAX_PICTURES, MAX_TOTAL_PICTURES // max(1, result.n_clusters)))
-    members = {label: np.flatnonzero(result.labels == label).tolist() for label in range(result.n_clusters)}
+    members = {label: np.flatnonzero(result.groups == label).tolist() for label in result.group_numbers}
     shapes = {label: measure_group(result, rows) for label, rows in members.items()}
-    comparisons = compare_shapes({result.cluster_name(k): s for k, s in shapes.items() if k != result.normal_label})
+    types = [label for label in members if label not in (result.normal_label, UNSORTED)]
+    comparisons = compare_shapes({result.cluster_name(label): shapes[label] for label in types})
     groups = []
-    for label, rows in sorted(members.items(), key=lambda item: item[0] == result.normal_label):  # normal comes last
+    for label, rows in sorted(members.items(), key=lambda item: item[0] == result.normal_label):  # normal last
         name = result.cluster_name(label)
         pictures = [
             make_picture(result, i, load_image, low, high, reason) for i, reason in _chosen(result, rows, budget)
@@ -191,6 +200,7 @@ def _groups(result: Result, load_image: LoadImage | None, low: float, high: floa
                 label=label,
                 name=name,
                 normal=label == result.normal_label,
+                unsorted=label == UNSORTED,
                 color=_hex(result, label),
                 count=len(rows),
                 share=len(rows) / len(result.paths),
@@ -219,16 +229,18 @@ def _chosen(result: Result, members: Sequence[int], budget: int) -> list[tuple[i
 
 
 def _rows(result: Result) -> list[Row]:
+    groups, needs_check = result.groups, result.needs_check
     order = sorted(range(len(result.paths)), key=lambda i: (-float(result.scores[i]), i))
     return [
         Row(
             index=i,
             path=shown(result.paths[i]),
-            label=int(result.labels[i]),
-            group=result.cluster_name(int(result.labels[i])),
-            color=_hex(result, int(result.labels[i])),
+            label=int(groups[i]),
+            group=result.cluster_name(int(groups[i])),
+            color=_hex(result, int(groups[i])),
             score=float(result.scores[i]),
             anomalous=bool(result.is_anomalous[i]),
+            needs_check=bool(needs_check[i]),
             distance=float(result.distances[i]),
             height=int(result.sizes[i][0]),
             width=int(result.sizes[i][1]),
@@ -260,8 +272,10 @@ _NOT_SETTINGS = {
     "source",
     "schema",
     "threshold_warning",
+    "n_clusters_warning",
     "group_by",
     "group_by_reason",
+    "type_names",
 }
 """Keys of ``run.json`` that the page shows elsewhere, or that differ between equal runs."""
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from blemish.output.overlays import fit_within, upsample_map
+from blemish.output.overlays import fit_within
+from blemish.regions import upsample_map
 from blemish.results import Result
 
 MEASURED_SIDE = 256

@@ -68,8 +68,8 @@ def make_picture(
     height, width = fit_within(rows, columns, SIDE)
     photo = None
     if load_image is not None:
-        label = int(result.labels[i])
-        color = None if label == result.normal_label else cluster_color(label, result.normal_label)
+        group = int(result.groups[i])
+        color = None if group == result.normal_label else cluster_color(group, result.normal_label)
         try:
             drawn = draw_overlay(load_image(i), np.asarray(result.maps[i]), result.threshold, color, SIDE)
             width, height = drawn.size
