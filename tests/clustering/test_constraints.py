@@ -5,6 +5,7 @@ import pytest
 
 from blemish.clustering import Grouping
 from blemish.clustering.constraints import Known, follow_corrections, respect
+from blemish.clustering.space import DefectSpace
 from blemish.types import FloatArray, IntArray
 
 
@@ -14,6 +15,10 @@ def blobs(counts: tuple[int, ...] = (20, 20, 20), spread: float = 0.3, seed: int
     truth = np.repeat(np.arange(len(counts)), counts)
     rows = 4 * np.eye(len(counts))[truth] + spread * rng.normal(size=(len(truth), len(counts)))
     return rows.astype(np.float32), truth.astype(np.int64)
+
+
+def grouped(labels: IntArray, normal: int | None, rows: FloatArray) -> Grouping:
+    return Grouping(labels, normal, rows, DefectSpace(normalize=False, shapes=None, score_weights=None))
 
 
 def known(n: int, placed: dict[int, int], groups: IntArray | None = None, **more: object) -> Known:
@@ -68,14 +73,14 @@ def test_few_and_equal_images(n: int) -> None:
 
 def test_nothing_known_changes_nothing() -> None:
     rows, truth = blobs()
-    grouping = Grouping(truth, 0, rows)
+    grouping = grouped(truth, 0, rows)
     assert respect(grouping, known(60, {})) == (grouping, {})
     assert respect(grouping, known(60, {}, truth))[0] is grouping
 
 
 def test_groups_are_found_again_under_other_numbers() -> None:
     rows, truth = blobs((30, 20, 10))
-    grouping = Grouping(truth, 0, rows)
+    grouping = grouped(truth, 0, rows)
     seen = np.array([7, 5, 9])[truth]
     seen[::3] = -1  # new images
     found, label_of = respect(grouping, known(60, {}, seen, normal=7))
@@ -85,7 +90,7 @@ def test_groups_are_found_again_under_other_numbers() -> None:
 
 def test_placed_images_are_together_and_apart_and_a_lost_group_comes_back() -> None:
     rows, truth = blobs((20, 20, 20))
-    grouping = Grouping(np.where(truth == 2, 1, truth), 0, rows)
+    grouping = grouped(np.where(truth == 2, 1, truth), 0, rows)
     placed = {int(row): int(truth[row]) for row in range(0, 60, 4)}
     found, label_of = respect(grouping, known(60, placed, normal=0))
     assert found.normal_label == 0
@@ -95,7 +100,7 @@ def test_placed_images_are_together_and_apart_and_a_lost_group_comes_back() -> N
 
 def test_merged_groups_are_one() -> None:
     rows, truth = blobs((20, 20, 20))
-    grouping = Grouping(truth, 0, rows)
+    grouping = grouped(truth, 0, rows)
     seen = np.where(truth == 2, 1, truth)
     found, label_of = respect(grouping, known(60, {}, seen, normal=0, merged=frozenset({1})))
     assert found.labels.tolist() == seen.tolist()
@@ -106,7 +111,7 @@ def test_merged_groups_are_one() -> None:
 
 def test_known_normal_images_make_a_normal_group() -> None:
     rows, truth = blobs((20, 15, 10))
-    grouping = Grouping(truth, None, rows)
+    grouping = grouped(truth, None, rows)
     found, label_of = respect(grouping, known(45, {44: 3, 43: 3, 42: 3}, normal=3))
     assert found.normal_label == 0
     assert set(np.flatnonzero(found.labels == 0)) >= {42, 43, 44}

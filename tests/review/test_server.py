@@ -354,7 +354,8 @@ def test_the_server_itself_stands_attacks_on_the_wire(place: Place, address: tup
     assert sent < 2**26
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < memory + 100_000  # kilobytes
     body = as_json("rename", type=1, name="x")
-    assert b'"revision": 1' in ask(f"{post}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}")[0]
+    assert b" 200 " in ask(f"{post}Content-Length: {len(body)}\r\n\r\n{body}")[0]
+    assert read_log(place.folder / REVIEW_FILE).ids == {json.loads(body)["id"]}
 
 
 def test_a_port_in_use_is_an_error_with_a_remedy(place: Place) -> None:

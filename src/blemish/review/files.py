@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from blemish.output.claims import FOLDERS
-
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",
     ".png": "image/png",
@@ -20,7 +18,8 @@ CONTENT_TYPES = {
 }
 """Suffixes that are served."""
 
-SERVED_FOLDERS = frozenset({*FOLDERS, "report_files"})
+SERVED_FOLDERS = frozenset({"overlays", "maps", "anomaly_maps", "masks", "report_files"})
+"""Folders that are served; the model is not."""
 
 _CHUNK = 2**18
 
