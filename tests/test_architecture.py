@@ -33,6 +33,7 @@ SAME_LAYER = {
     ("runtime", "config"),
     ("features", "backbones"),
     ("evaluation", "output"),
+    ("export", "review"),
 }
 """The imports within one layer that are allowed: importer, imported."""
 
