@@ -13,6 +13,7 @@ from blemish.cli.demo import add_demo
 from blemish.cli.evaluate import add_evaluate
 from blemish.cli.export import add_export
 from blemish.cli.model import add_model
+from blemish.cli.review import add_review
 from blemish.cli.run import add_run
 from blemish.cli.shared import OK, finish_output, output_failed, prepare_output
 from blemish.cli.study import add_study
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_export, add_config):
+for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_review, add_export, add_config):
     add(app)
 
 
