@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.cli.shared import SOME_SKIPPED, Guard, counted
 from blemish.errors import shown
 from blemish.runtime.progress import Stage, StageTimer
 from blemish.runtime.terminal import Bars, print_error
@@ -107,12 +107,12 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
     share = 100 * anomalous / n
-    print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
+    print(f"{counted(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {counted(result.n_clusters, 'group')}")
     groups, needs_check = result.groups, result.needs_check
     for label in result.group_numbers:
         members = groups == label
         check = f", {(members & needs_check).sum()} to check" if (members & needs_check).any() else ""
-        print(f"  {result.cluster_name(label)}: {_count(int(members.sum()), 'image')}{check}")
+        print(f"  {result.cluster_name(label)}: {counted(int(members.sum()), 'image')}{check}")
     if result.group_by_reason:
         print(f"  {result.group_by_reason}")
     for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
@@ -121,21 +121,12 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:
-        print(f"  {_count(len(result.skipped), 'file')} could not be read and were left out")
+        print(f"  {counted(len(result.skipped), 'file')} could not be read and were left out")
     if written.not_drawn:
-        print(f"  {_count(len(written.not_drawn), 'image')} could not be read again and have no overlay")
+        print(f"  {counted(len(written.not_drawn), 'image')} could not be read again and have no overlay")
     if any(found for found, _ in result.info["cache"].values()):
         print(f"  from the cache: {_from_cache(result.info['cache'])}")
     print(f"Results: {shown(written.root)}" + (f"; open {shown(written.report)}" if written.report else ""))
-
-
-def _count(count: int, noun: str) -> str:
-    """A number and its noun, in characters that every terminal has.
-
-    >>> _count(1, "image"), _count(0, "file")
-    ('1 image', '0 files')
-    """
-    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _from_cache(report: dict[str, list[int]]) -> str:
