@@ -93,15 +93,15 @@ def run(
     # Anomaly maps, and from the same features a descriptor of each image's most anomalous region.
     with timer.stage(Stage.ANOMALY_MAPS, len(source)) as advance:
         descriptor_model = fit_descriptor_model(
-            fitted.sample_maps, fitted.covariance, config.descriptor, config.localization
+            stages.inside_sample(fitted), fitted.covariance, config.descriptor, config.localization
         )
         results = stages.map_images(fitted, descriptor_model, advance)
     _check_n_clusters(config, len(results.indices))
 
     # Image scores and threshold: which images are anomalous.
-    scores = image_scores(results.maps, config.localization.score_quantile)
+    scores = image_scores(results.inside, config.localization.score_quantile)
     given = config.localization.threshold
-    threshold = find_threshold(results.maps, scores, config.localization) if given == "auto" else float(given)
+    threshold = find_threshold(results.inside, scores, config.localization) if given == "auto" else float(given)
     anomalous = scores > threshold
     paths = [source.names[index] for index in results.indices]
     if knowledge is not None:
@@ -133,7 +133,7 @@ def run(
 
     # Filled maps: what lies within a largely anomalous region belongs to it.
     with timer.stage(Stage.FILLED_MAPS):
-        maps = median_filled_maps(results.maps, config.localization.median_windows)
+        maps = median_filled_maps(results.maps, config.localization.median_windows, results.masks)
 
     # Regions: the connected anomalous parts, each with a type.
     sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
@@ -206,7 +206,7 @@ def _fitted_model(
         ),
         names=[names.get(label) for label in range(groups.n_groups)],
         counts=np.bincount(groups.labels).tolist(),
-        familiarity=fit_familiarity(results.maps, results.surfaces),
+        familiarity=fit_familiarity(results.inside, results.surfaces),
     )
 
 

@@ -51,6 +51,13 @@ class Image(Section):
         description="Stored value that counts as white, for images of more than 8 bits and of floating point; higher "
         "values are clipped. `auto` finds one level for the set.",
     )
+    roi: Folder | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="Region of interest: a mask of the size of the images, or a folder with one for each image. Pixels of 0 "
+        "are neither learned nor scored. `none`: the whole image.",
+    )
 
 
 class Backbone(Section):

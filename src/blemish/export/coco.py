@@ -92,4 +92,6 @@ def run_lengths(mask: BoolArray, left: int, top: int, height: int, width: int) -
     places = (column + left) * height + row + top
     changes, counts = np.unique(places, return_counts=True)
     changes = changes[counts == 1]  # a run that ends where the next begins goes on, down the next column
-    return np.diff(changes, prepend=0, append=height * width).tolist() if changes.size else [height * width]
+    ends = [0, *changes.tolist(), height * width]
+    lengths = np.diff(ends).tolist()
+    return lengths if lengths[-1] else lengths[:-1]

@@ -73,14 +73,16 @@ class Content:
         return file_stems([portable(path) for path in self.result.paths])
 
 
-def portable(path: str) -> str:
+def portable(path: str, default: str = "image") -> str:
     """A path as one name that every file system and every program reads: no folders, no odd characters, not hidden.
+
+    A path of which nothing is left becomes ``default``.
 
     >>> portable("../cut/a:b 表面?.png")
     '__cut__a_b 表面_.png'
     """
     kept = ("_" if not c.isprintable() or c in '<>:"|?*' + chr(92) else c for c in path)
-    return unicodedata.normalize("NFC", "".join(kept)).replace("/", "__").lstrip(". ").rstrip() or "image"
+    return unicodedata.normalize("NFC", "".join(kept)).replace("/", "__").lstrip(". ").rstrip() or default
 
 
 def distinct(name: str, taken: Collection[str]) -> str:
@@ -97,7 +99,7 @@ def folder_names(names: Sequence[str], reserved: Sequence[str] = ()) -> list[str
     taken = {one.casefold() for one in reserved}
     found: list[str] = []
     for name in names:
-        plain = portable(name)[:80].strip(" .") or "type"
+        plain = portable(name[:80], "type").rstrip(" .")
         number, free = 1, plain
         while free.casefold() in taken:
             number += 1

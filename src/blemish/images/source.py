@@ -24,10 +24,11 @@ from blemish.images._two_valued import TwoValued
 from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.finding import describe_passed_over, list_images
 from blemish.images.raw import ImageInfo
+from blemish.images.roi import RegionOfInterest
 from blemish.images.sizes import common_scale, plan_sizes, resize
 from blemish.images.white_level import WhiteLevel, estimate_white_level
 from blemish.runtime.digests import array_digest, digest
-from blemish.types import FloatArray, Skipped
+from blemish.types import BoolArray, FloatArray, Skipped
 
 Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] | npt.NDArray[np.generic]
 
@@ -130,6 +131,7 @@ class ImageSource:
         self.target_sizes = plan_sizes(
             self.infos, config.size, config.resize, 16, config.max_side, config.upscale, scale
         )
+        self._roi = RegionOfInterest(Path(config.roi).expanduser(), self.names, self.infos) if config.roi else None
 
     def _open_files(self, paths: list[Path]) -> None:
         opened = open_files(paths, self.root, self._config.max_megabytes, DECODERS)
@@ -198,9 +200,18 @@ class ImageSource:
         return image
 
     def small(self, index: int) -> FloatArray:
-        """Image ``index`` at its target size: 3 x h x w float32, contiguous."""
+        """Image ``index`` at its target size, with nothing of what is outside the region of interest.
+
+        Returns:
+            3 x h x w float32, contiguous.
+        """
         with self._turn(self.infos[index]):
-            return np.ascontiguousarray(resize(self.full(index), *self.target_sizes[index]).transpose(2, 0, 1))
+            image = np.ascontiguousarray(resize(self.full(index), *self.target_sizes[index]).transpose(2, 0, 1))
+        return image if self._roi is None else self._roi.filled(index, image)
+
+    def inside(self, index: int, height: int, width: int) -> BoolArray | None:
+        """The cells of a grid over image ``index`` that lie in the region of interest; None if there is no region."""
+        return None if self._roi is None else self._roi.inside(index, height, width)
 
     def _turn(self, info: ImageInfo) -> AbstractContextManager[object]:
         """Wait until no other thread decodes a huge image, if this one is huge."""
@@ -309,17 +320,20 @@ class ImageSource:
             self._arrays = [self._arrays[index] for index in indices]
         else:
             self._files = [self._files[index] for index in indices]
+        if self._roi is not None:
+            self._roi.keep(indices)
         if self._contents is not None:
             self._contents = [self._contents[index] for index in indices]
 
     # ---- content
 
     def fingerprint(self, index: int) -> str:
-        """Digest of everything that image ``index`` depends on at its target size: content, size and white level.
+        """Digest of everything that image ``index`` depends on at its target size: content, size, white level, mask.
 
         The first call reads every file of the set. A file that cannot be read gets a digest that no other file has.
         """
-        return digest(self.content(index), self.target_sizes[index], self._white_of(index))
+        roi = () if self._roi is None else (self._roi.digest(index),)
+        return digest(self.content(index), self.target_sizes[index], self._white_of(index), *roi)
 
     def content_order(self, seed: int) -> list[int]:
         """The indices of all images in a random order that content alone decides, with copies by index.

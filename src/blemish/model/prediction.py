@@ -74,9 +74,9 @@ def predict(
     # Anomaly maps and image scores, as in a run.
     with timer.stage(Stage.ANOMALY_MAPS, len(source)) as advance:
         results = stages.map_images(model.localization, model.descriptor_model, advance)
-    scores = image_scores(results.maps, config.localization.score_quantile)
+    scores = image_scores(results.inside, config.localization.score_quantile)
     anomalous = scores > model.threshold
-    maps = median_filled_maps(results.maps, config.localization.median_windows)
+    maps = median_filled_maps(results.maps, config.localization.median_windows, results.masks)
 
     # Groups: those of the model.
     rows = _rows(model, results, scores)
@@ -88,8 +88,12 @@ def predict(
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
         regions = type_regions(stages, model, results, rows, scores, classified.labels, found, advance)
 
-    unfamiliar = model.familiarity.unfamiliar(results.maps, results.surfaces)
+<<<<<<< HEAD:src/blemish/model/prediction.py
+    unfamiliar = model.familiarity.unfamiliar(results.inside, results.surfaces)
     names = [source.names[index] for index in results.indices]
+=======
+    unfamiliar = model.familiarity.unfamiliar(results.inside, results.surfaces)
+>>>>>>> wt-hard:src/blemish/prediction.py
     result = Result(
         paths=names,
         sizes=sizes,

@@ -126,7 +126,7 @@ class GroupStages:
             lambda two: are_groupings(two, len(scores)),
         )
         comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
-        evidence = choose_view(results.surfaces, results.maps) if comparable else unknown_choice()
+        evidence = choose_view(results.surfaces, results.inside) if comparable else unknown_choice()
         choice = resolve_view(evidence, scores, threshold, config.cluster, config.n_clusters)
         return GroupedViews(by_defect, by_image, choice)
 

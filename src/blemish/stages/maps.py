@@ -27,6 +27,14 @@ from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
 from blemish.features.normalization import fit_normalizer, within_image_covariance
 from blemish.images import ImageSource
+from blemish.localization.inside import (
+    InsideMaps,
+    inside_cells,
+    inside_values,
+    known_masks,
+    maps_inside,
+    zero_outside,
+)
 from blemish.localization.model import MapModel, fit_map_model
 from blemish.runtime.cache import open_cache
 from blemish.runtime.digests import digest, environment_digest
@@ -35,7 +43,7 @@ from blemish.runtime.progress import Advance
 from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
-from blemish.types import FloatArray
+from blemish.types import BoolArray, FloatArray
 
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
 """Settings that no anomaly map depends on. (The device counts by the name of the one in use.)"""
@@ -57,6 +65,8 @@ class MapResults:
         surfaces: N x C float32, mean normalized feature vector of each image.
         descriptors: N x C float32.
         pixels: the pixels that contrastive heads are trained on; None if no heads are trained.
+        masks: the cells of each map inside the region of interest, h x w; None if there is no region. The maps are 0
+            outside.
     """
 
     indices: list[int]
@@ -64,6 +74,12 @@ class MapResults:
     surfaces: FloatArray
     descriptors: FloatArray
     pixels: PixelSample | None
+    masks: list[BoolArray] | None = None
+
+    @property
+    def inside(self) -> Sequence[FloatArray]:
+        """What scores and thresholds are computed from: the maps, or with a region of interest the values inside."""
+        return self.maps if self.masks is None else InsideMaps(self.maps, self.masks)
 
 
 @dataclass(frozen=True)
@@ -143,8 +159,11 @@ class MapStages:
 
     def _fit(self, advance: Advance) -> FittedLocalization:
         sample = self._sample_features(advance)
+        masks = [self.source.inside(index, *raw.shape[1:]) for index, raw in sample]
         normalizer = fit_normalizer(
-            [raw for _, raw in sample], self.extractor.channels(), self.config.features.normalization
+            [inside_cells(raw, mask) for (_, raw), mask in zip(sample, masks, strict=True)],
+            self.extractor.channels(),
+            self.config.features.normalization,
         )
         features = [(self.image_ids[index], normalizer.apply(raw)) for index, raw in sample]
         map_model, maps = fit_map_model(
@@ -153,8 +172,10 @@ class MapStages:
             pool_size=self.config.features.pool_size,
             channels=self.extractor.map_channels(self.config.localization.strides),
             seed=self.config.seed,
+            inside=known_masks(masks),
         )
-        covariance = within_image_covariance([one for _, one in features])
+        cells = [inside_cells(one, mask) for (_, one), mask in zip(features, masks, strict=True)]
+        covariance = within_image_covariance(cells)
         fitted = FittedLocalization(normalizer, map_model, covariance, maps, [index for index, _ in sample])
         return canonicalized(fitted, CACHED_CLASSES)
 
@@ -242,19 +263,29 @@ class MapStages:
         maps, surfaces, descriptors = list[FloatArray](), list[FloatArray](), list[FloatArray]()
         pixels = list[Pixels]()
         for place, (index, raw) in enumerate(members):
-            features = fitted.normalizer.apply(raw)
+            features, inside = fitted.normalizer.apply(raw), self.source.inside(index, *raw.shape[1:])
             values = self._map(index, features, fitted.map_model) if results.maps is None else results.maps[place]
-            weights = descriptor_model.pixel_weights(values)
+            values = zero_outside(values, inside)
+            weights = descriptor_model.pixel_weights(values, inside)
+            cells = inside_cells(features, inside)
             if MAPS in missing:
                 maps.append(values)
             if SURFACES in missing:
-                surfaces.append(features.flatten(1).mean(1).numpy())
+                surfaces.append(cells.flatten(1).mean(1).numpy())
             if DESCRIPTORS in missing:
                 descriptors.append(descriptor_model.descriptor(features, weights))
             if PIXELS in missing:
                 image_seed = self.source.content_seed(index)
+                counted = weights if inside is None else weights[torch.from_numpy(inside)]
                 pixels.append(
-                    sample_pixels(features, values, weights, image_seed, self.config.seed, self.pixels_per_image)
+                    sample_pixels(
+                        cells,
+                        inside_values(values, inside),
+                        counted,
+                        image_seed,
+                        self.config.seed,
+                        self.pixels_per_image,
+                    )
                 )
             advance(1)
         advance(len(batch) - len(members))
@@ -290,13 +321,23 @@ class MapStages:
             readable = self.source.readable(batch)
             rows |= dict(zip(readable, zip(one.stored, one.surfaces, one.descriptors, strict=True), strict=True))
         indices = [index for index in self._order if index in rows]
+        maps = store.view([rows[index][0] for index in indices])
+        shapes = (rows[index][0].shape for index in indices)
+        masks = [self.source.inside(index, *shape) for index, shape in zip(indices, shapes, strict=True)]
         return MapResults(
             indices,
-            store.view([rows[index][0] for index in indices]),
+            maps,
             np.stack([rows[index][1] for index in indices]),
             np.stack([rows[index][2] for index in indices]),
             pixels.view(indices) if PIXELS in self._kinds else None,
+            known_masks(masks),
         )
+
+    def inside_sample(self, fitted: FittedLocalization) -> Sequence[FloatArray]:
+        """The sample's maps, or with a region of interest their values inside."""
+        pairs = zip(fitted.sample_indices, fitted.sample_maps, strict=True)
+        masks = [self.source.inside(index, *one.shape) for index, one in pairs]
+        return maps_inside(fitted.sample_maps, masks)
 
     @functools.cached_property
     def pixels_per_image(self) -> int:
