@@ -88,12 +88,8 @@ def predict(
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
         regions = type_regions(stages, model, results, rows, scores, classified.labels, found, advance)
 
-<<<<<<< HEAD:src/blemish/model/prediction.py
     unfamiliar = model.familiarity.unfamiliar(results.inside, results.surfaces)
     names = [source.names[index] for index in results.indices]
-=======
-    unfamiliar = model.familiarity.unfamiliar(results.inside, results.surfaces)
->>>>>>> wt-hard:src/blemish/prediction.py
     result = Result(
         paths=names,
         sizes=sizes,
