@@ -22,9 +22,9 @@ import sys, uuid
 from pathlib import Path
 from blemish.review.log import ReviewLog
 from blemish.review.operations import Start, parse_operation
-start = Start(id=str(uuid.UUID(int=0)), time="2031-05-06T07:08:09Z", op="start", paths=["a"], labels=[0], normal=None)
+start = Start(id=str(uuid.UUID(int=0)), time="2031-05-06T07:08:09Z", op="start", paths=["0.png"], labels=[0], normal=0)
 log = ReviewLog(Path(sys.argv[1]), start)
-for _ in range(int(sys.argv[2])):
+while True:
     one = str(uuid.uuid4())
     line = '{"id": "%s", "time": "2031-05-06T07:08:09Z", "op": "rename", "type": 0, "name": "%s"}' % (one, "x" * 200)
     with log.writing() as writer:
@@ -148,17 +148,22 @@ def test_threads_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_two_processes_and_a_kill_lose_nothing_that_was_confirmed(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WRITER, str(tmp_path), "100000"]
-    writers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
-    begin = time.monotonic()
-    path = tmp_path / REVIEW_FILE
-    while time.monotonic() < begin + 60 and not (path.exists() and path.stat().st_size > 20_000):
-        time.sleep(0.01)
-    for writer in writers:
-        writer.send_signal(signal.SIGKILL)
-    confirmed = [line for writer in writers for line in writer.communicate()[0].decode().split("\n") if len(line) == 36]
-    assert all(writer.returncode == -signal.SIGKILL for writer in writers)
-    assert len(confirmed) > 50
-    assert {*confirmed} <= read_log(path).ids
-    append(ReviewLog(tmp_path, start()), operation("rename", type=1, name="after"))
-    assert {*confirmed} < read_log(path).ids
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE)
+    log, path, end = ReviewLog(tmp_path, start((0,))), tmp_path / REVIEW_FILE, time.monotonic() + 60
+    own: list[str] = []
+    while time.monotonic() < end and len(log.read().ids) < len(own) + 40:
+        if path.exists():  # the other process has begun
+            one = operation("rename", type=0, name="own")
+            append(log, one)
+            own.append(one.id)
+        time.sleep(0.001)
+    writer.send_signal(signal.SIGKILL)
+    confirmed = [line for line in writer.communicate()[0].decode().split("\n") if len(line) == 36]
+    assert writer.returncode == -signal.SIGKILL
+    assert len(own) > 5
+    assert len(confirmed) >= 39
+    assert {*confirmed, *own} <= read_log(path).ids
+    append(log, operation("rename", type=0, name="after"))
+    assert {*confirmed, *own} < read_log(path).ids
+    assert len(read_log(path).segments) == 1

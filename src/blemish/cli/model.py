@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish.cli.options import Quiet, RunOptions, Settings, Verbose, takes_run_options
-from blemish.cli.run import CacheDir, GroupBy, Maps, NClusters, NoCache, Out, print_summary, write_results
+from blemish.cli.run import (
+    CacheDir,
+    GroupBy,
+    Maps,
+    NClusters,
+    NoCache,
+    Out,
+    Review,
+    print_summary,
+    read_review,
+    write_results,
+)
 from blemish.cli.shared import SOME_SKIPPED, Guard, read_settings
 from blemish.errors import ConfigError, InputError, OutputError, shown
 from blemish.runtime.progress import Stage, StageTimer
@@ -47,6 +58,7 @@ def _add_fit(app: typer.Typer) -> None:
         *,
         n_clusters: NClusters = None,
         group_by: GroupBy = None,
+        review: Review = None,
         options: RunOptions,
         no_cache: NoCache = False,
         cache_dir: CacheDir = None,
@@ -61,7 +73,7 @@ def _add_fit(app: typer.Typer) -> None:
             check_model_folder(model)
             from blemish.pipeline import run
 
-            result = run(folder, config, progress=Bars(quiet))
+            result = run(folder, config, progress=Bars(quiet), knowledge=read_review(review))
             assert result.model is not None
             size = save_model(result.model, model)  # type: ignore[arg-type]
             print(

@@ -69,7 +69,7 @@ def respect(grouping: Grouping, known: Known) -> tuple[Grouping, dict[int, int]]
     targets = np.array([label_of[int(number)] for number in known.groups[rows]], np.int64)
     labels = follow_corrections(grouping.descriptors, labels, rows, targets)
     normal = grouping.normal_label
-    if known.normal is not None and known.normal in label_of:
+    if known.normal is not None and (known.groups[rows] == known.normal).any():
         normal = label_of[known.normal]
     if np.array_equal(labels, grouping.labels) and normal == grouping.normal_label:
         return grouping, label_of

@@ -25,6 +25,7 @@ def start_of(result: Result) -> Start:
         paths=list(result.paths),
         labels=[int(label) for label in result.labels],
         normal=result.normal_label,
+        names={str(label): name for label, name in sorted(result.type_names.items()) if label >= 0},
     )
 
 

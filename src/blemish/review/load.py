@@ -10,6 +10,7 @@ from blemish.output import load_result
 from blemish.output.claims import short
 from blemish.results import Result
 from blemish.review.corrections import corrected
+from blemish.review.log import REVIEW_FILE
 from blemish.review.session import Session
 
 _log = logging.getLogger(__name__)
@@ -57,3 +58,14 @@ def with_review(result: Result, folder: Path | str) -> Result:
     for note in found.info.get("review", {}).get("notes", []) if operations else []:
         _log.warning(f"{path}: without effect: {shown(note)}")
     return found
+
+
+def kept_review(folder: Path, result: Result) -> str | None:
+    """One sentence on the review that a folder still has after a run has written this result; None if it has none."""
+    session = Session(folder, result)
+    count, current = len(session.log.read().ids), len(session.operations())
+    if not count:
+        return None
+    if current == count:
+        return f"{REVIEW_FILE} holds {count} operations on these groups"
+    return f"{REVIEW_FILE} is kept: {count - current} operations on the groups of earlier runs; --review uses them"

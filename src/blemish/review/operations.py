@@ -174,12 +174,14 @@ class Start(_Line):
         paths: all images of the result.
         labels: their groups.
         normal: the normal group; None if there is none.
+        names: names that groups had already, by label.
     """
 
     op: Literal["start"]
     paths: list[ImagePath]
     labels: list[Label]
     normal: Label | None
+    names: dict[Annotated[str, Field(pattern="^[0-9]{1,5}$")], Name] = {}
 
 
 Edit = Rename | Merge | Split | Move | NewType | MarkNormal | WrongOutline
