@@ -207,6 +207,7 @@ def _fitted_model(
         names=[names.get(label) for label in range(groups.n_groups)],
         counts=np.bincount(groups.labels).tolist(),
         familiarity=fit_familiarity(results.inside, results.surfaces),
+        pending=groups.descriptors[:0],
     )
 
 
