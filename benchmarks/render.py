@@ -21,6 +21,7 @@ SECTIONS = (
     "accuracy",
     "drawn",
     "views",
+    "regions",
     "review",
     "anomaly_decision",
     "defaults",
