@@ -25,6 +25,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show
 GroupBy = Annotated[str | None, typer.Option(help="What groups are made of: defect, image, or auto.")]
 NClusters = Annotated[str | None, typer.Option(help="Number of groups, including the normal group, or auto.")]
 Maps = Annotated[str | None, typer.Option(help="Anomaly maps to write: feature, image or none.")]
+Report = Annotated[str | None, typer.Option(help="Pictures of the report: folder, or single for one file.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store intermediate results.")]
 CacheDir = Annotated[str | None, typer.Option(help="Folder for intermediate results.")]
 
@@ -41,6 +42,7 @@ def add_run(app: typer.Typer) -> None:
         n_clusters: NClusters = None,
         group_by: GroupBy = None,
         maps: Maps = None,
+        report: Report = None,
         options: RunOptions,
         no_cache: NoCache = False,
         cache_dir: CacheDir = None,
@@ -53,6 +55,7 @@ def add_run(app: typer.Typer) -> None:
                 n_clusters=n_clusters,
                 group_by=group_by,
                 maps=maps,
+                report=report,
                 cache=False if no_cache else None,
                 cache_dir=cache_dir,
             )
@@ -97,6 +100,7 @@ def write_results(
         maps=config.output.maps,
         overlays=config.output.overlays,
         report=config.output.report,
+        report_mode=config.output.report_mode,
         load_image=source.full,
         progress=progress,
     )

@@ -20,6 +20,7 @@ SHORT_NAMES: dict[str, str] = {
     "size": "image.size",
     "backbone": "backbone.name",
     "maps": "output.maps",
+    "report": "output.report_mode",
     "preset": "preset",
     "seed": "seed",
     "device": "device",

@@ -17,6 +17,7 @@ from blemish.runtime.lock import LOCK_FILE
 
 RUN_FILE = "run.json"
 REPORT_FILE = "report.html"
+REPORT_DATA_FILE = "report.json"
 JOURNAL = ".blemish-files"
 STAGING_PREFIX = ".blemish-new-"
 
@@ -27,8 +28,17 @@ _MAX_LIST_BYTES = 2**30
 """Size up to which ``run.json`` and the journal are read: more than three files each for some millions of images take."""
 
 _HEADER = json.dumps({"schema": "blemish.files", "version": 1})
-TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "images.parquet", "groups.csv", "descriptors.npy"})
-FOLDERS = {"maps": ".tiff", "anomaly_maps": ".tiff", "masks": ".png", "overlays": ".jpg"}
+TOP_FILES = frozenset(
+    {RUN_FILE, REPORT_FILE, REPORT_DATA_FILE, "images.csv", "images.parquet", "groups.csv", "descriptors.npy"}
+)
+FOLDERS: dict[str, tuple[str, ...]] = {
+    "maps": (".tiff",),
+    "anomaly_maps": (".tiff",),
+    "masks": (".png",),
+    "overlays": (".jpg",),
+    "report_files": (".jpg", ".png", ".js"),
+}
+"""Folders of a run, and the suffixes of the files that it writes there."""
 
 _OTHER_FOLDER = "choose another folder with --out"
 _REMEDIES = {

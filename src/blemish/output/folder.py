@@ -24,6 +24,7 @@ from blemish.errors import OutputError
 from blemish.output.claims import (
     FOLDERS,
     JOURNAL,
+    REPORT_DATA_FILE,
     REPORT_FILE,
     RUN_FILE,
     STAGING_PREFIX,
@@ -178,7 +179,7 @@ class OutputFolder:
             OutputError: the system refused. Everything that can be checked or written before is checked and written
                 before the first old file is removed.
         """
-        listed = sorted({*self.files, RUN_FILE, REPORT_FILE})
+        listed = sorted({*self.files, RUN_FILE, REPORT_FILE, REPORT_DATA_FILE})
         text = json.dumps({**document, "files": listed}, indent=2, allow_nan=False) + "\n"
         self.write(RUN_FILE, lambda stream: stream.write(text.encode("utf-8")))
         for relative in self.files:

@@ -82,12 +82,13 @@ def write_parquet(result: Result, stream: BinaryIO) -> None:
         "height": pa.array(result.sizes[:, 0], pa.int64()),
         "width": pa.array(result.sizes[:, 1], pa.int64()),
     }
-    if not all(_is_unicode(path) for path in result.paths):
+    if not all(is_unicode(path) for path in result.paths):
         columns["path_bytes"] = pa.array([os.fsencode(path) for path in result.paths], pa.binary())
     pq.write_table(pa.table(columns), stream, compression="zstd")
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether a path is valid Unicode, and not bytes of another encoding."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -22,9 +22,9 @@ from blemish.output.colors import cluster_color
 from blemish.output.folder import OutputFolder, claimed
 from blemish.output.names import evaluation_prefix, file_stems
 from blemish.output.overlays import binary_mask, draw_overlay, upsample_map
-from blemish.output.report import build_report, render
+from blemish.output.report import FindFile, ReportMode, ReportWriter
 from blemish.output.run_file import run_document
-from blemish.output.tables import write_csv, write_groups_csv, write_parquet
+from blemish.output.tables import is_unicode, write_csv, write_groups_csv, write_parquet
 from blemish.results import Result, Skipped
 from blemish.types import FloatArray
 
@@ -67,6 +67,7 @@ def write_outputs(
     maps: MapSize = "feature",
     overlays: bool = True,
     report: bool = False,
+    report_mode: ReportMode = "folder",
     title: str | None = None,
     load_image: LoadImage | None = None,
     progress: Progress | None = None,
@@ -84,7 +85,9 @@ def write_outputs(
             zlib.
         overlays: write ``overlays/PATH.jpg``: the photograph with the anomalous regions outlined in the color of the
             group, longest side 1024. Needs ``load_image``. Images of the normal group have no outlines.
-        report: write ``report.html``.
+        report: write ``report.html`` and ``report.json``.
+        report_mode: ``folder`` puts the pictures of the report into ``report_files``; ``single`` puts those of the first
+            300 images into the page, which can then be sent as one file.
         title: heading of the report; by default the name of the input folder.
         load_image: gives image ``i`` as float32 H x W x 3 in [0, 1]. If it raises :class:`InputError`, or the size is
             another than ``result.sizes`` says, the picture is left out and noted in ``run.json`` and in the returned
@@ -97,7 +100,7 @@ def write_outputs(
     Raises:
         OutputError: the folder is not ours, a file cannot be written, or the result holds a number that is not finite;
             the message names it.
-        ConfigError: ``maps`` is none of the three.
+        ConfigError: ``maps`` is none of the three, or ``report_mode`` none of the two.
 
     The files have the names of the images with another suffix; :func:`blemish.output.names.file_stems` says what happens
     where two names would be the same. ``WRITERS`` images are in memory at a time, and ``load_image`` is called from as
@@ -114,10 +117,10 @@ def write_outputs(
             folder.write("groups.csv", lambda stream: write_groups_csv(result, stream))
         folder.write("images.parquet", lambda stream: write_parquet(result, stream))
         folder.write("descriptors.npy", lambda stream: np.save(stream, result.descriptors, allow_pickle=False))
-        _write_images(folder, result, maps, photos if overlays else None, progress)
-        if report:
-            page = render(build_report(result, photos, title=title))
-            folder.write(REPORT_FILE, lambda stream: stream.write(page.encode("utf-8")))
+        reporter = ReportWriter(result, folder.write, report_mode) if report else None
+        _write_images(folder, result, maps, photos, overlays, reporter, progress)
+        if reporter is not None:
+            reporter.finish(_page_files(result, overlays, photos), title=title)
         not_drawn = photos.missing() if photos is not None else []
         folder.finish(run_document(result, not_drawn))
     map_folder = {"feature": root / "maps", "image": root / "anomaly_maps", "none": None}[maps]
@@ -161,14 +164,15 @@ class _Photos:
         self._result, self._load = result, load_image
         self._missing: dict[int, str] = {}
 
-    def __call__(self, i: int) -> FloatArray:
+    def get(self, i: int) -> FloatArray | None:
+        """Image ``i``; None if it has vanished or changed."""
         try:
             image = self._load(i)
             if image.shape[:2] != tuple(self._result.sizes[i]):
                 raise InputError(f"{short(self._result.paths[i])}: has changed since the run read it")
         except InputError as error:
             self._missing[i] = str(error)
-            raise
+            return None
         return image
 
     def missing(self) -> list[Skipped]:
@@ -176,10 +180,30 @@ class _Photos:
         return [Skipped(self._result.paths[i], reason) for i, reason in sorted(self._missing.items())]
 
 
+def _page_files(result: Result, overlays: bool, photos: _Photos | None) -> FindFile:
+    """Says which files of this run the page can show beside a thumbnail."""
+    stems = file_stems(result.paths)
+    gone = set(result.paths) if photos is None or not overlays else {one.path for one in photos.missing()}
+
+    def find(i: int, kind: str) -> str | None:
+        name = f"masks/{stems[i]}.png" if kind == "mask" else f"overlays/{stems[i]}.jpg"
+        if not is_unicode(name) or (kind == "overlay" and result.paths[i] in gone):
+            return None
+        return name
+
+    return find
+
+
 def _write_images(
-    folder: OutputFolder, result: Result, maps: MapSize, photos: LoadImage | None, progress: Progress | None
+    folder: OutputFolder,
+    result: Result,
+    maps: MapSize,
+    photos: _Photos | None,
+    overlays: bool,
+    reporter: ReportWriter | None,
+    progress: Progress | None,
 ) -> None:
-    """Write map, mask and overlay of every image."""
+    """Write map, mask, overlay and the pictures of the report of every image; each photograph is read once."""
     stems = file_stems(result.paths)
     prefix = evaluation_prefix(result.source, result.paths) if maps == "image" else ""
 
@@ -190,8 +214,11 @@ def _write_images(
         _write_mask(folder, result, i, stems[i], values)
         if maps != "none":
             _write_map(folder, result, i, prefix + stems[i], values, maps)
-        if photos is not None:
-            _write_overlay(folder, result, i, stems[i], values, photos)
+        image = photos.get(i) if photos is not None and (overlays or reporter is not None) else None
+        if overlays and image is not None:
+            _write_overlay(folder, result, i, stems[i], values, image)
+        if reporter is not None:
+            reporter.add(i, image)
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
         for i, _ in enumerate(pool.map(write_image, range(len(stems)))):
@@ -216,12 +243,8 @@ def _write_mask(folder: OutputFolder, result: Result, i: int, stem: str, values:
 
 
 def _write_overlay(
-    folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, photos: LoadImage
+    folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, image: FloatArray
 ) -> None:
-    try:
-        image = photos(i)
-    except InputError:
-        return  # noted by the loader
     label = int(result.labels[i])
     color = None if label == result.normal_label else cluster_color(label, result.normal_label)
     picture, encoded = draw_overlay(image, values, result.threshold, color, OVERLAY_SIDE), io.BytesIO()
