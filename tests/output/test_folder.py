@@ -45,7 +45,7 @@ def test_files_and_folders_of_two_runs_may_exchange_their_names(tmp_path: Path) 
         out = tmp_path / str(len(os.listdir(tmp_path)))
         for path in (first, second):
             written = write_outputs(make_result(1, (), paths=[path]), out)
-        assert set(digests(out)) == set(json.loads(written.run.read_text())["files"]) - {"report.html"}
+        assert set(digests(out)) == set(json.loads(written.run.read_text())["files"]) - {"report.html", "report.json"}
 
 
 @pytest.mark.parametrize("stop_at", [0, 3])
@@ -308,7 +308,7 @@ def test_killed_run_leaves_the_old_results_and_no_lock(tmp_path: Path) -> None:
     written = write_outputs(make_result(seed=3), out)
     assert not (out / "report.html").exists()
     listed = set(json.loads(written.run.read_text())["files"]) | {"notes.txt", "maps/kind-0/mine.tiff"}
-    assert set(digests(out)) == listed - {"report.html"}
+    assert set(digests(out)) == listed - {"report.html", "report.json"}
 
 
 def test_run_killed_during_the_exchange_is_incomplete_and_cleaned_up_by_the_next(
@@ -331,7 +331,7 @@ def test_run_killed_during_the_exchange_is_incomplete_and_cleaned_up_by_the_next
     assert not (out / "run.json").exists()
     written = write_outputs(make_result(1, (), paths=["new.png"]), out)
     listed = set(json.loads(written.run.read_text())["files"]) | {"notes.txt", "maps/kind-0/mine.tiff"}
-    assert set(digests(out)) == listed - {"report.html"}
+    assert set(digests(out)) == listed - {"report.html", "report.json"}
 
 
 def test_two_runs_at_once_never_mix_their_files(tmp_path: Path) -> None:

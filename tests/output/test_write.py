@@ -27,7 +27,7 @@ def test_writes_everything_it_lists_and_nothing_else(tmp_path: Path) -> None:
     written = write_outputs(result, tmp_path / "out", load_image=loader(result))
     run = json.loads(written.run.read_text())
     found = set(digests(written.root))
-    assert found == set(run["files"]) - {"report.html"}
+    assert found == set(run["files"]) - {"report.html", "report.json"}
     assert len(found) == 4 + 3 * len(result.paths)
     assert run["schema"] == "blemish.run"
     assert run["schema_version"] == 1
@@ -126,7 +126,7 @@ def test_vanished_and_changed_images_are_told_and_noted(tmp_path: Path) -> None:
     assert [one["path"] for one in noted] == [one.path for one in written.not_drawn]
     assert len(list((written.root / "overlays").rglob("*.jpg"))) == len(result.paths) - 2
     assert written.report is not None
-    assert "2 photos could not be read a second time" in written.report.read_text()
+    assert "2 photographs could not be read a second time" in written.report.read_text()
 
 
 @pytest.mark.parametrize("field", ["scores", "distances", "descriptors", "maps"])

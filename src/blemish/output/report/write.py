@@ -64,14 +64,12 @@ class ReportWriter:
         pictures = [self._pictures[i] for i in range(len(self._result.paths))]
         data = build_report(self._result, pictures, find_file, title=title)
         library = get_plotlyjs()
-        if self._single:
-            embedded = {name: self._embedded[name] for name in sorted(self._embedded)}
-            page = render(data, pictures=embedded, library=library)
-        else:
-            page = render(data)
-            self._write(LIBRARY_FILE, _writes(library.encode("utf-8")))
-        self._write(REPORT_DATA_FILE, _writes(f"{data.to_json()}\n".encode()))
+        embedded = {name: self._embedded[name] for name in sorted(self._embedded)}
+        page = render(data, pictures=embedded, library=library) if self._single else render(data)
         self._write(REPORT_FILE, _writes(page.encode("utf-8")))
+        self._write(REPORT_DATA_FILE, _writes(f"{data.to_json()}\n".encode()))
+        if not self._single:
+            self._write(LIBRARY_FILE, _writes(library.encode("utf-8")))
 
 
 def _writes(content: bytes) -> Writer:
