@@ -187,7 +187,15 @@ PUBLIC: dict[str, list[str] | None] = {
         "write_outputs",
         "write_report",
     ],
-    "blemish.output.report": ["ReportData", "build_report", "render", "write_report"],
+    "blemish.output.report": [
+        "FindFile",
+        "ReportData",
+        "ReportMode",
+        "ReportWriter",
+        "build_report",
+        "render",
+        "write_report",
+    ],
     "blemish.runtime": [],
     "blemish.synthetic": ["DEMO_DEFECTS", "Demo", "defects", "make_demo", "materials", "render"],
 }
