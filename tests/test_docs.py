@@ -31,7 +31,7 @@ CURRENT = [page for page in PAGES if page != CHANGELOG]  # the changelog also ha
 
 NAMES = sorted(set(re.findall(r"`(blemish(?:\.\w+)+)`", METHOD.read_text())))
 SETTING_ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]+)` \| `([^`]+)` \|", re.MULTILINE)
-SECTIONS = "image|backbone|features|localization|descriptor|contrastive|cluster|output|cache"
+SECTIONS = "image|backbone|features|localization|descriptor|regions|contrastive|cluster|output|cache"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 GENERATED = re.compile(r"<!-- settings:begin -->.*?<!-- settings:end -->", re.DOTALL)
@@ -200,7 +200,7 @@ def test_settings_in_the_method_have_the_values_of_the_program() -> None:
 def test_every_setting_named_on_a_page_exists(page: Path) -> None:
     named = set(re.findall(rf"`((?:{SECTIONS})\.\w+(?:\.\w+)*)(?:\s?=[^`]*)?`", page.read_text()))
     known = set(DEFAULTS) | {key.rpartition(".")[0] for key in DEFAULTS}
-    assert {name for name in named if not name.endswith((".py", ".md"))} <= known
+    assert {name for name in named if not name.endswith((".py", ".md", ".csv", ".parquet"))} <= known
 
 
 def test_every_environment_variable_named_exists() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,22 @@ def test_two_runs_give_the_same_bits(folder: Path, head: bool) -> None:
     assert first.descriptors.tobytes() == second.descriptors.tobytes()
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first.maps, second.maps, strict=True))
     np.testing.assert_array_equal(first.labels, second.labels)
+
+
+@pytest.mark.parametrize("values", [{}, {"localization__method": "vae_fca", "features__normalization": "image"}])
+def test_names_and_order_of_the_files_decide_nothing(folder: Path, tmp_path: Path, values: dict[str, object]) -> None:
+    given = sorted((folder / "images").iterdir())
+    renamed = [tmp_path / f"{(7 * place) % len(given):02d}{path.suffix}" for place, path in enumerate(given)]
+    for old, new in zip(given, renamed, strict=True):
+        shutil.copy(old, new)
+    settings = config(n_clusters=4, localization__sample_images=9, contrastive__pixel_budget_mb=1, **values)
+    first, second = run(folder / "images", settings), run(tmp_path, settings)
+    place = {name: row for row, name in enumerate(second.paths)}
+    rows = [place[path.name] for path in renamed]
+    assert rows != list(range(len(rows)))
+    np.testing.assert_array_equal(first.labels, second.labels[rows])
+    assert first.descriptors.tobytes() == second.descriptors[rows].tobytes()
+    assert all(np.array_equal(one, second.maps[row]) for one, row in zip(first.maps, rows, strict=True))
 
 
 def test_descriptors_of_heads_replace_the_plain_ones_or_are_concatenated(folder: Path) -> None:

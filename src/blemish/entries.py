@@ -8,7 +8,11 @@ import numpy as np
 from torch import Tensor
 
 from blemish.clustering.grouping import Grouping
+from blemish.clustering.score_weights import ScoreWeights
+from blemish.clustering.space import DefectSpace, SurfaceSpace
 from blemish.config.localization import Localization
+from blemish.descriptors.contrastive import Head
+from blemish.descriptors.geometry import ShapeScaling
 from blemish.features.normalization import FeatureNormalizer
 from blemish.localization.border import BorderCorrection
 from blemish.localization.model import MapModel
@@ -51,7 +55,8 @@ CACHED_CLASSES = (
         PrincipalSubspace,
         BorderCorrection,
     ),
-    Grouping,
+    *(Grouping, DefectSpace, SurfaceSpace, ShapeScaling, ScoreWeights),
+    Head,
 )
 """The classes that a cache entry may contain."""
 
@@ -95,6 +100,16 @@ def is_finite_matrix(value: object, n: int) -> bool:
     return are_arrays([value], 1, ndim=2) and len(value) == n  # type: ignore[arg-type]
 
 
+def is_refined(value: object, n: int) -> bool:
+    """Whether a cache entry holds heads and the descriptors of ``n`` images that they give, with finite numbers."""
+    if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], list) or not value[0]:
+        return False
+    heads, rows = value
+    return all(
+        isinstance(head, Head) and all(bool(one.isfinite().all()) for one in head.parameters()) for head in heads
+    ) and is_finite_matrix(rows, n)
+
+
 def is_grouping(value: object, n: int) -> bool:
     """Whether a cache entry sorts ``n`` images into groups."""
     return (
@@ -102,6 +117,7 @@ def is_grouping(value: object, n: int) -> bool:
         and are_arrays([value.labels], 1, ndim=1, dtype=np.int64, lowest=0)
         and len(value.labels) == n
         and value.normal_label in (0, None)
+        and isinstance(value.space, DefectSpace | SurfaceSpace)
         and is_finite_matrix(value.descriptors, n)
     )
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blemish import __version__
-from blemish.clustering import center_distances
+from blemish.clustering import apply_knowledge, fewer_groups_warning, fit_classifier, known_anomalous
 from blemish.config.schema import Config
 from blemish.descriptors import fit_descriptor_model, region_shapes, training_steps
 from blemish.errors import ConfigError
 from blemish.images import Images, ImageSource
-from blemish.localization import find_threshold, image_scores, median_filled_maps, threshold_warning
+from blemish.localization import find_threshold, fit_familiarity, image_scores, median_filled_maps, threshold_warning
 from blemish.results import Result
 from blemish.runtime.device import choose_device
 from blemish.runtime.progress import Progress, Stage, StageTimer
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
+    from blemish.clustering import GroupedViews, Knowledge
+    from blemish.descriptors import DescriptorModel
+    from blemish.entries import FittedLocalization
+    from blemish.model import FittedModel
+    from blemish.stages import MapResults, MapStages, Refined
+    from blemish.types import BoolArray
 
 
 def run(
@@ -31,6 +38,7 @@ def run(
     progress: Progress | None = None,
     exclude: Sequence[Path] = (),
     backbone: Backbone | None = None,
+    knowledge: Knowledge | None = None,
 ) -> Result:
     """Find the defects of one texture and sort them into types, without labels.
 
@@ -41,6 +49,8 @@ def run(
         progress: a display that is told of every stage.
         exclude: folders inside the input folder that are not read, such as the output folder.
         backbone: a network to use in place of ``backbone.name``, on the device that it was made for.
+        knowledge: what a person said about some of the images, for example in the review of an earlier run. Groups and
+            verdicts agree with it, images around corrected ones follow, and groups that were named keep their names.
 
     Returns:
         One row per readable image. Files that cannot be read are in ``Result.skipped``.
@@ -56,7 +66,7 @@ def run(
     """
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
-    from blemish.stages import Stages
+    from blemish.stages import GroupStages, MapStages, Refined, find_regions, type_regions
 
     config = config or Config()
     timer = StageTimer(progress)
@@ -73,7 +83,8 @@ def run(
     # Features: a frozen network, applied batch by batch by the stages below.
     device = choose_device(config.device)
     extractor = Extractor(backbone or load_backbone(config.backbone.name, device), config.backbone)
-    stages = Stages(source, extractor, config, device)
+    stages = MapStages(source, extractor, config, device)
+    group_stages = GroupStages(stages)
 
     # Localization model: fitted to the features of a sample of the images.
     with timer.stage(Stage.LOCALIZATION_MODEL, stages.n_sample) as advance:
@@ -82,62 +93,120 @@ def run(
     # Anomaly maps, and from the same features a descriptor of each image's most anomalous region.
     with timer.stage(Stage.ANOMALY_MAPS, len(source)) as advance:
         descriptor_model = fit_descriptor_model(
-            fitted.sample_maps, fitted.covariance, config.descriptor, config.localization
+            stages.inside_sample(fitted), fitted.covariance, config.descriptor, config.localization
         )
         results = stages.map_images(fitted, descriptor_model, advance)
     _check_n_clusters(config, len(results.indices))
 
     # Image scores and threshold: which images are anomalous.
-    scores = image_scores(results.maps, config.localization.score_quantile)
+    scores = image_scores(results.inside, config.localization.score_quantile)
     given = config.localization.threshold
-    threshold = find_threshold(results.maps, scores, config.localization) if given == "auto" else float(given)
+    threshold = find_threshold(results.inside, scores, config.localization) if given == "auto" else float(given)
     anomalous = scores > threshold
+    paths = [source.names[index] for index in results.indices]
+    if knowledge is not None:
+        anomalous = known_anomalous(knowledge, paths, anomalous)
 
     # Descriptors: the appearance, and the shape of the anomalous region.
-    descriptors = results.descriptors
     shapes = region_shapes(results.maps, threshold, config.descriptor.shape_weight)
 
     # Contrastive heads: trained on pixels of the images, they separate the types.
-    if config.contrastive.enabled and len(descriptors) > 1:
+    refined = Refined([], results.descriptors)
+    if config.contrastive.enabled and len(scores) > 1:
         steps = config.contrastive.n_heads * training_steps(
-            len(descriptors), config.contrastive.epochs, config.contrastive.max_steps
+            len(scores), config.contrastive.epochs, config.contrastive.max_steps
         )
-        with timer.stage(Stage.CONTRASTIVE_HEADS, steps + len(descriptors)) as advance:
-            descriptors = stages.refine_descriptors(results, descriptor_model, anomalous, advance)
+        with timer.stage(Stage.CONTRASTIVE_HEADS, steps + len(scores)) as advance:
+            refined = group_stages.refine_descriptors(results, descriptor_model, anomalous, advance)
 
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
-        views = stages.group(results, descriptors, shapes, scores, threshold)
+        views = group_stages.group(results, refined.descriptors, shapes, scores, threshold)
+        names: dict[int, str] = {}
+        if knowledge is not None:
+            views, names = apply_knowledge(views, knowledge, paths)
         groups = views.counting
         advance(1)
 
+    # The fitted model: everything learned, without the images.
+    model = _fitted_model(stages, fitted, descriptor_model, refined, results, views, anomalous, threshold, names)
+
     # Filled maps: what lies within a largely anomalous region belongs to it.
     with timer.stage(Stage.FILLED_MAPS):
-        maps = median_filled_maps(results.maps, config.localization.median_windows)
+        maps = median_filled_maps(results.maps, config.localization.median_windows, results.masks)
 
-    source.keep(results.indices)
-    return Result(
-        paths=list(source.names),
-        sizes=np.array([(info.height, info.width) for info in source.infos], np.int64),
+    # Regions: the connected anomalous parts, each with a type.
+    sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
+    found = find_regions(maps, sizes, anomalous, threshold, config.regions)
+    with timer.stage(Stage.REGIONS, len(found.several)) as advance:
+        regions = type_regions(stages, model, results, groups.descriptors, scores, groups.labels, found, advance)
+
+    # The stages order images by content; users get them in the order of the input.
+    result = Result(
+        paths=paths,
+        sizes=sizes,
         scores=scores,
         maps=maps,
         threshold=threshold,
         is_anomalous=anomalous,
         labels=groups.labels,
         normal_label=groups.normal_label,
-        distances=center_distances(groups.descriptors, groups.labels),
+        distances=model.classifier.center_distances(groups.descriptors, groups.labels),
         descriptors=groups.descriptors,
         group_by=views.view,
         group_by_reason=views.choice.reason,
         other_labels=views.other.labels,
+        regions=regions,
+        type_probability=model.classifier.classify(groups.descriptors, anomalous).probabilities,
+        type_names=names,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
+        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, anomalous),
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
         | source.report()
         | {"view": {"between": views.choice.between, "local": views.choice.local}}
         | {"cache": stages.cache.report()},
+        model=model,
+    )
+    source.keep(sorted(results.indices))
+    return result.reordered(np.argsort(results.indices))
+
+
+def _fitted_model(
+    stages: MapStages,
+    fitted: FittedLocalization,
+    descriptor_model: DescriptorModel,
+    refined: Refined,
+    results: MapResults,
+    views: GroupedViews,
+    anomalous: BoolArray,
+    threshold: float,
+    names: Mapping[int, str],
+) -> FittedModel:
+    """Everything that the stages have learned."""
+    from blemish.model import FittedModel, without_places
+
+    source, config, groups = stages.source, stages.config, views.counting
+    return FittedModel(
+        config=without_places(config),
+        weights_sha256=stages.extractor.backbone.digest,
+        calibration=source.calibration,
+        localization=replace(fitted, sample_maps=[], sample_indices=[]),
+        sample_ids=stages.sample_ids(fitted),
+        descriptor_model=descriptor_model,
+        pixels_per_image=stages.pixels_per_image,
+        heads=refined.heads,
+        threshold=threshold,
+        view=views.view,
+        space=groups.space,
+        classifier=fit_classifier(
+            groups.descriptors, groups.labels, anomalous, groups.normal_label, unlike=config.cluster.unlike
+        ),
+        names=[names.get(label) for label in range(groups.n_groups)],
+        counts=np.bincount(groups.labels).tolist(),
+        familiarity=fit_familiarity(results.inside, results.surfaces),
     )
 
 

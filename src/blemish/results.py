@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from blemish.regions import Region
+from blemish.runtime.spill import Arrays
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
-__all__ = ["Result", "Skipped"]
+__all__ = ["UNCERTAIN", "UNSORTED", "Result", "Skipped", "Verdict"]
+
+Verdict = Literal["normal", "please check", "anomalous"]
+
+UNSORTED = -2
+"""Number of the images that are anomalous, but of no type, in :attr:`Result.groups`."""
+
+UNCERTAIN = 0.1, 0.9
+"""An image whose probability of being anomalous lies between these needs a check: neither answer is 90 % probable."""
+
+_ROWS = (
+    *("sizes", "scores", "is_anomalous", "labels", "distances", "descriptors"),
+    *("other_labels", "anomaly_probability", "type_probability"),
+)
+"""Arrays with one row per image."""
+
+
+class Inspector(Protocol):
+    """What a result needs of the model that belongs to it: :class:`blemish.model.FittedModel`."""
+
+    def files(self) -> dict[str, bytes]:
+        """Names and contents of the files of a model folder."""
+
+    def predict(self, images: Any) -> Result:
+        """Inspect further images."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +51,8 @@ class Result:
             whole set. Large sets are kept in a temporary file; indexing and iteration read one map at a time.
         threshold: images with a score above it are anomalous, and so are pixels with a map value above it.
         is_anomalous: N bool.
-        labels: N int64 in 0..n_clusters-1: the normal group first, if there is one, then the types by decreasing size.
+        labels: N int64 in 0..n_clusters-1: the normal group first, if there is one, then the types by decreasing size. The
+            clustering decides them, apart from ``is_anomalous``; :attr:`groups` reconciles the two.
         normal_label: label of the normal group; None if there is none.
         distances: N float32, distance of each descriptor to the center of its group.
         descriptors: N x D float32, the input of the clustering.
@@ -38,8 +66,11 @@ class Result:
         type_names: names that a person gave to groups, by label; a group without one has a number.
         skipped: files that could not be read.
         threshold_warning: shown when the anomaly decision is unreliable; None otherwise.
+        drift_warning: shown when images look unlike those that the model was fitted to; None otherwise.
+        n_clusters_warning: shown when there are fewer groups than the settings ask for; None otherwise.
         timings: stage -> seconds.
         info: settings, seed, versions and weight digest, as ``run.json`` repeats them.
+        model: what was fitted, or used; it inspects further images.
     """
 
     paths: list[str]
@@ -62,20 +93,100 @@ class Result:
     type_names: dict[int, str] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     threshold_warning: str | None = None
+    drift_warning: str | None = None
+    n_clusters_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    model: Inspector | None = field(default=None, repr=False)
+
+    def reordered(self, order: IntArray) -> Result:
+        """The same result with its rows in another order.
+
+        Args:
+            order: N, the present row of each new one; every row once.
+        """
+        place = np.argsort(order)
+        rows: dict[str, Any] = {}
+        for name in _ROWS:
+            values = getattr(self, name)
+            rows[name] = None if values is None else values[order]
+        return replace(
+            self,
+            paths=[self.paths[i] for i in order],
+            maps=self.maps.take(order) if isinstance(self.maps, Arrays) else [self.maps[i] for i in order],
+            regions=sorted(
+                (replace(one, image=int(place[one.image])) for one in self.regions), key=lambda one: one.image
+            ),
+            **rows,
+        )
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether the regions of the anomalous images are known."""
+        return bool(self.regions) or not self.is_anomalous.any()
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """``please check`` for the images that :attr:`needs_check` names; ``normal`` or ``anomalous`` for the others."""
+        return [
+            "please check" if check else "anomalous" if anomalous else "normal"
+            for check, anomalous in zip(self.needs_check, self.is_anomalous, strict=True)
+        ]
 
     @property
     def n_clusters(self) -> int:
         """Number of groups, including the normal group."""
         return int(self.labels.max()) + 1 if len(self.labels) else 0
 
+    @property
+    def groups(self) -> IntArray:
+        """The group of each image as all outputs state it, N int64.
+
+        It is the label, with one exception: an anomalous image in the normal group is in neither that group nor a type, but
+        in `UNSORTED`. No output therefore shows an anomalous image among the normal ones.
+        """
+        if self.normal_label is None:
+            return self.labels
+        return np.where(self.is_anomalous & (self.labels == self.normal_label), UNSORTED, self.labels)
+
+    @property
+    def group_numbers(self) -> list[int]:
+        """The numbers of all groups in the order of outputs: the labels, then -1 and `UNSORTED` if they have images."""
+        return [*range(self.n_clusters), *(number for number in (-1, UNSORTED) if (self.groups == number).any())]
+
+    @property
+    def needs_check(self) -> BoolArray:
+        """Whether a person should look at each image, because the evidence on it is divided, N bool.
+
+        That is so if score and group disagree: an unsorted image, or one with a score below the threshold in a type. If
+        groups are made of whole surfaces, the score says nothing about a type. It is also so if the probability of being
+        anomalous is known and `UNCERTAIN`.
+        """
+        check = self.groups == UNSORTED
+        if self.group_by == "defect":
+            check |= ~self.is_anomalous & (self.labels != self.normal_label)
+        if self.anomaly_probability is not None:
+            low, high = UNCERTAIN
+            check |= (self.anomaly_probability > low) & (self.anomaly_probability < high)
+        return check
+
     def cluster_name(self, label: int) -> str:
         """The name that users see: ``normal``, ``type 1``, ``type 2``, ... by decreasing size, or the name that they gave."""
-        if label in self.type_names:
-            return self.type_names[label]
-        if label < 0:
-            return "unlike anything seen"
-        if label == self.normal_label:
-            return "normal"
-        return f"type {label + (self.normal_label is None)}"
+        return group_name(label, self.normal_label, self.type_names)
+
+
+def group_name(label: int, normal_label: int | None, names: Mapping[int, str]) -> str:
+    """The name of a group that users see.
+
+    >>> group_name(2, 0, {}), group_name(0, None, {}), group_name(1, 0, {1: "scratch"}), group_name(-1, 0, {})
+    ('type 2', 'type 1', 'scratch', 'unlike anything seen')
+    """
+    if label in names:
+        return names[label]
+    if label == UNSORTED:
+        return "unsorted"
+    if label < 0:
+        return "unlike anything seen"
+    if label == normal_label:
+        return "normal"
+    return f"type {label + (normal_label is None)}"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from blemish.clustering.grouping import Grouping, group_images
+from blemish.clustering.grouping import Grouping, fewer_groups_warning, group_images
 from blemish.clustering.methods import order_by_size
 from blemish.config.sections import Cluster
 from blemish.types import FloatArray
@@ -93,6 +93,7 @@ def groups_loop(
         if anomalous.any() and k > 1:
             labels[anomalous] = 1 + ward_loop(inputs[anomalous], min(k - 1, int(anomalous.sum())))
         return labels.tolist(), 0
+    k = k if mode == "none" else min(k, sum(anomalous) + (not all(anomalous)))
     labels = ward_loop(inputs, k)
     lowest = min(set(labels.tolist()), key=lambda label: scores[labels == label].mean())
     if anomalous[labels == lowest].mean() > 0.5:
@@ -121,6 +122,34 @@ def test_descriptors_keep_their_length_if_they_are_not_normalized() -> None:
     settings = Cluster(score_weighting="none")
     found = group_images(rows, shapes, scores, 5.0, settings, n_clusters=3, shape_weight=0, normalize=False)
     np.testing.assert_array_equal(found.descriptors, rows)
+
+
+# A given number of groups
+
+
+@pytest.mark.parametrize(
+    ("n_anomalous", "mode", "n_groups"),
+    [(0, "soft", 1), (2, "soft", 3), (9, "soft", 6), (30, "soft", 6), (0, "hard", 1), (2, "hard", 3), (0, "none", 6)],
+)
+def test_there_are_never_more_types_than_anomalous_images(n_anomalous: int, mode: str, n_groups: int) -> None:
+    rng = np.random.default_rng(0)
+    scores = np.where(np.arange(30) < n_anomalous, 3.0, 1.0).astype(np.float32)
+    settings = Cluster(score_weighting=mode)  # type: ignore[arg-type]
+    rows, shapes = rng.normal(size=(30, 8)).astype(np.float32), np.zeros((30, 3), np.float32)
+    groups = group_images(rows, shapes, scores, 2.0, settings, n_clusters=6)
+    assert groups.n_groups == n_groups
+    warning = fewer_groups_warning(6, groups.n_groups, scores > 2)
+    assert (warning is None) == (n_groups == 6)
+
+
+def test_the_warning_names_the_numbers_and_the_reason() -> None:
+    none, two = np.zeros(30, bool), np.arange(30) < 2
+    assert fewer_groups_warning("auto", 1, none) is None
+    assert str(fewer_groups_warning(6, 1, none)).startswith(
+        "There is 1 group, although n_clusters is 6: no image is anomalous"
+    )
+    assert "only 2 images are anomalous" in str(fewer_groups_warning(6, 3, two))
+    assert "not enough images differ" in str(fewer_groups_warning(3, 1, two))  # such as 30 copies of one image
 
 
 # Score weighting

@@ -3,7 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blemish.clustering.score_weights import anomaly_weights
+from blemish.clustering.score_weights import fit_score_weights
+
+
+def anomaly_weights(scores: np.ndarray, threshold: float, width: float, floor: float = 0.0) -> np.ndarray:
+    return fit_score_weights(scores, threshold, width, floor).weights(scores)
 
 
 def weights_loop(scores: list[float], threshold: float, width: float, floor: float) -> list[float]:

@@ -11,10 +11,10 @@ from blemish import Config, run
 from blemish.clustering import (
     GroupedViews,
     choose_view,
+    fit_surface_space,
     group_images,
     group_surfaces,
     resolve_view,
-    surface_rows,
     unknown_choice,
 )
 from blemish.config.sections import Cluster
@@ -84,10 +84,10 @@ def test_identical_images_are_grouped_by_defects() -> None:
 def test_surface_rows_have_length_one_and_constant_channels_nothing() -> None:
     means = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
     means[:, 1] = 4.0
-    rows = surface_rows(means)
+    rows = fit_surface_space(means).rows(means)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
     assert (rows[:, 1] == 0).all()
-    assert not surface_rows(means[:1]).any()
+    assert not fit_surface_space(means[:1]).rows(means[:1]).any()
 
 
 @pytest.mark.parametrize("group_by", ["auto", "defect", "image"])
@@ -111,14 +111,15 @@ def test_the_settings_decide_or_leave_it_to_the_evidence(group_by: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("threshold", "n_clusters", "view"), [(2.0, "auto", "defect"), (-1.0, "auto", "image"), (2.0, 2, "image")]
+    ("threshold", "n_clusters", "view"),
+    [(2.0, "auto", "defect"), (-1.0, "auto", "image"), (2.0, 2, "defect"), (0.9, 2, "image"), (0.9, 4, "defect")],
 )
-def test_differences_between_normal_images_are_no_types_unless_their_number_is_given(
+def test_differences_between_normal_images_are_no_types_of_defects(
     threshold: float, n_clusters: int, view: str
 ) -> None:
     rng = np.random.default_rng(1)
     means = np.repeat(np.eye(4, dtype=np.float32)[:2], 6, axis=0) + 0.01 * rng.standard_normal((12, 4)).astype("f4")
-    scores = rng.random(12).astype(np.float32)
+    scores = np.linspace(0, 1, 12, dtype=np.float32)  # two of them above 0.9
     choice = choose_view(means, [np.zeros((4, 4), np.float32)] * 12)
     rows, shapes = rng.standard_normal((12, 4)).astype(np.float32), np.zeros((12, 3), np.float32)
     by_defect = group_images(rows, shapes, scores, threshold, Cluster(), n_clusters=n_clusters)
@@ -126,8 +127,8 @@ def test_differences_between_normal_images_are_no_types_unless_their_number_is_g
     views = GroupedViews(by_defect, by_image, resolve_view(choice, scores, threshold, Cluster(), n_clusters))
     assert choice.view == "image"
     assert views.view == view
-    if n_clusters == "auto" and view == "defect":
-        assert views.counting.labels.tolist() == [0] * 12
+    if view == "defect":
+        assert views.counting.n_groups == 1 + (scores > threshold).sum()
         assert "normal" in views.choice.reason
 
 

@@ -40,7 +40,7 @@ def test_every_setting_and_every_section_is_described() -> None:
     assert len(KEYS) > 50
     assert [key for key, text in known_keys(Config).items() if not text] == []
     sections = [field for field in Config.model_fields.values() if isinstance(field.default, Section)]
-    assert len(sections) == 9
+    assert len(sections) == 10
     assert all(field.description for field in sections)
 
 

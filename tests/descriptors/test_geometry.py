@@ -6,8 +6,12 @@ import statistics
 import numpy as np
 import pytest
 
-from blemish.descriptors.geometry import concat_shape, region_geometry, region_shapes
+from blemish.descriptors.geometry import fit_shape_scaling, region_geometry, region_shapes
 from helpers.reference_method import quantile_loop
+
+
+def concat_shape(descriptors: np.ndarray, shapes: np.ndarray, weight: float, anomalous: np.ndarray) -> np.ndarray:
+    return fit_shape_scaling(descriptors, shapes, weight, anomalous).concat(descriptors, shapes)
 
 
 def geometry_loop(values: np.ndarray, threshold: float) -> list[float]:

@@ -462,7 +462,7 @@ def test_classes_without_a_readable_image_are_no_groups(demo: Path, tmp_path: Pa
         [None] * (3 + len(data)),
     )
     found = evaluate(worse, Config.from_values(FAST))
-    assert found.n_clusters == len(data.classes) == found.runs[0].groups
+    assert found.n_clusters == len(data.classes) >= found.runs[0].groups
     assert found.unreadable_classes == ["lost"]
     assert len(found.runs[0].skipped) == 3
     assert rows([found])[0]["classes"] == len(data.classes)

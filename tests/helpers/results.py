@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from blemish.errors import InputError
+from blemish.regions import extract_regions
 from blemish.results import Result, Skipped
 
 HOSTILE_NAMES = [
@@ -71,6 +73,13 @@ def make_result(
     return Result(**{**fields, **changes})
 
 
+def divided_result(**changes: Any) -> Result:
+    """Five normal images, of which the first is anomalous, and types of four and three; one of the first type is not."""
+    is_anomalous = np.arange(12) >= 5
+    is_anomalous[[0, 7]] = True, False
+    return make_result(5, (4, 3), is_anomalous=is_anomalous, **changes)
+
+
 def _map(kind: int, size: tuple[int, int], grid: int, rng: np.random.Generator) -> np.ndarray:
     height, width = size[0] // grid, size[1] // grid
     values = rng.uniform(0.05, 0.2, (height, width))
@@ -108,3 +117,22 @@ def read_mask(path: Path) -> np.ndarray:
     """Pixels of a picture file."""
     with Image.open(path) as picture:
         return np.asarray(picture)
+
+
+def with_regions(result: Result, **changes: Any) -> Result:
+    """The same result with the regions of its anomalous images, typed by their images, and with probabilities."""
+    rng = np.random.default_rng(1)
+    regions = []
+    for i in np.flatnonzero(result.is_anomalous):
+        shapes = extract_regions(np.asarray(result.maps[i]), result.threshold, *(int(side) for side in result.sizes[i]))
+        label = int(result.labels[i])
+        regions += [
+            shape.region(int(i), label if k < 2 else -1, None if k else -0.25, None if k else 0.8)
+            for k, shape in enumerate(shapes)
+        ]
+    fields = {
+        "regions": regions,
+        "anomaly_probability": rng.uniform(0, 1, len(result.paths)).astype(np.float32),
+        "type_probability": rng.uniform(0, 1, len(result.paths)).astype(np.float32),
+    }
+    return dataclasses.replace(result, **{**fields, **changes})

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 
+from blemish.cli.run import print_summary
 from blemish.errors import ConfigError, OutputError
-from blemish.output import write_outputs
+from blemish.output import OutputPaths, build_report, write_outputs
+from blemish.output.colors import UNSORTED_COLOR
 from helpers.files import digests
-from helpers.results import HOSTILE_NAMES, loader, make_result, read_mask
+from helpers.results import HOSTILE_NAMES, divided_result, loader, make_result, read_mask
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -31,7 +34,15 @@ def test_writes_everything_it_lists_and_nothing_else(tmp_path: Path) -> None:
     assert len(found) == 4 + 3 * len(result.paths)
     assert run["schema"] == "blemish.run"
     assert run["schema_version"] == 1
-    assert run["counts"] == {"images": 12, "anomalous": 7, "skipped": 1, "clusters": 3}
+    assert run["counts"] == {
+        "images": 12,
+        "anomalous": 7,
+        "needs_check": 0,
+        "unsorted": 0,
+        "skipped": 1,
+        "clusters": 3,
+        "regions": None,
+    }
     assert run["settings"] == {"fca": {"patch": 9, "sigma": 1.5}, "size": [256, 256], "out": "x/y"}
     assert [c["name"] for c in run["clusters"]] == ["normal", "type 1", "type 2"]
     assert run["skipped"][0]["path"] == "broken/cut <off>.png"
@@ -97,6 +108,41 @@ def test_tables_agree_and_keep_hostile_paths(tmp_path: Path) -> None:
     assert table["cluster_name"] == [row["cluster_name"] for row in rows]
     assert [str(v).lower() for v in table["is_anomalous"]] == [row["is_anomalous"] for row in rows]
     assert len(list((written.root / "masks").rglob("*.png"))) == len(HOSTILE_NAMES)
+
+
+def test_no_two_outputs_of_a_run_contradict_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = divided_result(size=(96, 96))
+    result.maps[0][:6, :6] = 0.9
+    result.info["cache"] = {}
+    written = write_outputs(result, tmp_path / "out", load_image=loader(result), report=True)
+    print_summary(result, written)
+    summary = capsys.readouterr().out
+    rows, run = read_csv(written.csv), json.loads(written.run.read_text())
+    page = build_report(result)
+    anomalous = [row for row in rows if row["is_anomalous"] == "true"]
+    assert not any(row["cluster_name"] == "normal" for row in anomalous)
+    assert run["counts"]["anomalous"] == page.anomalous == len(anomalous) == 7
+    assert (
+        run["counts"]["needs_check"] == page.needs_check == sum(row["verdict"] == "please check" for row in rows) == 2
+    )
+    assert run["counts"]["unsorted"] == page.unsorted == 1
+    in_csv = Counter((int(row["cluster"]), row["cluster_name"]) for row in rows)
+    assert {(one["cluster"], one["name"]): one["images"] for one in run["clusters"]} == in_csv
+    assert {(group.label, group.name): group.count for group in page.groups} == in_csv
+    assert sum(in_csv.values()) == len(result.paths)
+    assert all(f"  {name}: {count} image" in summary for (_, name), count in in_csv.items())
+    table = pq.read_table(written.parquet).to_pydict()
+    assert table["cluster"] == [int(row["cluster"]) for row in rows]
+    assert table["verdict"] == [row["verdict"] for row in rows]
+    outlined = [_has_color(written, path, UNSORTED_COLOR) for path in result.paths]
+    assert outlined == [True] + [False] * 11
+
+
+def _has_color(written: OutputPaths, path: str, color: tuple[int, int, int]) -> bool:
+    """Whether an overlay has lines of a color."""
+    assert written.overlays is not None
+    pixels = read_mask((written.overlays / path).with_suffix(".jpg")).astype(int)
+    return bool((np.abs(pixels - np.array(color)).max(axis=2) < 60).sum() > 20)
 
 
 def test_progress_ends_at_all(tmp_path: Path) -> None:

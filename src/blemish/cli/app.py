@@ -1,7 +1,8 @@
-"""The command line: ``blemish run``, ``demo``, ``evaluate``, ``study``, ``config``. Heavy imports happen in the commands."""
+"""The command line, one module per group of commands. Heavy imports happen in the commands."""
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -10,9 +11,13 @@ from blemish import __version__
 from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
 from blemish.cli.evaluate import add_evaluate
+from blemish.cli.export import add_export
+from blemish.cli.model import add_model
+from blemish.cli.review import add_review
 from blemish.cli.run import add_run
 from blemish.cli.shared import OK, finish_output, output_failed, prepare_output
 from blemish.cli.study import add_study
+from blemish.runtime.terminal import LogLines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +26,7 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_demo, add_evaluate, add_study, add_config):
+for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_review, add_export, add_config):
     add(app)
 
 
@@ -43,6 +48,7 @@ def _root(
 def main() -> None:
     """Run the command line on the arguments of the process; ends in ``SystemExit``."""
     prepare_output()
+    logging.getLogger("blemish").addHandler(LogLines())
     code: str | int | None = OK
     try:
         app()

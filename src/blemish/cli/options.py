@@ -39,6 +39,7 @@ RUN_OPTIONS: dict[str, Any] = {
             parser=_setting, metavar="INTEGER", help="Side, in pixels, of the square with the area of a scaled image."
         ),
     ],
+    "roi": Annotated[str | None, typer.Option(help="Mask of the region of interest, or a folder of masks.")],
     "preset": Preset,
     "seed": Annotated[int | None, typer.Option(parser=_setting, metavar="INTEGER", help="Seed of all random draws.")],
     "device": Annotated[str | None, typer.Option(help="auto, cpu or cuda.")],

@@ -1,29 +1,53 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
-from blemish.clustering.grouping import GroupedViews, Grouping, group_images, group_surfaces, resolve_view
+from blemish.clustering.classifier import UNLIKE, Classified, TypeClassifier, fit_classifier
+from blemish.clustering.grouping import (
+    GroupedViews,
+    Grouping,
+    fewer_groups_warning,
+    group_images,
+    group_surfaces,
+    most_groups,
+    resolve_view,
+)
+from blemish.clustering.knowledge import Knowledge, apply_knowledge, known_anomalous
 from blemish.clustering.methods import center_distances, cluster, order_by_size
 from blemish.clustering.n_clusters import estimate_clusters
-from blemish.clustering.score_weights import anomaly_weights
-from blemish.clustering.views import View, ViewChoice, choose_view, surface_rows, unknown_choice
+from blemish.clustering.score_weights import ScoreWeights, fit_score_weights
+from blemish.clustering.space import DefectSpace, SurfaceSpace, fit_defect_space, fit_surface_space
+from blemish.clustering.views import View, ViewChoice, choose_view, unknown_choice
 from blemish.clustering.ward import Tree, cut, ward_tree
 
 __all__ = [
+    "UNLIKE",
+    "Classified",
+    "DefectSpace",
     "GroupedViews",
     "Grouping",
+    "Knowledge",
+    "ScoreWeights",
+    "SurfaceSpace",
     "Tree",
+    "TypeClassifier",
     "View",
     "ViewChoice",
-    "anomaly_weights",
+    "apply_knowledge",
     "center_distances",
     "choose_view",
     "cluster",
     "cut",
     "estimate_clusters",
+    "fewer_groups_warning",
+    "fit_classifier",
+    "fit_defect_space",
+    "fit_score_weights",
+    "fit_surface_space",
     "group_images",
     "group_surfaces",
+    "known_anomalous",
+    "most_groups",
     "order_by_size",
     "resolve_view",
-    "surface_rows",
     "unknown_choice",
     "ward_tree",
 ]

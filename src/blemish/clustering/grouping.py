@@ -9,11 +9,14 @@ import numpy as np
 
 from blemish.clustering.methods import cluster
 from blemish.clustering.n_clusters import estimate_clusters
-from blemish.clustering.score_weights import anomaly_weights
-from blemish.clustering.views import View, ViewChoice, mostly_normal_choice, requested_choice, surface_rows
+from blemish.clustering.space import (
+    DefectSpace,
+    SurfaceSpace,
+    fit_defect_space,
+    fit_surface_space,
+)
+from blemish.clustering.views import View, ViewChoice, mostly_normal_choice, requested_choice
 from blemish.config.sections import Cluster, Descriptor
-from blemish.descriptors.geometry import concat_shape
-from blemish.descriptors.vectors import unit_rows
 from blemish.types import BoolArray, FloatArray, IntArray
 
 
@@ -25,11 +28,18 @@ class Grouping:
         labels: N int64: the normal group first, if there is one, then the types by decreasing size.
         normal_label: 0, or None if no group is normal.
         descriptors: N x D float32, the input of the clustering.
+        space: what made them; it makes the same kind of vectors of later images.
     """
 
     labels: IntArray
     normal_label: int | None
     descriptors: FloatArray
+    space: DefectSpace | SurfaceSpace
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups, including the normal group."""
+        return int(self.labels.max()) + 1
 
 
 @dataclass(frozen=True)
@@ -81,18 +91,10 @@ def group_surfaces(
         n_clusters: number of groups; ``auto`` estimates it.
         seed: of all random draws.
     """
-    rows = surface_rows(means)
-    return group_images(
-        rows,
-        np.zeros((len(rows), 3), np.float32),
-        scores,
-        threshold,
-        settings.model_copy(update={"score_weighting": "none"}),
-        n_clusters=n_clusters,
-        shape_weight=0.0,
-        normalize=False,
-        seed=seed,
-    )
+    space = fit_surface_space(means)
+    plain = settings.model_copy(update={"score_weighting": "none"})
+    rows = space.rows(means)
+    return _grouped(rows, rows, space, scores, threshold, plain, n_clusters, seed)
 
 
 def resolve_view(
@@ -100,14 +102,55 @@ def resolve_view(
 ) -> ViewChoice:
     """The view that counts: that of the settings, or else that of the evidence.
 
-    With an estimated number of groups, whole surfaces count only if most images are anomalous: defect-free images differ
-    as a whole too (light, pose), and these differences are not types of defects.
+    Defect-free images differ as a whole too (light, pose), and these differences are not types of defects. Whole surfaces
+    therefore count only if enough images are anomalous: most of them if the number of groups is estimated, or as many as
+    a given number of groups needs, see :func:`most_groups`.
     """
     if settings.group_by != "auto":
         return requested_choice(settings.group_by, evidence)
-    if n_clusters == "auto" and evidence.view == "image" and (scores > threshold).mean() < 0.5:
-        return mostly_normal_choice(evidence)
-    return evidence
+    anomalous = scores > threshold
+    if n_clusters == "auto":
+        mostly_normal = anomalous.mean() < 0.5
+    else:
+        mostly_normal = settings.score_weighting != "none" and n_clusters > most_groups(anomalous)
+    return mostly_normal_choice(evidence) if evidence.view == "image" and mostly_normal else evidence
+
+
+def most_groups(anomalous: BoolArray) -> int:
+    """Largest number of groups that the anomaly decision allows: a type holds an anomalous image, and one group is normal.
+
+    Args:
+        anomalous: N bool.
+
+    >>> most_groups(np.array([False, True, True])), most_groups(np.array([False, False])), most_groups(np.array([True]))
+    (3, 1, 1)
+    """
+    return int(anomalous.sum()) + int(not anomalous.all())
+
+
+def fewer_groups_warning(n_clusters: int | Literal["auto"], found: int, anomalous: BoolArray) -> str | None:
+    """Warning shown when there are fewer groups than the settings ask for; None otherwise.
+
+    Args:
+        n_clusters: number of groups in the settings.
+        found: number of groups that were found.
+        anomalous: N bool.
+
+    >>> fewer_groups_warning(6, 2, np.array([True, False, False]))
+    'There are 2 groups, although n_clusters is 6: only 1 image is anomalous, and each type needs one.'
+    """
+    if n_clusters == "auto" or found >= n_clusters:
+        return None
+    count = int(anomalous.sum())
+    if most_groups(anomalous) >= n_clusters:
+        reason = "not enough images differ from each other."
+    elif count == 0:
+        reason = "no image is anomalous, and differences between normal images are not types of defects."
+    else:
+        reason = f"only {count} image{' is' if count == 1 else 's are'} anomalous, and each type needs one."
+    return (
+        f"There {'is 1 group' if found == 1 else f'are {found} groups'}, although n_clusters is {n_clusters}: {reason}"
+    )
 
 
 def group_images(
@@ -127,12 +170,14 @@ def group_images(
 
     How scores affect the groups depends on ``score_weighting``:
 
-    - ``soft``: descriptors are multiplied by :func:`blemish.clustering.score_weights.anomaly_weights`, so that images
+    - ``soft``: descriptors are multiplied by :class:`blemish.clustering.ScoreWeights`, so that images
       without a defect, whose descriptors have no meaningful direction, move towards the origin. If no image is anomalous,
       all weights are 1.
     - ``hard``: the images below the threshold form the normal group, and only the others are clustered, into one group
       fewer.
     - ``none``: descriptors are clustered as they are (the paper).
+
+    Except with ``none``, there are at most as many groups as :func:`most_groups` allows, whatever number is given.
 
     Except with ``hard``, the group with the lowest mean score is the normal one, unless most of its images are anomalous.
 
@@ -142,47 +187,55 @@ def group_images(
         scores: N.
         threshold: images with a higher score are anomalous.
         settings: the cluster section of the settings.
-        n_clusters: number of groups, including the normal group; ``auto`` estimates it.
+        n_clusters: largest number of groups, including the normal group; ``auto`` estimates the number.
         shape_weight: weight of the shapes relative to the descriptors.
         normalize: scale descriptors to length 1.
         seed: of all random draws.
         counted: N x E, the descriptors that the number of groups is estimated from. These are the ones without heads: the
             heads also draw similar types together, so fewer groups stand out in their output. None: ``descriptors``.
     """
+
+    def fitted(rows: FloatArray) -> DefectSpace:
+        return fit_defect_space(
+            rows, shapes, scores, threshold, settings, shape_weight=shape_weight, normalize=normalize
+        )
+
+    space = fitted(descriptors)
+    inputs = space.rows(descriptors, shapes, scores)
+    plain = inputs if counted is None or n_clusters != "auto" else fitted(counted).rows(counted, shapes, scores)
+    return _grouped(inputs, plain, space, scores, threshold, settings, n_clusters, seed)
+
+
+def _grouped(
+    inputs: FloatArray,
+    counted: FloatArray,
+    space: DefectSpace | SurfaceSpace,
+    scores: FloatArray,
+    threshold: float,
+    settings: Cluster,
+    n_clusters: int | Literal["auto"],
+    seed: int,
+) -> Grouping:
+    """The groups of N vectors; ``counted`` has the vectors that their number is estimated from."""
     anomalous = scores > threshold
-
-    def prepared(rows: FloatArray) -> FloatArray:
-        rows = _with_shapes(rows, shapes, shape_weight, normalize, anomalous)
-        if settings.score_weighting == "soft" and anomalous.any():
-            rows = rows * anomaly_weights(scores, threshold, settings.soft_width, settings.soft_floor)[:, None]
-        return rows
-
-    inputs = prepared(descriptors)
     labels = np.zeros(len(inputs), np.int64)
     hard = settings.score_weighting == "hard" and not anomalous.all()
     part = anomalous if hard else np.ones(len(inputs), bool)
     most = settings.max_clusters if n_clusters == "auto" else n_clusters
     if not part.any() or (hard and most == 1):
-        return Grouping(labels, 0, inputs)
+        return Grouping(labels, 0, inputs, space)
     rows = inputs[part]
     k = min(most - hard, len(rows))
+    if settings.score_weighting == "soft":
+        k = min(k, most_groups(anomalous))
     if n_clusters == "auto":
-        plain = inputs if counted is None else prepared(counted)
-        k = min(k, _estimated_number(plain[part], anomalous[part], k, settings, seed))
+        k = min(k, _estimated_number(counted[part], anomalous[part], k, settings, seed))
     found = cluster(rows, k, method=settings.method, seed=seed)
     if hard:
         labels[part] = found + 1
-        return Grouping(labels, 0, inputs)
-    return _with_normal_group_first(found, scores, anomalous, inputs)
-
-
-def _with_shapes(
-    rows: FloatArray, shapes: FloatArray, shape_weight: float, normalize: bool, anomalous: BoolArray
-) -> FloatArray:
-    """Descriptors with the shapes of the anomalous regions beside them."""
-    if not normalize:
-        return concat_shape(rows.astype(np.float32), shapes, shape_weight, anomalous).astype(np.float32)
-    return unit_rows(concat_shape(unit_rows(rows), shapes, shape_weight, anomalous))
+        return Grouping(labels, 0, inputs, space)
+    ordered, normal_label = _normal_group_first(found, scores, anomalous)
+    return Grouping(ordered, normal_label, inputs, space)
 
 
 def _estimated_number(rows: FloatArray, anomalous: BoolArray, most: int, settings: Cluster, seed: int) -> int:
@@ -198,11 +251,11 @@ def _estimated_number(rows: FloatArray, anomalous: BoolArray, most: int, setting
     return normal + estimate_clusters(rows[anomalous], max_clusters=max(most - normal, 1), seed=seed)
 
 
-def _with_normal_group_first(found: IntArray, scores: FloatArray, anomalous: BoolArray, inputs: FloatArray) -> Grouping:
-    """The group with the lowest mean score becomes group 0, the normal group, unless most of its images are anomalous."""
+def _normal_group_first(found: IntArray, scores: FloatArray, anomalous: BoolArray) -> tuple[IntArray, int | None]:
+    """Labels with the normal group as 0: the one with the lowest mean score, unless most of its images are anomalous."""
     means = [scores[found == label].mean() for label in range(found.max() + 1)]
     lowest = int(np.argmin(means))
     if anomalous[found == lowest].mean() > 0.5:
-        return Grouping(found, None, inputs)
+        return found, None
     order = [lowest, *(label for label in range(len(means)) if label != lowest)]
-    return Grouping(np.argsort(order)[found].astype(np.int64), 0, inputs)
+    return np.argsort(order)[found].astype(np.int64), 0

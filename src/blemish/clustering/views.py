@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from blemish.descriptors.vectors import unit_rows
 from blemish.types import FloatArray
 
 View = Literal["defect", "image"]
@@ -33,20 +32,6 @@ class ViewChoice:
     between: float
     local: float
     reason: str
-
-
-def surface_rows(means: FloatArray) -> FloatArray:
-    """The input of the clustering in the image view: mean features, standardized over the set, at length 1.
-
-    Args:
-        means: N x C, mean feature vector of each image.
-
-    Returns:
-        N x C float32. A channel that does not vary gets 0; so does a set of one image.
-    """
-    deviation = means.std(0)
-    standard = (means - means.mean(0)) / np.where(deviation > 1e-6, deviation, np.inf)
-    return unit_rows(standard.astype(np.float32))
 
 
 def choose_view(means: FloatArray, maps: Sequence[FloatArray]) -> ViewChoice:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from blemish.config.fields import MAX_COUNT, Section
 from blemish.config.localization import Localization
 from blemish.config.renamed import refuse_former_names
-from blemish.config.sections import Backbone, Cache, Cluster, Contrastive, Descriptor, Features, Image, Output
+from blemish.config.sections import Backbone, Cache, Cluster, Contrastive, Descriptor, Features, Image, Output, Regions
 from blemish.config.sources import Source, merge, nested, read_file, to_toml
 
 PresetName = Literal["default", "paper"]
@@ -92,7 +92,11 @@ class Config(Section):
         description="Set of defaults to start from: `default`, or `paper` for the published method.",
     )
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_COUNT)] = Field(
-        default="auto", description="Number of groups, including the normal group; `auto` estimates it."
+        default="auto",
+        description=(
+            "Number of groups, including the normal group; `auto` estimates it. There are never more types than anomalous "
+            "images, unless `cluster.score_weighting` is none."
+        ),
     )
     seed: int = Field(
         default=0, ge=0, le=2**32 - 1, description="Seed of all random draws. The same seed gives the same result."
@@ -105,6 +109,7 @@ class Config(Section):
     features: Features = Field(default=Features(), description="How feature maps are prepared.")
     localization: Localization = Field(default=Localization(), description="From feature maps to anomaly maps.")
     descriptor: Descriptor = Field(default=Descriptor(), description="One vector per image.")
+    regions: Regions = Field(default=Regions(), description="From maps to regions.")
     contrastive: Contrastive = Field(default=Contrastive(), description="The contrastive heads.")
     cluster: Cluster = Field(default=Cluster(), description="From descriptors to groups.")
     output: Output = Field(default=Output(), description="Which files are written.")

@@ -51,6 +51,13 @@ class Image(Section):
         description="Stored value that counts as white, for images of more than 8 bits and of floating point; higher "
         "values are clipped. `auto` finds one level for the set.",
     )
+    roi: Folder | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="Region of interest: a mask of the size of the images, or a folder with one for each image. Pixels of 0 "
+        "are neither learned nor scored. `none`: the whole image.",
+    )
 
 
 class Backbone(Section):
@@ -144,6 +151,35 @@ class Descriptor(Section):
         description="Weight of the size and shape of the anomalous region relative to its appearance; 0 = appearance only.",
     )
     normalize: bool = Field(default=True, description="Scale descriptors to length 1 before clustering.")
+
+
+class Regions(Section):
+    """From maps to regions: which parts above the threshold belong together, and which are dropped.
+
+    Lengths and areas are in cells of the map, 8 x 8 pixels of the resized image with the default strides.
+    """
+
+    join_cells: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Parts of a defect with at most this many cells between them are one region. Larger values join "
+        "fragments, and also defects that lie close together.",
+    )
+    min_cells: float = Field(
+        default=0.5,
+        ge=0,
+        le=10**6,
+        description="Area, in cells, below which a separate piece is dropped as a sliver. The strongest region of an image "
+        "is always kept.",
+    )
+    speck_fraction: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="A region is dropped as a speck if both its size and its excess over the threshold are below this "
+        "fraction of those of the largest and of the strongest region of its image. 0 keeps all, 1 only the main ones.",
+    )
 
 
 class Contrastive(Section):
@@ -244,6 +280,13 @@ class Cluster(Section):
         le=1,
         description="Weight of a clearly normal image's descriptor; smaller if most images are normal (`soft`).",
     )
+    unlike: float = Field(
+        default=0.03,
+        ge=0,
+        le=0.5,
+        description="Share of the defects that a model is fitted to that would count as unlike all others. Larger values "
+        "call more defects in later images unlike anything seen.",
+    )
 
 
 class Output(Section):
@@ -259,6 +302,7 @@ class Output(Section):
         description="Where the pictures of the report are. `folder`: in report_files, of all images. `single`: in "
         "report.html, of the first 300 images, to send the page as one file.",
     )
+    model: bool = Field(default=True, description="Write the fitted model, which inspects later images.")
 
 
 class Cache(Section):

@@ -18,6 +18,7 @@ from blemish.errors import ConfigError, shown
 
 SHORT_NAMES: dict[str, str] = {
     "size": "image.size",
+    "roi": "image.roi",
     "backbone": "backbone.name",
     "maps": "output.maps",
     "report": "output.report_mode",

@@ -1,7 +1,7 @@
 """One vector per image: features pooled where the map is anomalous, shape, and contrastive heads trained on the set."""
 
 from blemish.descriptors.contrastive import Head, margin_loss, train_head
-from blemish.descriptors.geometry import concat_shape, region_geometry, region_shapes
+from blemish.descriptors.geometry import ShapeScaling, fit_shape_scaling, region_geometry, region_shapes
 from blemish.descriptors.heads import head_descriptors, head_threshold, train_heads, training_steps
 from blemish.descriptors.model import DescriptorModel, fit_descriptor_model, whitening_matrix
 from blemish.descriptors.pixels import PixelSample, PixelStore, pixels_per_image, sample_pixels
@@ -22,12 +22,13 @@ __all__ = [
     "Head",
     "PixelSample",
     "PixelStore",
+    "ShapeScaling",
     "average_weights",
     "blur_weights",
     "concat_descriptors",
-    "concat_shape",
     "descriptor_level",
     "fit_descriptor_model",
+    "fit_shape_scaling",
     "head_descriptors",
     "head_threshold",
     "margin_loss",

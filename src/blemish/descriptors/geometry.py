@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -47,10 +48,32 @@ def region_geometry(values: FloatArray, level: float) -> tuple[float, float, flo
     return size, float(0.5 * np.log(long)), float(0.5 * np.log(long / short))
 
 
-def concat_shape(
+@dataclass(frozen=True)
+class ShapeScaling:
+    """How shapes are standardized and weighed beside descriptors.
+
+    Attributes:
+        mean: 3 float32.
+        deviation: 3 float32; infinite where the shapes do not vary.
+        weight: factor on the standardized shapes, >= 0.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
+    weight: float
+
+    def concat(self, descriptors: FloatArray, shapes: FloatArray) -> FloatArray:
+        """Descriptors N x D, followed by the standardized shapes, N x (D + 3) float32; unchanged if the weight is 0."""
+        if self.weight == 0:
+            return descriptors
+        standard = (shapes - self.mean) / self.deviation
+        return np.concatenate([descriptors, self.weight * standard], 1).astype(np.float32)
+
+
+def fit_shape_scaling(
     descriptors: FloatArray, shapes: FloatArray, shape_weight: float, anomalous: npt.NDArray[np.bool_]
-) -> FloatArray:
-    """Descriptors followed by the standardized :func:`region_geometry` of each image, N x (D + 3) float32.
+) -> ShapeScaling:
+    """The scaling of :func:`region_geometry` beside the descriptors of a set.
 
     The shapes are standardized over the anomalous images, or over all images if fewer than two are anomalous. If the
     anomalous images are much alike, their deviation is no measure; at least half the deviation over all images is used.
@@ -59,16 +82,14 @@ def concat_shape(
         descriptors: N x D.
         shapes: N x 3.
         shape_weight: mean length of the anomalous images' shapes, about, as a multiple of the mean length of the
-            descriptors; >= 0. A larger value separates defects more by shape; 0 returns the descriptors unchanged.
+            descriptors; >= 0. A larger value separates defects more by shape; 0 leaves the shapes out.
         anomalous: N bool.
     """
-    if shape_weight == 0:
-        return descriptors
     reference = shapes[anomalous] if anomalous.sum() > 1 else shapes
     deviation = np.maximum(reference.std(0), 0.5 * shapes.std(0))
-    standard = (shapes - reference.mean(0)) / np.where(deviation > 1e-6, deviation, np.inf)
-    scale = shape_weight * float(np.linalg.norm(descriptors, axis=1).mean()) / math.sqrt(shapes.shape[1])
-    return np.concatenate([descriptors, scale * standard], 1).astype(np.float32)
+    weight = shape_weight * float(np.linalg.norm(descriptors, axis=1).mean()) / math.sqrt(shapes.shape[1])
+    spread = np.where(deviation > 1e-6, deviation, np.float32(np.inf))
+    return ShapeScaling(reference.mean(0), spread, weight)
 
 
 def region_shapes(maps: Sequence[FloatArray], level: float, weight: float) -> FloatArray:

@@ -23,7 +23,7 @@ from blemish.descriptors.pooling import (
 from blemish.errors import InputError
 from blemish.localization.scores import image_scores
 from blemish.localization.threshold import find_threshold
-from blemish.types import FloatArray
+from blemish.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,29 @@ class DescriptorModel:
     level: float = 0.0
     whitening: Tensor | None = None
 
-    def pixel_weights(self, values: FloatArray) -> Tensor:
+    def pixel_weights(self, values: FloatArray, inside: BoolArray | None = None) -> Tensor:
         """The weight of each cell's features in the descriptor, h x w float64, from an anomaly map h x w.
 
         The weights include the blur of the features. Their sum is 0, because the mean feature is subtracted, except for
-        plain averages, whose sum is 1.
+        plain averages, whose sum is 1. Outside the region of interest, ``inside``, they are 0.
         """
-        s, maps = self.settings, torch.from_numpy(values)[None]
+        s, center = self.settings, self.settings.weighting != "average"
+        if inside is None:
+            return blur_weights(self._weights(torch.from_numpy(values)), s.blur_size, s.blur_sigma, center=center)[0]
+        mask, weights = torch.from_numpy(inside), torch.zeros(inside.shape, dtype=torch.float64)
+        weights[mask] = self._weights(torch.from_numpy(values[inside])).flatten()
+        weights = blur_weights(weights[None], s.blur_size, s.blur_sigma, center=False)[0] * mask
+        weights = weights / weights.sum()  # the blur moves some weight outside
+        return weights - mask / mask.sum(dtype=torch.float64) if center else weights
+
+    def _weights(self, values: Tensor) -> Tensor:
+        """The weights of the cells of one map before blur and centering, with a dimension in front."""
+        s, maps = self.settings, values[None]
         if s.weighting == "thresholded":
-            weights = thresholded_weights(maps, self.level)
-        elif s.weighting == "softmax":
-            weights = softmax_weights(maps, self.tau)
-        elif s.weighting == "max":
-            weights = max_weights(maps)
-        else:
-            weights = average_weights(maps)
-        return blur_weights(weights, s.blur_size, s.blur_sigma, center=s.weighting != "average")[0]
+            return thresholded_weights(maps, self.level)
+        if s.weighting == "softmax":
+            return softmax_weights(maps, self.tau)
+        return max_weights(maps) if s.weighting == "max" else average_weights(maps)
 
     def descriptor(self, features: Tensor, weights: Tensor) -> FloatArray:
         """The descriptor of one image, C float32: the weighted sum of its features, whitened.

@@ -32,18 +32,20 @@ def pixels_per_image(n_images: int, channels: int, budget_mb: int) -> int:
     return max(FEWEST_PIXELS, (budget_mb << 20) // (max(n_images, 1) * channels * 2))
 
 
-def sample_pixels(features: Tensor, values: FloatArray, weights: Tensor, index: int, seed: int, count: int) -> Pixels:
+def sample_pixels(
+    features: Tensor, values: FloatArray, weights: Tensor, image_seed: int, seed: int, count: int
+) -> Pixels:
     """``count`` pixels of one image, or all of them if it has no more.
 
     Half of the pixels are the most anomalous ones. The other half is drawn at random from the remaining pixels, and the
     weights of the drawn pixels are divided by the share that was drawn (Horvitz & Thompson 1952): weighted sums are then
-    right on average over draws. The draw depends on the seed and on the image's place in the set, not on the images before it.
+    right on average over draws. The draw depends on the seed and on the image alone, not on the other images.
 
     Args:
         features: C x h x w; values beyond the range of float16 are clamped to it.
         values: h x w anomaly map, float32.
         weights: h x w weights of the pixels in the descriptor.
-        index: place of the image in the set.
+        image_seed: a number that differs between images, see :meth:`blemish.images.ImageSource.content_seed`.
         seed: seed of the draw.
         count: number of pixels, at least 2.
 
@@ -53,7 +55,7 @@ def sample_pixels(features: Tensor, values: FloatArray, weights: Tensor, index: 
     ranked, share = np.argsort(-flat, kind="stable"), 1.0
     if count < len(flat):
         top, rest = ranked[: count // 2], ranked[count // 2 :]
-        drawn = np.random.default_rng((seed, index)).choice(rest, count - len(top), replace=False)
+        drawn = np.random.default_rng((seed, image_seed)).choice(rest, count - len(top), replace=False)
         ranked, share = np.concatenate([top, drawn]), len(drawn) / len(rest)
     chosen = features.flatten(1)[:, torch.from_numpy(ranked)].T.cpu()
     limit = torch.finfo(torch.float16).max

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from blemish.config.sections import Contrastive
 from blemish.types import FloatArray
 
 
@@ -35,3 +36,10 @@ def concat_descriptors(plain: FloatArray, refined: FloatArray, n_heads: int, hea
     """
     parts = [unit_rows(part) * (head_weight / n_heads**0.5) for part in np.split(refined, n_heads, axis=1)]
     return np.hstack([unit_rows(plain), *parts]).astype(np.float32)
+
+
+def join_heads(plain: FloatArray, refined: FloatArray, settings: Contrastive) -> FloatArray:
+    """Plain descriptors and those of the heads as the settings ask: the heads' alone if ``head_weight`` is none."""
+    if settings.head_weight is None:
+        return refined
+    return concat_descriptors(plain, refined, settings.n_heads, settings.head_weight)

@@ -90,6 +90,7 @@ def plan_sizes(
     multiple: int = 16,
     max_side: int = 2048,
     upscale: bool = True,
+    scale: float | None = None,
 ) -> list[tuple[int, int]]:
     """Target height and width of every image of a set.
 
@@ -102,6 +103,7 @@ def plan_sizes(
         multiple: every side becomes a multiple of it.
         max_side: longest side, with ``dataset`` and ``image``; a longer image is scaled down further.
         upscale: whether ``dataset`` and ``image`` may enlarge. Enlarging adds blur and no information.
+        scale: the factor of ``dataset``, if another set has decided it; None: :func:`common_scale` of this set.
 
     Returns:
         One (height, width) per image; see :func:`target_size` for the rounding.
@@ -117,7 +119,7 @@ def plan_sizes(
         return []
     if resize == "stretch":
         return [target_size(size, size, 1.0, multiple, max_side=max(size, MIN_SIDE) + multiple)] * len(infos)
-    shared = common_scale(infos, size)
+    shared = common_scale(infos, size) if scale is None else scale
     scales = [shared if resize == "dataset" else size / math.sqrt(info.height * info.width) for info in infos]
     return [
         target_size(info.height, info.width, scale if upscale else min(scale, 1.0), multiple, max_side)

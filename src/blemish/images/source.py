@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,13 +20,15 @@ from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
 from blemish.images import loading
 from blemish.images._files import ImageFile, open_files
+from blemish.images._two_valued import TwoValued
 from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.finding import describe_passed_over, list_images
 from blemish.images.raw import ImageInfo
-from blemish.images.sizes import plan_sizes, resize
+from blemish.images.roi import RegionOfInterest
+from blemish.images.sizes import common_scale, plan_sizes, resize
 from blemish.images.white_level import WhiteLevel, estimate_white_level
 from blemish.runtime.digests import array_digest, digest
-from blemish.types import FloatArray, Skipped
+from blemish.types import BoolArray, FloatArray, Skipped
 
 Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] | npt.NDArray[np.generic]
 
@@ -35,10 +38,25 @@ DECODERS = 2
 HUGE_MEGABYTES = 500
 """Images that take more than this once decoded are decoded one at a time."""
 
-_TWO_VALUED_SHARE = 0.9
-"""Share of images with two values only from which the set is taken for masks, in a warning."""
+_OTHER_DEPTH = (
+    "has more than 8 bits per channel, and the images that the model was fitted to had not; convert the images as those "
+    "were, or fit a model to images like these"
+)
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a set of images decided about how its images are read; later images of the same camera are read alike.
+
+    Attributes:
+        scale: factor from stored to target sizes with ``image.resize`` = ``dataset``.
+        white_level: stored values that count as white.
+    """
+
+    scale: float
+    white_level: WhiteLevel
 
 
 class ImageSource:
@@ -53,6 +71,7 @@ class ImageSource:
             H x W or H x W x C, or one array N x H x W or N x H x W x C; one H x W or H x W x C array is one image.
         config: the section ``image`` of the settings.
         exclude: folders inside the input folder that are not read.
+        calibration: that of an earlier set; None: decided by this set.
 
     Attributes:
         root: the folder given; None for paths and arrays.
@@ -60,6 +79,7 @@ class ImageSource:
             so on for further pages of a file.
         infos: header of each image.
         target_sizes: height and width that each image is brought to.
+        calibration: how the images are read.
         white_level: stored values that count as white.
         unreadable: index -> reason, of the images that could not be decoded so far.
         changed: whether a file has changed or vanished since its digest was taken; the cache must not be written then.
@@ -69,21 +89,28 @@ class ImageSource:
         InputError: ``images`` is of another type, or no image can be read.
     """
 
-    def __init__(self, images: Images, config: ImageConfig, *, exclude: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        images: Images,
+        config: ImageConfig,
+        *,
+        exclude: Sequence[Path] = (),
+        calibration: Calibration | None = None,
+    ) -> None:
         self.root: Path | None = None
         self.names: list[str] = []
         self.infos: list[ImageInfo] = []
-        self.white_level = WhiteLevel()
+        self.white_level = calibration.white_level if calibration else WhiteLevel()
         self.unreadable: dict[int, str] = {}
         self.changed = False
         self.passed_over: list[Skipped] = []
-        self._config = config
+        self._config, self._given = config, calibration
         self._dropped: list[Skipped] = []
         self._arrays: list[FloatArray] | None = None
         self._files: list[ImageFile] = []
         self._contents: list[str] | None = None
         self._huge = threading.RLock()
-        self._two_valued: dict[int, bool] = {}
+        self._two_valued = TwoValued()
         if isinstance(images, (str, Path)):
             self.root = Path(images)
             found = list_images(self.root, exclude=exclude)
@@ -99,7 +126,12 @@ class ImageSource:
             _log.warning("%s", describe_passed_over(self.passed_over))
         if not self.names:
             raise InputError(self._nothing_readable())
-        self.target_sizes = plan_sizes(self.infos, config.size, config.resize, 16, config.max_side, config.upscale)
+        scale = calibration.scale if calibration else common_scale(self.infos, config.size)
+        self.calibration = Calibration(scale, self.white_level)
+        self.target_sizes = plan_sizes(
+            self.infos, config.size, config.resize, 16, config.max_side, config.upscale, scale
+        )
+        self._roi = RegionOfInterest(Path(config.roi).expanduser(), self.names, self.infos) if config.roi else None
 
     def _open_files(self, paths: list[Path]) -> None:
         opened = open_files(paths, self.root, self._config.max_megabytes, DECODERS)
@@ -108,17 +140,30 @@ class ImageSource:
         self._dropped, self._files, self.names = opened.unreadable, opened.files, opened.names
         self.passed_over += opened.passed_over
         self.infos = [one.info for one in self._files]
+        if self._given is not None:
+            without = next(
+                (one for one in self._files if one.info.deep and self.white_level.of(one.info) is None), None
+            )
+            if without is not None:
+                raise InputError(f"{shown(without.path)}: {_OTHER_DEPTH}")
+            return
         if self._config.white_level == "auto":
-            places = [(one.path, one.page) for one in self._files]
-            limit = self._config.max_megabytes
-            self.white_level = estimate_white_level(places, infos=self.infos, max_megabytes=limit)
+            deep = any(info.deep for info in self.infos)  # otherwise there is nothing to draw, and no need for an order
+            files = [self._files[index] for index in (self.content_order(0) if deep else range(len(self)))]
+            self.white_level = estimate_white_level(
+                [(one.path, one.page) for one in files],
+                infos=[one.info for one in files],
+                max_megabytes=self._config.max_megabytes,
+            )
         elif any(info.deep for info in self.infos):
             self.white_level = WhiteLevel(self._config.white_level)
 
     def _open_arrays(self, arrays: Sequence[object]) -> None:
         given = None if self._config.white_level == "auto" else self._config.white_level
-        self._arrays, level = arrays_to_rgb(arrays, given)
-        self.white_level = WhiteLevel(level)
+        self._arrays, level = arrays_to_rgb(arrays, self._given.white_level.level if self._given else given)
+        if self._given and level is not None and self._given.white_level.level is None:
+            raise InputError(f"an array {_OTHER_DEPTH}")
+        self.white_level = self._given.white_level if self._given else WhiteLevel(level)
         self.infos = [ImageInfo(one.shape[0], one.shape[1], 8, 3) for one in self._arrays]
         self.names = [f"array-{index:05d}" for index in range(1, len(self._arrays) + 1)]
 
@@ -151,13 +196,22 @@ class ImageSource:
             )
         if image.shape[:2] != (file.info.height, file.info.width):
             raise InputError(f"{shown(file.path)}: was changed while the run was reading it; run again")
-        self._two_valued[index] = _is_two_valued(image)
+        self._two_valued.look(index, image)
         return image
 
     def small(self, index: int) -> FloatArray:
-        """Image ``index`` at its target size: 3 x h x w float32, contiguous."""
+        """Image ``index`` at its target size, with nothing of what is outside the region of interest.
+
+        Returns:
+            3 x h x w float32, contiguous.
+        """
         with self._turn(self.infos[index]):
-            return np.ascontiguousarray(resize(self.full(index), *self.target_sizes[index]).transpose(2, 0, 1))
+            image = np.ascontiguousarray(resize(self.full(index), *self.target_sizes[index]).transpose(2, 0, 1))
+        return image if self._roi is None else self._roi.filled(index, image)
+
+    def inside(self, index: int, height: int, width: int) -> BoolArray | None:
+        """The cells of a grid over image ``index`` that lie in the region of interest; None if there is no region."""
+        return None if self._roi is None else self._roi.inside(index, height, width)
 
     def _turn(self, info: ImageInfo) -> AbstractContextManager[object]:
         """Wait until no other thread decodes a huge image, if this one is huge."""
@@ -241,11 +295,12 @@ class ImageSource:
             _log.warning("skipped %s", reason)
         if len(self.unreadable) == len(self):
             raise InputError(self._nothing_readable())
-        if sum(self._two_valued.values()) > _TWO_VALUED_SHARE * len(self):
-            _log.warning(
-                "%d of %d images hold two values only, as masks do; check that %s holds the images to inspect",
-                *(sum(self._two_valued.values()), len(self), shown(self.root) if self.root else "the list"),
-            )
+        guess = None
+        if self._arrays is None:
+            guess = self._two_valued.warning(self.readable(self.content_order(0)), self._small_or_error)
+        if guess is not None:
+            where = shown(self.root) if self.root else "the list"
+            _log.warning("%s; check that %s holds the images to inspect", guess, where)
 
     def _nothing_readable(self) -> str:
         if not self.skipped:
@@ -265,20 +320,43 @@ class ImageSource:
             self._arrays = [self._arrays[index] for index in indices]
         else:
             self._files = [self._files[index] for index in indices]
+        if self._roi is not None:
+            self._roi.keep(indices)
         if self._contents is not None:
             self._contents = [self._contents[index] for index in indices]
 
     # ---- content
 
     def fingerprint(self, index: int) -> str:
-        """Digest of everything that image ``index`` depends on at its target size: content, size and white level.
+        """Digest of everything that image ``index`` depends on at its target size: content, size, white level, mask.
 
         The first call reads every file of the set. A file that cannot be read gets a digest that no other file has.
         """
+        roi = () if self._roi is None else (self._roi.digest(index),)
+        return digest(self.content(index), self.target_sizes[index], self._white_of(index), *roi)
+
+    def content_order(self, seed: int) -> list[int]:
+        """The indices of all images in a random order that content alone decides, with copies by index.
+
+        The first k of them are a random sample that depends neither on names nor on the order of the files, and that one
+        more image rarely changes. The first call reads every file of the set.
+        """
+        ranks = [digest(seed, content) for content in self._content_digests()]
+        return sorted(range(len(self)), key=lambda index: (ranks[index], index))
+
+    def content(self, index: int) -> str:
+        """Digest of the content of image ``index``. The first call reads every file of the set."""
+        return self._content_digests()[index]
+
+    def content_seed(self, index: int) -> int:
+        """A seed, 0 to 2^48 - 1, that the content of image ``index`` alone decides."""
+        return int(self.content(index)[:12], 16)
+
+    def _content_digests(self) -> list[str]:
         if self._contents is None:
             with ThreadPoolExecutor(DECODERS) as pool:
                 self._contents = list(pool.map(_content_digest, self._images()))
-        return digest(self._contents[index], self.target_sizes[index], self._white_of(index))
+        return self._contents
 
     def _white_of(self, index: int) -> float | None:
         return None if self._arrays is not None else self.white_level.of(self._files[index].info)
@@ -307,11 +385,3 @@ class ImageSource:
 
 def _content_digest(image: ImageFile | FloatArray) -> str:
     return image.content_digest() if isinstance(image, ImageFile) else array_digest(image)
-
-
-def _is_two_valued(image: FloatArray) -> bool:
-    """Whether an image holds two values, as a mask does; judged on a grid of about 10 000 pixels."""
-    step = max(1, int((image.shape[0] * image.shape[1] / 10_000) ** 0.5))
-    values = image[::step, ::step]
-    low, high = values.min(), values.max()
-    return bool(low < high and ((values == low) | (values == high)).all())

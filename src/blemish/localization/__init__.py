@@ -1,6 +1,7 @@
 """Where the anomalies are: models of the normal texture, anomaly maps, image scores and their threshold."""
 
 from blemish.localization.border import BorderCorrection, fit_border_correction
+from blemish.localization.familiarity import Familiarity, fit_familiarity
 from blemish.localization.fca import fca_map
 from blemish.localization.median_fill import median_filled, median_filled_maps
 from blemish.localization.model import MapModel, fit_map_model, inlier_cells
@@ -12,6 +13,7 @@ from blemish.localization.threshold import find_threshold, split_scores, thresho
 __all__ = [
     "VAE",
     "BorderCorrection",
+    "Familiarity",
     "MapModel",
     "MemoryBank",
     "NormalTexture",
@@ -20,6 +22,7 @@ __all__ = [
     "fca_map",
     "find_threshold",
     "fit_border_correction",
+    "fit_familiarity",
     "fit_map_model",
     "fit_pca",
     "image_scores",

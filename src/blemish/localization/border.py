@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from blemish.types import FloatArray
+from blemish.types import BoolArray, FloatArray
 
 BORDER_DEPTH = 4
 """Number of rings of cells along the edge whose typical values are compared with those of the interior."""
@@ -55,11 +55,12 @@ class BorderCorrection:
         return np.maximum(out, 0.0).astype(np.float32)
 
 
-def fit_border_correction(maps: Sequence[FloatArray]) -> BorderCorrection:
+def fit_border_correction(maps: Sequence[FloatArray], inside: Sequence[BoolArray] | None = None) -> BorderCorrection:
     """Median and upper spread of the map values at each distance from the edge, over a sample of maps.
 
     Args:
         maps: at least one map, h x w each, finite; sizes may differ.
+        inside: the cells that count, h x w each; None = all.
 
     Padding, vignetting and cut edges make the border of every image look unusual. The paper sets five cells along the
     border to zero and so loses the defects there. Here the border is compared with the border of the other images instead
@@ -67,6 +68,9 @@ def fit_border_correction(maps: Sequence[FloatArray]) -> BorderCorrection:
     """
     values = np.concatenate([one.ravel() for one in maps])
     rings = np.concatenate([edge_distance(*one.shape).ravel() for one in maps])
+    if inside is not None:
+        counted = np.concatenate([one.ravel() for one in inside])
+        values, rings = values[counted], rings[counted]
     inner = values[rings == BORDER_DEPTH]
     groups = [values[rings == ring] for ring in range(BORDER_DEPTH)] + [inner if inner.size else values]
     groups = [group if group.size else groups[-1] for group in groups]

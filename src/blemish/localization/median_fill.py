@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from blemish.localization.inside import zero_outside
 from blemish.runtime.spill import Arrays, ArrayStore
-from blemish.types import FloatArray
+from blemish.types import BoolArray, FloatArray
 
 LEVELS = 256
 """Number of values told apart within a map; the median of a window then comes from a small table of counts."""
@@ -57,9 +58,18 @@ def median_filled(values: FloatArray, windows: Iterable[int]) -> FloatArray:
     return out
 
 
-def median_filled_maps(maps: Arrays, windows: Sequence[int] | None) -> Arrays:
-    """The filled maps of a set, in a store of their own; the same maps if there is no window."""
+def median_filled_maps(maps: Arrays, windows: Sequence[int] | None, masks: Sequence[BoolArray] | None = None) -> Arrays:
+    """The filled maps of a set, in a store of their own; the same maps if there is no window.
+
+    Args:
+        maps: N maps, h x w each.
+        windows: see :func:`median_filled`.
+        masks: the cells inside the region of interest, N masks; the others stay 0. None = all.
+    """
     if not windows:
         return maps
     store = ArrayStore()
-    return store.view(store.add(median_filled(one, windows) for one in maps))
+    filled = (median_filled(one, windows) for one in maps)
+    if masks is not None:
+        filled = (zero_outside(one, mask) for one, mask in zip(filled, masks, strict=True))
+    return store.view(store.add(filled))

@@ -14,6 +14,7 @@ from blemish.features.filters import gaussian_blur
 from blemish.features.normalization import pooled
 from blemish.localization.border import BorderCorrection, fit_border_correction
 from blemish.localization.fca import fca_map
+from blemish.localization.inside import inside_cells, inside_values, zero_outside
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import (
     VAE,
@@ -25,7 +26,7 @@ from blemish.localization.reconstruction import (
     vae_residual,
 )
 from blemish.runtime.random import sample_vectors, seeded_generator
-from blemish.types import FloatArray
+from blemish.types import BoolArray, FloatArray
 
 FEWEST_INLIER_CELLS = 10
 """An image with fewer inlier cells contributes nothing to the memory bank."""
@@ -110,6 +111,7 @@ def fit_map_model(
     pool_size: int,
     channels: tuple[int, ...] | None = None,
     seed: int = 0,
+    inside: Sequence[BoolArray] | None = None,
 ) -> tuple[MapModel, list[FloatArray]]:
     """Fit the localization model.
 
@@ -122,33 +124,36 @@ def fit_map_model(
         pool_size: window of the average pooling of features, in cells, odd.
         channels: the feature channels that maps are computed from, ascending; None = all.
         seed: decides which patches are drawn and how a network starts.
+        inside: the cells of each image that lie in the region of interest, h x w; None = all.
 
     Returns:
-        The model and the anomaly maps of the sample.
+        The model and the anomaly maps of the sample, which are 0 outside the region of interest.
 
     Cost: for ``knn``, two distance computations for each image of the sample; for ``vae_*``, the training.
     """
     inputs = [(image_id, select_channels(one, channels)) for image_id, one in sample]
-    model = _fit_method(MapModel(settings, pool_size, channels), inputs, seed)
-    model, maps = _with_border_correction(model, sample)
+    model = _fit_method(MapModel(settings, pool_size, channels), inputs, seed, inside)
+    model, maps = _with_border_correction(model, sample, inside)
     fraction = settings.memory_bank.outlier_fraction
     if model.memory_bank is not None and fraction:
-        allowed = inlier_cells(maps, fraction)
-        bank = _memory_bank(inputs, settings, pool_size, seed, allowed)
-        model, maps = _with_border_correction(replace(model, memory_bank=bank, border=None), sample)
+        allowed = inlier_cells(maps, fraction, inside)
+        bank = _memory_bank(inputs, settings, pool_size, seed, allowed, inside)
+        model, maps = _with_border_correction(replace(model, memory_bank=bank, border=None), sample, inside)
     return model, maps
 
 
-def _fit_method(model: MapModel, inputs: Sample, seed: int) -> MapModel:
+def _fit_method(model: MapModel, inputs: Sample, seed: int, inside: Sequence[BoolArray] | None = None) -> MapModel:
     """The model with the part that its method needs."""
     s = model.settings
     if s.method == "fca":
         return model
     if s.method == "knn":
-        return replace(model, memory_bank=_memory_bank(inputs, s, model.pool_size, seed))
+        return replace(model, memory_bank=_memory_bank(inputs, s, model.pool_size, seed, None, inside))
     generator = seeded_generator(seed)
     count = s.pca.patches_per_image if s.method == "pca_fca" else s.vae.patches_per_image
-    vectors = torch.cat([sample_vectors(pooled(one, model.pool_size), count, generator) for _, one in inputs])
+    masks = _optional(inside, len(inputs))
+    cells = [inside_cells(pooled(one, model.pool_size), mask) for (_, one), mask in zip(inputs, masks, strict=True)]
+    vectors = torch.cat([sample_vectors(one, count, generator) for one in cells])
     if s.method == "pca_fca":
         return replace(model, subspace=fit_pca(vectors, s.pca.n_components))
     vae = train_vae(
@@ -165,36 +170,56 @@ def _fit_method(model: MapModel, inputs: Sample, seed: int) -> MapModel:
     return replace(model, vae=vae)
 
 
-def _with_border_correction(model: MapModel, sample: Sample) -> tuple[MapModel, list[FloatArray]]:
-    """The model with a border correction, if the settings ask for one, and its maps of the sample."""
+def _with_border_correction(
+    model: MapModel, sample: Sample, inside: Sequence[BoolArray] | None
+) -> tuple[MapModel, list[FloatArray]]:
+    """The model with a border correction, if the settings ask for one, and its maps of the sample, 0 outside."""
     maps = [model.anomaly_map(one, image_id) for image_id, one in sample]
-    if not model.settings.border_correction:
-        return model, maps
-    border = fit_border_correction(maps)
-    return replace(model, border=border), [border.apply(one) for one in maps]
+    if model.settings.border_correction:
+        border = fit_border_correction(maps, inside)
+        model, maps = replace(model, border=border), [border.apply(one) for one in maps]
+    return model, [zero_outside(one, mask) for one, mask in zip(maps, _optional(inside, len(maps)), strict=True)]
 
 
-def inlier_cells(maps: Sequence[FloatArray], outlier_fraction: float) -> list[Tensor]:
+def inlier_cells(
+    maps: Sequence[FloatArray], outlier_fraction: float, inside: Sequence[BoolArray] | None = None
+) -> list[Tensor]:
     """The cells of each map that are not among the most anomalous fraction of all cells; h x w bool, one per map.
+
+    With a region of interest, only cells inside count and are inliers.
 
     >>> inlier_cells([np.array([[1, 2], [3, 9]], np.float32)], 0.25)[0].tolist()
     [[True, True], [True, False]]
     """
-    limit = np.quantile(np.concatenate([one.ravel() for one in maps]), 1 - outlier_fraction)
-    return [torch.from_numpy(one <= limit) for one in maps]
+    masks = _optional(inside, len(maps))
+    values = [inside_values(one, mask).ravel() for one, mask in zip(maps, masks, strict=True)]
+    limit = np.quantile(np.concatenate(values), 1 - outlier_fraction)
+    return [
+        torch.from_numpy((one <= limit) & (True if mask is None else mask))
+        for one, mask in zip(maps, masks, strict=True)
+    ]
 
 
 def _memory_bank(
-    inputs: Sample, settings: Localization, pool_size: int, seed: int, allowed: Sequence[Tensor] | None = None
+    inputs: Sample,
+    settings: Localization,
+    pool_size: int,
+    seed: int,
+    allowed: Sequence[Tensor] | None,
+    inside: Sequence[BoolArray] | None,
 ) -> MemoryBank:
-    """Patches of each image, from its allowed cells if these are given. Images with too few allowed cells stay out."""
+    """Patches of each image, from its allowed cells if these are given. Images with too few allowed cells stay out.
+
+    Without allowed cells, or if hardly any image has enough, patches come from all cells inside the region of interest.
+    """
     options, generator = settings.memory_bank, seeded_generator(seed)
     first_pass = allowed is None and options.outlier_fraction > 0
-    chosen = [one.flatten() for one in allowed] if allowed else [None] * len(inputs)
+    everywhere = [torch.from_numpy(one).flatten() for one in inside] if inside else [None] * len(inputs)
+    chosen = [one.flatten() for one in allowed] if allowed else everywhere
     # if hardly any image keeps enough cells, there is nothing to compare with, so all cells are allowed
     enough = [cells is None or int(cells.sum()) >= min(FEWEST_INLIER_CELLS, len(cells)) for cells in chosen]
     if sum(enough) < 2:
-        allowed, chosen, enough = None, [None] * len(inputs), [True] * len(inputs)
+        allowed, chosen, enough = None, everywhere, [True] * len(inputs)
     rows, image_ids = [], []
     for (image_id, one), cells, good in zip(inputs, chosen, enough, strict=True):
         if good:
@@ -206,6 +231,11 @@ def _memory_bank(
     bank = MemoryBank(torch.stack(rows), tuple(image_ids), 0.0 if allowed else options.image_quantile)
     # in the first pass a patch of a defect is rare too, and density normalization would hide the defect
     return bank if first_pass else bank.with_density_normalization(options.density_exponent)
+
+
+def _optional(inside: Sequence[BoolArray] | None, count: int) -> Sequence[BoolArray | None]:
+    """The mask of each of ``count`` images; None for each if there is no region of interest."""
+    return [None] * count if inside is None else inside
 
 
 def _draw_exactly(features: Tensor, count: int, generator: torch.Generator) -> Tensor:

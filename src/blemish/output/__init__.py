@@ -1,9 +1,13 @@
-"""Writes the result of a run: tables, maps, masks, overlays, ``run.json`` and the report, into a folder that is its own."""
+"""Writes the result of a run into a folder that is its own, and reads it back.
+
+The folder holds tables, maps, masks, overlays, descriptors, ``run.json`` and the report.
+"""
 
 from blemish.output.claims import explain_os_errors, refuse_inside
 from blemish.output.colors import NORMAL_COLOR, cluster_color, heat_indices, heat_table, hex_color
 from blemish.output.folder import OutputFolder, prepare_output
-from blemish.output.overlays import draw_heat, draw_overlay, fit_within, to_bytes, upsample_map
+from blemish.output.overlays import draw_heat, draw_overlay, fit_within, to_bytes
+from blemish.output.read import load_result
 from blemish.output.report import ReportData, build_report, render, write_report
 from blemish.output.run_file import run_document, to_json_types
 from blemish.output.write import MapSize, OutputPaths, write_outputs
@@ -23,13 +27,13 @@ __all__ = [
     "heat_indices",
     "heat_table",
     "hex_color",
+    "load_result",
     "prepare_output",
     "refuse_inside",
     "render",
     "run_document",
     "to_bytes",
     "to_json_types",
-    "upsample_map",
     "write_outputs",
     "write_report",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from blemish.errors import OutputError, shown
 from blemish.output.run_file import SCHEMA
 from blemish.runtime.atomic import is_partial, write_atomically
+from blemish.runtime.files import read_regular
 from blemish.runtime.lock import LOCK_FILE
 
 RUN_FILE = "run.json"
@@ -28,17 +28,18 @@ _MAX_LIST_BYTES = 2**30
 """Size up to which ``run.json`` and the journal are read: more than three files each for some millions of images take."""
 
 _HEADER = json.dumps({"schema": "blemish.files", "version": 1})
-TOP_FILES = frozenset(
-    {RUN_FILE, REPORT_FILE, REPORT_DATA_FILE, "images.csv", "images.parquet", "groups.csv", "descriptors.npy"}
-)
-FOLDERS: dict[str, tuple[str, ...]] = {
-    "maps": (".tiff",),
-    "anomaly_maps": (".tiff",),
-    "masks": (".png",),
-    "overlays": (".jpg",),
+FOLDERS: dict[str, str | tuple[str, ...]] = {
+    "maps": ".tiff",
+    "anomaly_maps": ".tiff",
+    "masks": ".png",
+    "overlays": ".jpg",
+    "model": (".safetensors", ".json"),
     "report_files": (".jpg", ".png", ".js"),
 }
-"""Folders of a run, and the suffixes of the files that it writes there."""
+DATA_FILES = frozenset({"images.parquet", "groups.csv", "regions.parquet", "descriptors.npy"})
+"""The files that results are read back from; ``run.json`` has their checksums."""
+
+TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, REPORT_DATA_FILE, "images.csv", "regions.csv"}) | DATA_FILES
 
 _OTHER_FOLDER = "choose another folder with --out"
 _REMEDIES = {
@@ -132,24 +133,16 @@ def listed_files(folder: Path) -> list[str]:
 def read_run(folder: Path) -> dict[str, object] | None:
     """Content of our ``run.json``; None if there is none, or only one that is not ours."""
     try:
-        document = json.loads(_read_regular(folder / RUN_FILE))
+        document = json.loads(read_regular(folder / RUN_FILE, _MAX_LIST_BYTES, follow=False))
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None
 
 
-def _read_regular(path: Path) -> bytes:
-    """Content of a file; OSError if it is a link, a device or a pipe, or too large to be ours."""
-    status = os.lstat(path)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_LIST_BYTES:
-        raise OSError(errno.EINVAL, "not a file of ours", str(path))
-    return path.read_bytes()
-
-
 def _read_journal(folder: Path) -> list[str] | None:
     """Files of an unfinished exchange; None if there is no journal of ours."""
     try:
-        lines = _read_regular(folder / JOURNAL).decode("ascii", "replace").splitlines()
+        lines = read_regular(folder / JOURNAL, _MAX_LIST_BYTES, follow=False).decode("ascii", "replace").splitlines()
     except OSError:
         return None
     if lines[:1] != [_HEADER]:

@@ -14,6 +14,9 @@ ByteArray = npt.NDArray[np.uint8]
 
 NORMAL_COLOR: Color = (150, 150, 150)
 
+UNSORTED_COLOR: Color = (130, 60, 200)
+"""Color of images that are anomalous but of no type."""
+
 # Hues that Okabe and Ito published as distinguishable with every common form of color blindness. Black is left out
 # because it is invisible on dark textures. The hues that differ most come first.
 _TYPE_COLORS: tuple[Color, ...] = (
@@ -34,11 +37,13 @@ def cluster_color(label: int, normal_label: int | None) -> Color:
     """Color of a group, the same in overlays, report and figures.
 
     The eighth type has the hue of the first one but is lighter, the fifteenth is darker. From the 22nd type on the
-    colors repeat.
+    colors repeat. Negative numbers, which are no type, share one color.
 
     >>> cluster_color(0, 0) == NORMAL_COLOR, cluster_color(1, 0) == cluster_color(0, None)
     (True, True)
     """
+    if label < 0:
+        return UNSORTED_COLOR
     if label == normal_label:
         return NORMAL_COLOR
     rank = label - (normal_label is not None and label > normal_label)

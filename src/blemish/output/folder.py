@@ -9,6 +9,7 @@ removed, and a file that is in the way without being listed is an error.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ from typing import BinaryIO
 
 from blemish.errors import OutputError
 from blemish.output.claims import (
+    DATA_FILES,
     FOLDERS,
     JOURNAL,
     REPORT_DATA_FILE,
@@ -121,6 +123,7 @@ class OutputFolder:
     def __init__(self, root: Path, lock: FolderLock, made: list[Path]) -> None:
         self.root = root
         self.files: list[str] = []
+        self._checksums: dict[str, str] = {}
         self._lock, self._made = lock, made
         self._staging: Path | None = None
         self._guard = threading.Lock()
@@ -163,11 +166,14 @@ class OutputFolder:
             staged.parent.mkdir(parents=True, exist_ok=True)
             with create_file(staged) as stream:
                 writer(stream)
+                if relative in DATA_FILES:
+                    stream.seek(0)
+                    self._checksums[relative] = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
         with self._guard:
             self.files.append(relative)
 
     def finish(self, document: dict[str, object]) -> Path:
-        """Exchange the old results for the new ones; ``run.json``, with the list of files, comes last.
+        """Exchange the old results for the new ones; ``run.json``, with files and checksums, comes last.
 
         Args:
             document: content of ``run.json``.
@@ -180,7 +186,7 @@ class OutputFolder:
                 before the first old file is removed.
         """
         listed = sorted({*self.files, RUN_FILE, REPORT_FILE, REPORT_DATA_FILE})
-        text = json.dumps({**document, "files": listed}, indent=2, allow_nan=False) + "\n"
+        text = json.dumps({**document, "sha256": self._checksums, "files": listed}, indent=2, allow_nan=False) + "\n"
         self.write(RUN_FILE, lambda stream: stream.write(text.encode("utf-8")))
         for relative in self.files:
             self._check_free(relative)  # the user may have put something there since it was written
@@ -188,6 +194,7 @@ class OutputFolder:
         with explain_os_errors(self.root):
             exchange(self.root, self._stage(), self._old, frozenset(self.files))
         self._old, self.files, self._made = frozenset(listed_files(self.root)), [], []
+        self._checksums = {}
         self._remove_staging()
         return self.root / RUN_FILE
 

@@ -1,4 +1,4 @@
-"""Pictures of anomaly maps: masks, heat maps, and photographs with the anomalous regions outlined."""
+"""Pictures of anomaly maps: heat maps, and photographs with the anomalous regions outlined."""
 
 from __future__ import annotations
 
@@ -10,39 +10,11 @@ import numpy.typing as npt
 
 from blemish.images import resize
 from blemish.output.colors import ByteArray, Color, heat_indices, heat_table
+from blemish.regions import upsample_map
 from blemish.types import FloatArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-
-def upsample_map(values: FloatArray, height: int, width: int) -> FloatArray:
-    """Anomaly map at another size, interpolated bilinearly (with antialiasing where it shrinks).
-
-    Args:
-        values: float32 h x w.
-        height: rows of the result.
-        width: columns of the result.
-
-    Returns:
-        float32 height x width within the range of ``values``; a constant map stays constant.
-    """
-    return resize(np.ascontiguousarray(values, dtype=np.float32)[..., None], height, width)[..., 0]
-
-
-def binary_mask(values: FloatArray, threshold: float, height: int, width: int) -> ByteArray:
-    """Mask of the anomalous pixels at image size.
-
-    Args:
-        values: anomaly map, float32 h x w.
-        threshold: a pixel is anomalous if the resized map exceeds it.
-        height: rows of the image.
-        width: columns of the image.
-
-    Returns:
-        uint8 height x width: 255 where the image is anomalous, 0 elsewhere.
-    """
-    return np.where(upsample_map(values, height, width) > threshold, np.uint8(255), np.uint8(0))
 
 
 def fit_within(height: int, width: int, longest: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from blemish.errors import shown
 from blemish.output.colors import cluster_color, hex_color
-from blemish.results import Result, Skipped
+from blemish.results import UNSORTED, Result, Skipped
 
 SCHEMA = "blemish.run"
 SCHEMA_VERSION = 1
@@ -39,14 +39,20 @@ def run_document(result: Result, not_drawn: Sequence[Skipped] = ()) -> dict[str,
         "counts": {
             "images": len(result.paths),
             "anomalous": int(np.count_nonzero(result.is_anomalous)),
+            "needs_check": int(np.count_nonzero(result.needs_check)),
+            "unsorted": int(np.count_nonzero(result.groups == UNSORTED)),
             "skipped": len(result.skipped),
             "clusters": result.n_clusters,
+            "regions": len(result.regions) if result.has_regions else None,
         },
         "threshold": to_json_types(float(result.threshold)),
         "threshold_warning": result.threshold_warning,
+        "n_clusters_warning": result.n_clusters_warning,
+        "drift_warning": result.drift_warning,
         "group_by": result.group_by,
         "group_by_reason": result.group_by_reason,
-        "clusters": [_cluster(result, label) for label in range(result.n_clusters)],
+        "type_names": to_json_types(result.type_names),
+        "clusters": [_cluster(result, label) for label in result.group_numbers],
         "timings": to_json_types(result.timings),
         "skipped": [to_json_types(item) for item in result.skipped],
         "not_drawn": [to_json_types(item) for item in not_drawn],
@@ -54,7 +60,7 @@ def run_document(result: Result, not_drawn: Sequence[Skipped] = ()) -> dict[str,
 
 
 def _cluster(result: Result, label: int) -> dict[str, object]:
-    members = result.labels == label
+    members = result.groups == label
     return {
         "cluster": label,
         "name": result.cluster_name(label),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
@@ -21,10 +21,12 @@ from blemish.output.claims import REPORT_FILE, RUN_FILE, short
 from blemish.output.colors import cluster_color
 from blemish.output.folder import OutputFolder, claimed
 from blemish.output.names import evaluation_prefix, file_stems
-from blemish.output.overlays import binary_mask, draw_overlay, upsample_map
+from blemish.output.overlays import draw_overlay
+from blemish.output.region_tables import regions_by_image, with_contrast, write_regions_csv, write_regions_parquet
 from blemish.output.report import FindFile, ReportMode, ReportWriter
 from blemish.output.run_file import run_document
 from blemish.output.tables import is_unicode, write_csv, write_groups_csv, write_parquet
+from blemish.regions import binary_mask, upsample_map
 from blemish.results import Result, Skipped
 from blemish.types import FloatArray
 
@@ -68,6 +70,7 @@ def write_outputs(
     overlays: bool = True,
     report: bool = False,
     report_mode: ReportMode = "folder",
+    model: bool = True,
     title: str | None = None,
     load_image: LoadImage | None = None,
     progress: Progress | None = None,
@@ -84,10 +87,11 @@ def write_outputs(
             the size of the images, in the tree that MVTec's evaluation reads; ``none`` writes no maps. TIFF, float32,
             zlib.
         overlays: write ``overlays/PATH.jpg``: the photograph with the anomalous regions outlined in the color of the
-            group, longest side 1024. Needs ``load_image``. Images of the normal group have no outlines.
+            group, longest side 1024. Needs ``load_image``. Images of the normal group have no outlines; unsorted ones do.
         report: write ``report.html`` and ``report.json``.
         report_mode: ``folder`` puts the pictures of the report into ``report_files``; ``single`` puts those of the first
             300 images into the page, which can then be sent as one file.
+        model: write the fitted model into ``model/``, if the result has one.
         title: heading of the report; by default the name of the input folder.
         load_image: gives image ``i`` as float32 H x W x 3 in [0, 1]. If it raises :class:`InputError`, or the size is
             another than ``result.sizes`` says, the picture is left out and noted in ``run.json`` and in the returned
@@ -112,13 +116,19 @@ def write_outputs(
     photos = _Photos(result, load_image) if load_image is not None else None
     with claimed(out_dir, result.source) as folder:
         root = folder.root
+        reporter = ReportWriter(result, folder.write, report_mode) if report else None
+        result = _write_images(folder, result, maps, photos, overlays, reporter, progress)
         folder.write("images.csv", lambda stream: write_csv(result, stream))
         if result.other_labels is not None:
             folder.write("groups.csv", lambda stream: write_groups_csv(result, stream))
         folder.write("images.parquet", lambda stream: write_parquet(result, stream))
+        if result.has_regions:
+            folder.write("regions.csv", lambda stream: write_regions_csv(result, stream))
+            folder.write("regions.parquet", lambda stream: write_regions_parquet(result, stream))
         folder.write("descriptors.npy", lambda stream: np.save(stream, result.descriptors, allow_pickle=False))
-        reporter = ReportWriter(result, folder.write, report_mode) if report else None
-        _write_images(folder, result, maps, photos, overlays, reporter, progress)
+        if model and result.model is not None:
+            for name, content in result.model.files().items():
+                folder.write(f"model/{name}", lambda stream, content=content: stream.write(content))  # type: ignore[misc]
         if reporter is not None:
             reporter.finish(_page_files(result, overlays, photos), title=title)
         not_drawn = photos.missing() if photos is not None else []
@@ -144,10 +154,18 @@ def _check_finite(result: Result) -> None:
         ("score", result.scores),
         ("distance to the center", result.distances),
         ("descriptor", result.descriptors),
+        ("probability of being anomalous", result.anomaly_probability),
+        ("probability of its type", result.type_probability),
     ):
+        if rows is None:
+            continue
         finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         if not finite.all():
             _refuse(result, int(np.argmin(finite)), name)
+    for region in result.regions:
+        numbers = (region.score, region.elongation, region.orientation, region.contrast or 0, region.confidence or 0)
+        if not np.isfinite(numbers).all():
+            _refuse(result, region.image, "region")
 
 
 def _refuse(result: Result, i: int, name: str) -> None:
@@ -202,10 +220,11 @@ def _write_images(
     overlays: bool,
     reporter: ReportWriter | None,
     progress: Progress | None,
-) -> None:
-    """Write map, mask, overlay and the pictures of the report of every image; each photograph is read once."""
+) -> Result:
+    """Write map, mask, overlay and pictures of every image; the result comes back with the contrast of its regions."""
     stems = file_stems(result.paths)
     prefix = evaluation_prefix(result.source, result.paths) if maps == "image" else ""
+    regions = regions_by_image(result)
 
     def write_image(i: int) -> None:
         values = np.ascontiguousarray(result.maps[i], dtype=np.float32)
@@ -214,16 +233,20 @@ def _write_images(
         _write_mask(folder, result, i, stems[i], values)
         if maps != "none":
             _write_map(folder, result, i, prefix + stems[i], values, maps)
-        image = photos.get(i) if photos is not None and (overlays or reporter is not None) else None
-        if overlays and image is not None:
-            _write_overlay(folder, result, i, stems[i], values, image)
+        needed = photos is not None and (overlays or regions[i] or reporter is not None)
+        photo = photos.get(i) if photos is not None and needed else None
+        if photo is not None:
+            regions[i] = with_contrast(regions[i], photo, values.shape[0])
+            if overlays:
+                _write_overlay(folder, result, i, stems[i], values, photo)
         if reporter is not None:
-            reporter.add(i, image)
+            reporter.add(i, photo)
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
         for i, _ in enumerate(pool.map(write_image, range(len(stems)))):
             if progress is not None:
                 progress(i + 1, len(stems))
+    return replace(result, regions=[region for one in regions for region in one])
 
 
 def _write_map(folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, maps: MapSize) -> None:
@@ -245,8 +268,8 @@ def _write_mask(folder: OutputFolder, result: Result, i: int, stem: str, values:
 def _write_overlay(
     folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, image: FloatArray
 ) -> None:
-    label = int(result.labels[i])
-    color = None if label == result.normal_label else cluster_color(label, result.normal_label)
+    group = int(result.groups[i])
+    color = None if group == result.normal_label else cluster_color(group, result.normal_label)
     picture, encoded = draw_overlay(image, values, result.threshold, color, OVERLAY_SIDE), io.BytesIO()
     picture.save(encoded, format="JPEG", quality=90)  # in memory: Pillow hides the system's reason if a file is refused
     folder.write(f"overlays/{stem}.jpg", lambda stream: stream.write(encoded.getbuffer()))

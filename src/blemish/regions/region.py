@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-Ring = npt.NDArray[np.float64]
-"""K x 2 corners (x, y) of a closed line, in pixels; the last corner is not the first one again."""
+from blemish.regions.outlines import Ring
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class Stage(StrEnum):
     CONTRASTIVE_HEADS = "contrastive_heads"
     CLUSTERING = "clustering"
     FILLED_MAPS = "filled_maps"
+    REGIONS = "regions"
     OUTPUT = "output"
     SCORING = "scoring"
 

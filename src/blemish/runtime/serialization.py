@@ -46,7 +46,8 @@ def to_bytes(value: Any, name: str = "") -> bytes:
 
     arrays: Arrays = {}
     tree = json.dumps(_pack(value, arrays))
-    return save(arrays, metadata={"name": name, "tree": tree, "sha256": _checksum(name, tree, arrays)})
+    note = json.dumps({"name": name, "tree": tree, "sha256": _checksum(name, tree, arrays)})
+    return save(arrays, metadata={"blemish": note})  # one key: safetensors writes several in random order
 
 
 def from_bytes(content: bytes, classes: Collection[type] = (), name: str = "") -> Any:
@@ -67,7 +68,7 @@ def from_bytes(content: bytes, classes: Collection[type] = (), name: str = "") -
     try:
         arrays = load(content)
         size = int.from_bytes(content[:8], "little")
-        note = json.loads(content[8 : 8 + size])["__metadata__"]
+        note = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["blemish"])
         if note["sha256"] != _checksum(note["name"], note["tree"], arrays):
             raise UnreadableEntry("the checksum is wrong")
         if note["name"] != name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ STAGE_TEXT: dict[Stage, str] = {
     Stage.CONTRASTIVE_HEADS: "Training contrastive heads",
     Stage.CLUSTERING: "Clustering",
     Stage.FILLED_MAPS: "Filling maps",
+    Stage.REGIONS: "Typing regions",
     Stage.OUTPUT: "Writing results",
     Stage.SCORING: "Scoring",
 }
@@ -31,6 +33,21 @@ def print_error(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
+
+
+class LogLines(logging.Handler):
+    """Writes warnings of this package on stderr, each text once, however many runs of one command repeat it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._written: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the message, without time and name."""
+        text = record.getMessage()
+        if text not in self._written:
+            self._written.add(text)
+            print_error(text)
 
 
 def discard(stream: TextIO) -> None:

@@ -28,8 +28,8 @@ from blemish.output import (
     heat_indices,
     heat_table,
     to_bytes,
-    upsample_map,
 )
+from blemish.regions import upsample_map
 from blemish.results import Result
 
 PICTURE_SIDE = 256
@@ -61,8 +61,8 @@ def tsne(runner: StudyRunner) -> StudyResult:
             "path": runner.short_path(path),
             "class": label,
             **{f"{axis}_{name}": float(xy[i][j]) for name, xy in plane.items() for j, axis in enumerate("xy")},
-            "group_before": before.cluster_name(int(before.labels[i])),
-            "group_after": after.cluster_name(int(after.labels[i])),
+            "group_before": before.cluster_name(int(before.groups[i])),
+            "group_after": after.cluster_name(int(after.groups[i])),
         }
         for i, (path, label) in enumerate(zip(before.paths, runner.data.matching(before.paths).labels, strict=True))
     ]
@@ -141,19 +141,19 @@ def contours(runner: StudyRunner) -> StudyResult:
         {
             "path": runner.short_path(path),
             "class": truth[i],
-            "group": result.cluster_name(int(result.labels[i])),
+            "group": result.cluster_name(int(result.groups[i])),
             "score": float(result.scores[i]),
             "distance": float(result.distances[i]),
         }
         for i, path in enumerate(result.paths)
     ]
-    grid = [_group_pictures(result, label, truth, load) for label in range(result.n_clusters)]
+    grid = [_group_pictures(result, label, truth, load) for label in result.group_numbers]
     note = f"The figure shows the {PER_GROUP} images nearest to the center of each group; titles are true classes."
     return StudyResult("contours", runner.data.name, ("path",), rows, scores=(), notes=(note,), pictures=grid)
 
 
 def _group_pictures(result: Result, label: int, truth: list[str], load: LoadImage) -> PictureRow:
-    members = np.flatnonzero(result.labels == label)
+    members = np.flatnonzero(result.groups == label)
     nearest = members[np.argsort(result.distances[members], kind="stable")][:PER_GROUP]
     color = None if label == result.normal_label else cluster_color(label, result.normal_label)
     pictures = [

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from blemish.errors import shown
+from blemish.output.region_tables import regions_by_image
 from blemish.output.report.data import (
     Group,
     Histogram,
@@ -24,15 +25,13 @@ from blemish.output.report.pictures import Pictures, picture_name
 from blemish.output.report.projections import project
 from blemish.output.report.tree import build_tree, mean_map, nearest, separation
 from blemish.output.run_file import run_document
+from blemish.output.tables import is_unicode, unicode_text
 from blemish.regions import Region
-from blemish.results import Result
+from blemish.results import UNSORTED, Result
 from blemish.types import IntArray
 
 FILES = "report_files"
 """Folder beside the page for pictures and the chart library."""
-
-ATTENTION = (0.1, 0.9)
-"""An image is certainly normal below the first probability, certainly anomalous above the second, else to be checked."""
 
 FindFile = Callable[[int, str], str | None]
 """Relative path of the ``overlay`` or ``mask`` of an image, None if it was not written."""
@@ -56,11 +55,11 @@ def build_report(
     Cost: a few seconds for the scatter plot and the tree, whatever the size of the set.
     """
     scale = heat_scale(result)
-    typed = np.flatnonzero(result.labels != (-1 if result.normal_label is None else result.normal_label))
+    labels = result.groups
+    typed = np.flatnonzero((labels >= 0) & (labels != (-1 if result.normal_label is None else result.normal_label)))
     tree, leaf_of = build_tree(result.descriptors, typed, result.maps, scale)
     images, projected = _images(result, pictures, find_file, typed, leaf_of)
     setting = result.info.get("settings", {}).get("n_clusters")
-    drift = result.info.get("drift")
     return ReportData(
         run_id=_run_id(result),
         title=shown(title or _folder_name(result.source) or "Images"),
@@ -69,10 +68,14 @@ def build_report(
         view_reason=result.group_by_reason,
         n_clusters_setting=None if setting is None else str(setting),
         threshold=float(result.threshold) if np.isfinite(result.threshold) else None,
-        threshold_warning=None if result.threshold_warning is None else shown(result.threshold_warning),
-        drift=shown(drift) if isinstance(drift, str) else None,
+        warnings=[
+            shown(one)
+            for one in (result.threshold_warning, result.n_clusters_warning, result.drift_warning)
+            if one is not None
+        ],
         scale=scale,
-        attention=ATTENTION,
+        unsorted=int((labels == UNSORTED).sum()),
+        needs_check=int(result.needs_check.sum()),
         normal_label=result.normal_label,
         groups=_groups(result, images, scale),
         other=_other_view(result, scale),
@@ -90,19 +93,6 @@ def _not_drawn(pictures: Sequence[Pictures]) -> int:
     """Photographs that are missing among others; none of them is if the report was made without any."""
     missing = sum(one.photo is None for one in pictures)
     return missing if missing < len(pictures) else 0
-
-
-def path_key(path: str) -> str:
-    """Text that identifies an image in the report and in corrections: its path, bytes that are not Unicode escaped."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def regions_by_image(result: Result) -> dict[int, list[Region]]:
-    """The regions of each image that has some, in the order of the result."""
-    found: dict[int, list[Region]] = {}
-    for region in result.regions:
-        found.setdefault(region.image, []).append(region)
-    return found
 
 
 def heat_scale(result: Result) -> tuple[float, float]:
@@ -123,7 +113,7 @@ def heat_scale(result: Result) -> tuple[float, float]:
 def _run_id(result: Result) -> str:
     digest = hashlib.sha256()
     for path in result.paths:
-        digest.update(path_key(path).encode() + b"\0")
+        digest.update(unicode_text(path).encode() + b"\0")
     for values in (result.scores.astype(np.float32), result.labels.astype(np.int64)):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:16]
@@ -144,20 +134,22 @@ def _images(
     neighbors = nearest(result.descriptors[normal], result.descriptors[typed]) if len(typed) else np.zeros(0, np.int64)
     closest = dict(zip(normal.tolist(), typed[neighbors].tolist(), strict=False))
     leaves = dict(zip(typed.tolist(), leaf_of.tolist(), strict=True))
-    regions = regions_by_image(result)
+    regions, groups, needs_check = regions_by_image(result), result.groups, result.needs_check
     rows = []
     for i, path in enumerate(result.paths):
-        key, text, drawn = path_key(path), shown(path), pictures[i]
+        key, text, drawn = unicode_text(path), shown(path), pictures[i]
         rows.append(
             ImageRow(
                 path=key,
                 shown=text if text != key else None,
-                label=int(result.labels[i]),
+                label=int(groups[i]),
+                odd=not is_unicode(path),
                 other_label=None if result.other_labels is None else int(result.other_labels[i]),
                 leaf=leaves.get(i),
                 nearest=closest.get(i),
                 score=short(result.scores[i]),
                 anomalous=bool(result.is_anomalous[i]),
+                needs_check=bool(needs_check[i]),
                 probability=None if result.anomaly_probability is None else short(result.anomaly_probability[i]),
                 type_probability=None if result.type_probability is None else short(result.type_probability[i]),
                 distance=short(result.distances[i]),
@@ -171,7 +163,7 @@ def _images(
                 mask=find_file(i, "mask") if find_file else None,
                 outline=drawn.outline,
                 look=drawn.look,
-                regions=_regions(result, i, drawn, regions.get(i, [])),
+                regions=_regions(result, i, drawn, regions[i]),
                 pca=(float(pca[i, 0]), float(pca[i, 1])),
                 tsne=(float(tsne[i, 0]), float(tsne[i, 1])),
             )
@@ -187,7 +179,7 @@ def _regions(result: Result, i: int, drawn: Pictures, regions: Sequence[Region])
         return [
             RegionRow(
                 box=box,
-                label=int(result.labels[i]),
+                label=int(result.groups[i]),
                 score=short(result.scores[i]),
                 area=drawn.look.area if drawn.look else 0.0,
                 elongation=drawn.look.elongation if drawn.look else 1.0,
@@ -226,8 +218,8 @@ def short(value: float | np.floating) -> float:
 def _groups(result: Result, images: Sequence[ImageRow], scale: tuple[float, float]) -> list[Group]:
     apart, closest = _separations(result)
     groups = []
-    for label in range(result.n_clusters):
-        members = np.flatnonzero(result.labels == label)
+    for label in result.group_numbers:
+        members = np.flatnonzero(result.groups == label)
         known = result.type_probability
         groups.append(
             Group(
@@ -250,11 +242,11 @@ def _groups(result: Result, images: Sequence[ImageRow], scale: tuple[float, floa
 
 def _separations(result: Result) -> tuple[dict[int, float], dict[int, int]]:
     """For each type how well it separates from the other types, and the type that it is closest to."""
-    types = [k for k in range(result.n_clusters) if k != result.normal_label and (result.labels == k).any()]
+    types = [k for k in range(result.n_clusters) if k != result.normal_label and (result.groups == k).any()]
     if len(types) < 2:
         return {}, {}
-    typed = np.isin(result.labels, types)
-    labels = np.searchsorted(types, result.labels[typed])
+    typed = np.isin(result.groups, types)
+    labels = np.searchsorted(types, result.groups[typed])
     values, others = separation(result.descriptors[typed], labels)
     apart = {label: round(float(values[labels == k].mean()), 4) for k, label in enumerate(types)}
     closest = {label: types[int(np.bincount(others[labels == k]).argmax())] for k, label in enumerate(types)}
@@ -294,6 +286,9 @@ _NOT_SETTINGS = {
     "source",
     "schema",
     "threshold_warning",
+    "n_clusters_warning",
+    "drift_warning",
+    "type_names",
     "group_by",
     "group_by_reason",
     "cache",

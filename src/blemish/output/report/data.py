@@ -61,10 +61,12 @@ class ImageRow(_Data):
     Attributes:
         path: identifies the image, as in ``images.parquet``: bytes that are not Unicode are written ``\udcNN``.
         shown: the path as printable text, if that is another one.
-        label: group of the run.
+        odd: whether the path has bytes that are not Unicode.
+        label: group of the run: -2 is unsorted (anomalous, but of no type), -1 unlike every type.
         other_label: group in the other view; None if that was not computed.
-        leaf: leaf of the tree; None for images of the normal group.
-        nearest: row of the most similar image outside the normal group, for images of the normal group.
+        leaf: leaf of the tree; None for images of no type.
+        nearest: row of the most similar image that is of a type, for images of no type.
+        needs_check: whether a person should look at it, because the evidence is divided.
         probability: probability that the image is anomalous; None if it is not known.
         type_probability: probability of its group; None if it is not known.
         photo, heat: files of the thumbnails; None if the photograph could not be read again.
@@ -76,12 +78,14 @@ class ImageRow(_Data):
 
     path: str
     shown: str | None = None
+    odd: bool = False
     label: int
     other_label: int | None = None
     leaf: int | None = None
     nearest: int | None = None
     score: float
     anomalous: bool
+    needs_check: bool
     probability: float | None = None
     type_probability: float | None = None
     distance: float
@@ -162,7 +166,7 @@ class Merge(_Data):
 
 
 class Tree(_Data):
-    """Top of Ward's tree of the descriptors of all images outside the normal group.
+    """Top of Ward's tree of the descriptors of all images that are of a type.
 
     Attributes:
         leaves: number of images per leaf; at most 20 leaves, in an order in which no branches cross.
@@ -215,8 +219,10 @@ class ReportData(_Data):
         run_id: digest of paths, scores and groups: corrections that a browser keeps belong to this run.
         threshold: images with a higher score are anomalous; None if there is none.
         scale: map values at the dark and at the bright end of the heat colors, for all images.
-        attention: an image is certain or normal if its probability lies above the second or below the first value.
-        groups: the groups of the run by label.
+        warnings: on the threshold, the number of groups, and drift.
+        unsorted: number of anomalous images that are of no type.
+        needs_check: number of images that a person should look at.
+        groups: the groups of the run by label, then those with negative numbers.
         projected: number of images that t-SNE placed; the others lie near the images that are most like them.
         not_drawn: photographs that could not be read again.
     """
@@ -230,10 +236,10 @@ class ReportData(_Data):
     view_reason: str | None = None
     n_clusters_setting: str | None = None
     threshold: float | None = None
-    threshold_warning: str | None = None
-    drift: str | None = None
+    warnings: list[str]
+    unsorted: int
+    needs_check: int
     scale: tuple[float, float]
-    attention: tuple[float, float]
     normal_label: int | None = None
     groups: list[Group]
     other: OtherView | None = None

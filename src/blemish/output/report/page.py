@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from blemish.output.colors import cluster_color, heat_table, hex_color
+from blemish.output.colors import UNSORTED_COLOR, cluster_color, heat_table, hex_color
 from blemish.output.report.data import ReportData
 
 SCRIPTS = (
@@ -69,21 +69,20 @@ def render(data: ReportData, *, pictures: Mapping[str, bytes] | None = None, lib
 
 def warnings(data: ReportData) -> list[str]:
     """What a reader must know before acting on the page, in sentences."""
-    texts, found = page_texts(), [data.threshold_warning, data.drift]
-    check = sum(one.probability is not None and _is_borderline(data, one.probability) for one in data.images)
-    for key, amount in (("borderline", check), ("skipped", len(data.skipped)), ("not_drawn", data.not_drawn)):
+    texts, found = page_texts(), list(data.warnings)
+    for key, amount in (
+        ("borderline", data.needs_check),
+        ("skipped", len(data.skipped)),
+        ("not_drawn", data.not_drawn),
+    ):
         if amount:
             found.append(texts[f"{key}_one" if amount == 1 else f"{key}_other"].format(n=amount))
     found += [
         texts["single_image_type"].format(name=group.name.capitalize())
         for group in data.groups
-        if group.count == 1 and not group.normal
+        if group.count == 1 and group.label >= 0 and not group.normal
     ]
-    return [one for one in found if one]
-
-
-def _is_borderline(data: ReportData, probability: float) -> bool:
-    return data.attention[0] <= probability <= data.attention[1]
+    return found
 
 
 def as_json_script(text: str) -> str:
@@ -121,6 +120,7 @@ def _page(pictures: Mapping[str, bytes] | None) -> dict[str, Any]:
     return {
         "texts": page_texts(),
         "palette": [hex_color(cluster_color(rank, None)) for rank in range(COLORS)],
+        "other_color": hex_color(UNSORTED_COLOR),
         "heat": [hex_color(tuple(row)) for row in heat_table(64).tolist()],
         "pictures": embedded,
     }

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from blemish.images import resize
-from blemish.output.overlays import contours, draw_heat, fit_within, to_bytes, upsample_map
+from blemish.output.overlays import contours, draw_heat, fit_within, to_bytes
 from blemish.output.report.data import Look
 from blemish.output.report.looks import measure_look
-from blemish.regions import Region
+from blemish.regions import Region, upsample_map
 from blemish.results import Result
 from blemish.types import FloatArray
 
@@ -104,7 +104,7 @@ def draw_pictures(
     values = np.asarray(result.maps[i])
     small = None if image is None else resize(image, height, width)
     large = upsample_map(values, height, width)
-    outlined = bool(result.is_anomalous[i]) or int(result.labels[i]) != result.normal_label
+    outlined = int(result.groups[i]) != result.normal_label
     # the heat map needs the aspect of the picture, even where the map has to be stretched
     heat_height, heat_width = fit_within(rows * HEAT_SIDE, columns * HEAT_SIDE, HEAT_SIDE)
     boxes = _crop_boxes(large, result.threshold, regions, (rows, columns)) if outlined and image is not None else []

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blemish.output.overlays import upsample_map
 from blemish.output.report.data import MeanMap, Merge, Tree
+from blemish.regions import upsample_map
 from blemish.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def build_tree(
 
     Args:
         descriptors: N x D of all images.
-        rows: the M images outside the normal group.
+        rows: the M images that are of a type.
         maps: N anomaly maps.
         scale: map values at the ends of the heat colors.
 

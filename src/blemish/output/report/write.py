@@ -11,7 +11,8 @@ import numpy as np
 from blemish.errors import ConfigError, InputError
 from blemish.output.claims import REPORT_DATA_FILE, REPORT_FILE
 from blemish.output.folder import OutputFolder, Writer, claimed
-from blemish.output.report.build import FILES, FindFile, build_report, heat_scale, regions_by_image
+from blemish.output.region_tables import regions_by_image
+from blemish.output.report.build import FILES, FindFile, build_report, heat_scale
 from blemish.output.report.page import render
 from blemish.output.report.pictures import Pictures, draw_pictures
 from blemish.results import Result
@@ -49,7 +50,7 @@ class ReportWriter:
 
     def add(self, i: int, image: FloatArray | None) -> None:
         """Draw the pictures of image ``i``, float32 H x W x 3 in [0, 1]; None if it could not be read again."""
-        drawn = draw_pictures(self._result, i, image, self._regions.get(i, []), self._scale)
+        drawn = draw_pictures(self._result, i, image, self._regions[i], self._scale)
         for name, content in drawn.files(i).items():
             if not self._single:
                 self._write(f"{FILES}/{name}", _writes(content))
@@ -79,10 +80,10 @@ def _writes(content: bytes) -> Writer:
 def first_images(result: Result, count: int) -> frozenset[int]:
     """Rows of at most ``count`` images: of each group in turn the next nearest to its center."""
     ranks = np.zeros(len(result.paths), np.int64)
-    for label in range(result.n_clusters):
-        members = np.flatnonzero(result.labels == label)
+    for label in result.group_numbers:
+        members = np.flatnonzero(result.groups == label)
         ranks[members[np.argsort(result.distances[members], kind="stable")]] = np.arange(len(members))
-    return frozenset(np.lexsort((result.labels, ranks))[:count].tolist())
+    return frozenset(np.lexsort((result.groups, ranks))[:count].tolist())
 
 
 def write_report(

@@ -2,7 +2,7 @@
 
 function showLead() {
   const anomalous = view.anomalous.filter(Boolean).length;
-  const types = view.groups.filter((group) => !group.normal && group.rows.length).length;
+  const types = view.groups.filter((group) => isType(group) && group.rows.length).length;
   const lead = find("#lead");
   if (!anomalous) lead.replaceChildren(t(images.length === 1 ? "not_anomalous_one" : "not_anomalous", { n: integer(images.length) }));
   else {
@@ -12,6 +12,7 @@ function showLead() {
       ` (${percent(anomalous / images.length)}) `,
       t(anomalous === 1 ? "is_anomalous" : "are_anomalous"),
       make("strong", {}, count("types", types)),
+      view.byLabel.has(UNSORTED) ? t("of_them_unsorted", { n: integer(view.byLabel.get(UNSORTED).rows.length) }) : "",
       ".",
     );
   }
@@ -20,11 +21,11 @@ function showLead() {
 }
 
 function showAttention() {
-  const kinds = probabilitiesKnown ? ["certain", "check", "normal"] : ["certain", "normal"];
+  const kinds = someChecks ? ["certain", "check", "normal"] : ["certain", "normal"];
   const total = Math.max(1, images.length);
   const bar = kinds.map((kind) => {
     const amount = view.attention.filter((one) => one === kind).length;
-    const name = t(probabilitiesKnown || kind !== "certain" ? `attention_${kind}` : "anomalous");
+    const name = t(someChecks || kind !== "certain" ? `attention_${kind}` : "anomalous");
     const choose = () => {
       update({ attention: state.attention === kind ? "all" : kind, filter: "all" });
       if (state.attention === kind) find("#images").scrollIntoView();
@@ -41,7 +42,7 @@ function showAttention() {
 }
 
 function showCards() {
-  const looks = new Map(view.groups.filter((group) => !group.normal && group.label !== UNLIKE).map((group) => [group.label, lookOf(group.rows)]));
+  const looks = new Map(view.groups.filter(isType).map((group) => [group.label, lookOf(group.rows)]));
   find("#cards").replaceChildren(...view.groups.map((group) => card(group, looks)));
 }
 
@@ -49,7 +50,7 @@ function card(group, looks) {
   const typical = typicalOf(group.rows);
   const share = group.rows.length / Math.max(1, images.length);
   const title = make("h3", { id: `name-${group.label}` }, badge(group), make("span", { className: "name" }, group.name));
-  const words = group.normal || group.label === UNLIKE ? "" : [describe(looks.get(group.label), [...looks.values()].filter(Boolean)), compare(group, looks), stability(group)].filter(Boolean).join(" ");
+  const words = !isType(group) ? "" : [describe(looks.get(group.label), [...looks.values()].filter(Boolean)), compare(group, looks), stability(group)].filter(Boolean).join(" ");
   const mean = meanMap(group.rows);
   mean?.setAttribute("aria-label", t("mean_map", { name: group.name }));
   if (mean) mean.title = t("mean_map", { name: group.name });
@@ -67,15 +68,15 @@ function card(group, looks) {
     ),
     make("div", { className: "card-title" }, make("div", {}, title, make("p", { className: "size" }, make("strong", {}, count("images", group.rows.length)), `, ${percent(share)}`)), mean),
     make("span", { className: "bar", "aria-hidden": "true" }, make("span", { style: { width: `${100 * share}%`, background: group.color } })),
-    make("p", { className: "words" }, words || t(group.normal ? "normal_words" : group.label === UNLIKE ? "unlike_words" : "no_region")),
+    make("p", { className: "words" }, words || t(group.normal ? "normal_words" : group.label === UNSORTED ? "unsorted_words" : group.label === UNLIKE ? "unlike_words" : "no_region")),
     cardActions(group),
   );
 }
 
 /** Buttons to correct a type; corrections belong to the groups of the run. */
 function cardActions(group) {
-  if (state.grouping !== "run" || group.normal || group.label === UNLIKE) return null;
-  const others = view.groups.filter((one) => one !== group && !one.normal && one.label !== UNLIKE);
+  if (state.grouping !== "run" || !isType(group)) return null;
+  const others = view.groups.filter((one) => one !== group && isType(one));
   const into = make("select", { "aria-label": t("merge_label", { name: group.name }), className: "merge" });
   into.append(make("option", { value: "" }, t("merge_into")), ...others.map((one) => make("option", { value: one.label }, one.name)));
   into.addEventListener("change", () => {

@@ -275,9 +275,9 @@ function showToolbar() {
   const filter = find("#filter");
   filter.replaceChildren(option("all", t("all_groups")), ...view.groups.map((group) => option(group.label, `${group.name} (${integer(group.rows.length)})`)));
   filter.value = String(state.filter);
-  const kinds = probabilitiesKnown ? ["certain", "check", "normal"] : ["certain", "normal"];
+  const kinds = someChecks ? ["certain", "check", "normal"] : ["certain", "normal"];
   const attention = find("#filter-attention");
-  attention.replaceChildren(option("all", t("any_attention")), ...kinds.map((kind) => option(kind, t(probabilitiesKnown || kind !== "certain" ? `attention_${kind}` : "anomalous"))));
+  attention.replaceChildren(option("all", t("any_attention")), ...kinds.map((kind) => option(kind, t(someChecks || kind !== "certain" ? `attention_${kind}` : "anomalous"))));
   attention.value = state.attention;
   find("#sort").value = state.sort;
   const layout = find(`#layout-${state.layout}`);

@@ -49,7 +49,7 @@ function renameCurrent() {
   const tile = document.activeElement.closest?.(".tile");
   const onCard = document.activeElement.closest?.(".card");
   const label = tile ? view.labels[parseKey(tile.dataset.key).i] : onCard ? Number(onCard.dataset.label) : state.filter;
-  if (label === "all" || label === NORMAL || label === UNLIKE) announce(t("rename_where"));
+  if (label === "all" || label < 0) announce(t("rename_where"));
   else {
     find(`#type-${label}`).scrollIntoView({ block: "center" });
     startRenaming(label);

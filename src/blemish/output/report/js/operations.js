@@ -1,8 +1,8 @@
 // Corrections: a list of operations, replayed onto the groups of the run. Nothing is ever removed from the list.
 const operations = [];
-const rowOf = new Map(images.map((image, i) => [image.path, i]));
-const toPublic = (label) => (label === NORMAL ? data.normal_label ?? UNKNOWN : label);
-const fromPublic = (label) => toLabel(label, runNormal);
+const rowOf = new Map(images.map((_, i) => [pathKey(i), i]));
+const toPublic = (label) => (label === NORMAL ? numbers().normal : label);
+const fromPublic = (label) => toLabel(label, numbers().normal);
 
 function noCorrections() {
   return {
@@ -59,8 +59,9 @@ const APPLY = {
     }
   },
   split(one, labels, anomalous, done) {
-    one.parts.slice(1).forEach((paths) => {
-      const label = freeLabel(done);
+    const own = numbers().made.get(one.id);
+    one.parts.slice(1).forEach((paths, at) => {
+      const label = own[at];
       done.created.add(label);
       for (const i of rowsOf(paths)) {
         labels[i] = label;
@@ -88,9 +89,21 @@ const APPLY = {
   },
 };
 
-/** The smallest number that no type has or had. */
-function freeLabel(done) {
-  return Math.max(groups.length - 1, ...done.created, ...done.merged.keys()) + 1;
+/** The numbers that operations give to new types. Undone operations keep theirs, so that a number never means two types. */
+function numbers() {
+  const made = new Map(); // id of an operation -> its numbers
+  let next = Math.max(...groups.map((group) => group.label), data.normal_label ?? -1, -1) + 1;
+  let normal = runNormal;
+  for (const one of operations) {
+    if (made.has(one.id)) continue;
+    let own = [];
+    if (one.op === "new_type") own = [one.label];
+    if (one.op === "split") own = one.parts.slice(1).map((_, at) => next + at);
+    if (one.op === "normal" && normal === UNKNOWN) own = [(normal = next)];
+    made.set(one.id, own);
+    next = Math.max(next, ...own.map((label) => label + 1));
+  }
+  return { made, next, normal };
 }
 
 /** What can be undone, and what can be redone: an operation each, or undefined. */

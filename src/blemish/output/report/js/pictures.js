@@ -77,7 +77,7 @@ function meanMapOf(i) {
   const image = images[i];
   if (state.grouping === "other") return data.other.mean_maps[image.other_label];
   if (state.grouping === "cut" && image.leaf !== undefined) return data.tree.mean_maps[image.leaf];
-  return groups[image.label].mean_map;
+  return groups.find((group) => group.label === image.label).mean_map;
 }
 
 function decoded(map) {

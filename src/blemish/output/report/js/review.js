@@ -45,16 +45,35 @@ async function send() {
   while (unsaved.length) {
     try {
       const answer = await call("api/operations", { method: "POST", body: JSON.stringify(unsaved[0]) });
-      if (!answer.ok) throw new Error(await answer.text());
+      if (answer.status === 409 || answer.status === 422) refuse(unsaved[0], await reasonOf(answer));
+      else if (!answer.ok) throw new Error(await reasonOf(answer));
       unsaved.shift();
     } catch (error) {
-      announce(t("not_saved", { n: unsaved.length, reason: String(error.message).slice(0, 200) }), true);
+      announce(t("not_saved", { n: unsaved.length, reason: error.message }), true);
       setTimeout(send, 5000);
       break;
     }
   }
   sending = false;
   showReviewBar();
+}
+
+/** Take back an operation that the server does not accept, and see what it has instead. */
+function refuse(one, reason) {
+  operations.splice(operations.indexOf(one), 1);
+  update();
+  announce(t("refused", { reason }), true);
+  loadCorrections();
+}
+
+/** What the server says about an error, as one short line. */
+async function reasonOf(answer) {
+  const text = await answer.text();
+  try {
+    return String(JSON.parse(text).error).slice(0, 300);
+  } catch {
+    return text.slice(0, 300);
+  }
 }
 
 const call = (address, options = {}) =>
@@ -65,10 +84,10 @@ async function loadCorrections() {
   if (token) {
     try {
       const answer = await call("api/operations");
-      if (!answer.ok) throw new Error(await answer.text());
+      if (!answer.ok) throw new Error(await reasonOf(answer));
       takeOver((await answer.json()).operations);
     } catch (error) {
-      announce(t("not_loaded", { reason: String(error.message).slice(0, 200) }), true);
+      announce(t("not_loaded", { reason: error.message }), true);
     }
     return;
   }
@@ -97,7 +116,7 @@ function download() {
 
 // Actions on the selection
 
-const paths = (list) => list.map((i) => images[i].path);
+const paths = (list) => list.map(pathKey);
 
 /** The selection as images, and as regions of images where only some regions of them are selected. */
 function chosen() {
@@ -109,8 +128,8 @@ function chosen() {
   const result = { images: [], regions: [] };
   for (const [i, parts] of byImage) {
     const regions = images[i].regions.filter((region) => source(region.crop)).length;
-    if (parts.includes(null) || parts.length >= regions) result.images.push(images[i].path);
-    else result.regions.push(...parts.map((region) => ({ image: images[i].path, region })));
+    if (parts.includes(null) || parts.length >= regions) result.images.push(pathKey(i));
+    else result.regions.push(...parts.map((region) => ({ image: pathKey(i), region })));
   }
   return result;
 }
@@ -136,7 +155,7 @@ const markWrong = () => onSelection(() => correct({ op: "wrong_outline", images:
 /** A new type of the selected images, whose name can be typed at once. */
 function newType() {
   onSelection(() => {
-    const label = freeLabel(view.corrected);
+    const label = numbers().next;
     correct({ op: "new_type", name: t("type", { n: label + (data.normal_label === undefined ? 1 : 0) }), label });
     correct({ op: "move", ...chosen(), to: label });
     find(`#type-${label}`)?.scrollIntoView({ block: "center" });
@@ -151,10 +170,10 @@ async function splitType(label) {
   if (token) {
     try {
       const answer = await call(`api/split?type=${toPublic(label)}&parts=2`, { method: "POST" });
-      if (!answer.ok) throw new Error(await answer.text());
+      if (!answer.ok) throw new Error(await reasonOf(answer));
       parts = (await answer.json()).parts;
     } catch (error) {
-      announce(t("not_split", { reason: String(error.message).slice(0, 200) }), true);
+      announce(t("not_split", { reason: error.message }), true);
       return;
     }
   } else parts = splitAlongTree(members);
@@ -203,7 +222,7 @@ function showReviewBar() {
   const saved = token ? t(unsaved.length ? "saving" : "saved") : operations.length ? t("kept_here") : "";
   find("#selected-count").textContent = n ? t("selected", { n: integer(n) }) + (state.grouping === "run" ? "" : ` ${t("only_run")}`) : `${count("corrections", activeOperations().length)}. ${saved}`;
   const move = find("#move");
-  const targets = view.groups.filter((group) => group.label !== UNLIKE);
+  const targets = view.groups.filter((group) => isType(group) || group.normal);
   move.replaceChildren(make("option", { value: "" }, t("move_to")), ...targets.map((group) => make("option", { value: group.label }, group.name)));
   const { undo: last, redo: next } = history();
   find("#undo").disabled = !last;

@@ -1,6 +1,7 @@
 // The state of the page, and everything that follows from it: verdicts, groups and attention of the images.
 const NORMAL = -100; // label of the normal group in every grouping
-const UNLIKE = -1; // regions that are unlike every type
+const UNLIKE = -1; // unlike every type
+const UNSORTED = -2; // anomalous, but of no type
 const UNKNOWN = null;
 
 const state = {
@@ -43,7 +44,7 @@ function baseLabels() {
   }
   if (state.grouping === "cut") {
     const typeOf = cutLabels(state.types);
-    return images.map((image) => (image.leaf === undefined ? NORMAL : typeOf[image.leaf]));
+    return images.map((image) => (image.leaf !== undefined ? typeOf[image.leaf] : Math.min(toLabel(image.label, runNormal), UNLIKE)));
   }
   return images.map((image) => toLabel(image.label, runNormal));
 }
@@ -69,6 +70,7 @@ function derive() {
     if (anomalous[i] === image.anomalous) labels[i] = base[i];
     else if (!anomalous[i]) labels[i] = NORMAL;
     else labels[i] = base[i] === NORMAL && image.nearest !== undefined ? base[image.nearest] : base[i];
+    if (anomalous[i] && labels[i] === NORMAL) labels[i] = UNSORTED; // never shown among the normal ones
   });
   const corrected = state.grouping === "run" ? applyCorrections(labels, anomalous) : noCorrections();
   const found = { labels, anomalous, corrected, attention: images.map((_, i) => attentionOf(i, anomalous[i], corrected)) };
@@ -77,22 +79,19 @@ function derive() {
   return found;
 }
 
-const probabilitiesKnown = images.some((image) => image.probability !== undefined);
+const someChecks = images.some((image) => image.needs_check || image.probability !== undefined);
 
-/** certain, check or normal; without probabilities only certain (anomalous) or normal. */
+/** certain, check or normal: what the run said, unless a person or another threshold has decided. */
 function attentionOf(i, anomalous, corrected) {
-  const p = images[i].probability;
-  if (p === undefined || corrected.decided.has(i)) return anomalous ? "certain" : "normal";
-  const [low, high] = data.attention;
-  if (anomalous !== images[i].anomalous) return anomalous ? "certain" : "normal"; // the user has moved the threshold
-  if (anomalous && p > high) return "certain";
-  return !anomalous && p < low ? "normal" : "check";
+  const decided = corrected.decided.has(i) || anomalous !== images[i].anomalous;
+  if (!decided && images[i].needs_check) return "check";
+  return anomalous ? "certain" : "normal";
 }
 
 /** The groups in the order of the page: types by label, what is unlike every type, then the normal group. */
 function groupsOf({ labels, corrected }) {
   const members = new Map();
-  const expected = state.grouping === "run" ? groups.map((group) => toLabel(group.label, runNormal)) : [];
+  const expected = state.grouping === "run" ? groups.filter((group) => group.label >= 0).map((group) => toLabel(group.label, runNormal)) : [];
   const emptied = new Set([...corrected.merged.keys()]);
   for (const label of expected) if (!emptied.has(label)) members.set(label, []);
   for (const label of corrected.created) members.set(label, []);
@@ -100,7 +99,7 @@ function groupsOf({ labels, corrected }) {
     if (!members.has(label)) members.set(label, []);
     members.get(label).push(i);
   });
-  const place = (label) => (label === NORMAL ? Infinity : label === UNLIKE ? 1e9 : label);
+  const place = (label) => (label === NORMAL ? Infinity : label < 0 ? 1e9 - label : label);
   return [...members]
     .sort(([a], [b]) => place(a) - place(b))
     .map(([label, rows]) => ({ label, rows, ...appearance(label, corrected) }));
@@ -109,7 +108,7 @@ function groupsOf({ labels, corrected }) {
 /** Name, color, number and shape of a group. */
 function appearance(label, corrected) {
   if (label === NORMAL) return { name: corrected.names.get(NORMAL) ?? t("normal"), color: "#969696", number: "", shape: -1, normal: true };
-  if (label === UNLIKE) return { name: t("unlike"), color: "#969696", number: "?", shape: -1, normal: false };
+  if (label < 0) return { name: t(label === UNLIKE ? "unlike" : "unsorted"), color: page.other_color, number: "?", shape: -1, normal: false };
   const first = state.grouping === "cut" ? 1 : (state.grouping === "other" ? data.other.normal_label : data.normal_label) ?? UNKNOWN;
   const rank = state.grouping === "cut" ? label - 1 : label - (first !== UNKNOWN && label > first ? 1 : 0);
   const own = state.grouping === "run" ? groups.find((group) => group.label === label)?.name : undefined;
@@ -117,13 +116,16 @@ function appearance(label, corrected) {
   return { name, color: page.palette[rank % page.palette.length], number: String(rank + 1), shape: rank % SHAPES.length, normal: false };
 }
 
+/** Whether a group is a type: neither normal, nor unsorted, nor unlike every type. */
+const isType = (group) => group.label >= 0;
+
 /** Group of one region: its own type in the run's grouping, else that of its image. */
 function regionLabel(i, k) {
   const moved = view.corrected.regions.get(`${i}:${k}`);
   if (moved !== undefined) return moved;
   const image = images[i];
   const label = image.regions[k].label;
-  if (state.grouping !== "run" || label === image.label || view.corrected.moved.has(i)) return view.labels[i];
+  if (state.grouping !== "run" || label === image.label || view.labels[i] < 0 || view.corrected.moved.has(i)) return view.labels[i];
   if (label < 0) return UNLIKE;
   return view.corrected.merged.get(toLabel(label, runNormal)) ?? toLabel(label, runNormal);
 }

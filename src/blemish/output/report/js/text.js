@@ -39,6 +39,12 @@ function pathOf(i) {
   return images[i].shown ?? images[i].path;
 }
 
+/** The path of an image as corrections name it: bytes that are not Unicode are lone surrogates, as JSON can hold them. */
+function pathKey(i) {
+  const { path, odd } = images[i];
+  return odd ? path.replace(/\\udc([89a-f][0-9a-f])/g, (_, hex) => String.fromCharCode(0xdc00 + parseInt(hex, 16))) : path;
+}
+
 function median(values) {
   if (!values.length) return null;
   const sorted = [...values].sort((a, b) => a - b);

@@ -30,7 +30,7 @@ function groupingChoice(value, text) {
 function typesOf(which) {
   const labels = which === "run" ? images.map((image) => image.label) : images.map((image) => image.other_label);
   const normal = which === "run" ? data.normal_label : data.other.normal_label;
-  return [...new Set(labels)].filter((label) => label !== (normal ?? UNKNOWN)).length;
+  return [...new Set(labels)].filter((label) => label >= 0 && label !== (normal ?? UNKNOWN)).length;
 }
 
 function showTree() {

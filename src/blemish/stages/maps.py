@@ -1,9 +1,4 @@
-"""The cached steps of a run. Each first looks for the result of an earlier run in the cache.
-
-The computation is in the folders of the stages; this module decides what is stored under which key. A key covers
-everything that its result depends on: the code and its environment, the images by content, the settings of that stage and
-of the stages before it. Settings are excluded from a key by name, so a new setting counts until somebody excludes it.
-"""
+"""The cached steps that need pixels: the localization model, and the pass over all images with what comes of it."""
 
 from __future__ import annotations
 
@@ -15,20 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish.clustering import (
-    GroupedViews,
-    Grouping,
-    choose_view,
-    group_images,
-    group_surfaces,
-    resolve_view,
-    unknown_choice,
-)
 from blemish.config.schema import Config
-from blemish.descriptors.heads import head_descriptors, head_threshold, train_heads
 from blemish.descriptors.model import DescriptorModel
 from blemish.descriptors.pixels import Pixels, PixelSample, PixelStore, pixels_per_image, sample_pixels
-from blemish.descriptors.vectors import concat_descriptors
 from blemish.entries import (
     CACHED_CLASSES,
     DESCRIPTORS,
@@ -36,18 +20,24 @@ from blemish.entries import (
     PIXELS,
     SURFACES,
     FittedLocalization,
-    are_groupings,
     is_batch_entry,
-    is_finite_matrix,
     is_localization,
 )
 from blemish.features.batches import Batch, FeatureBatches
 from blemish.features.extractor import Extractor
 from blemish.features.normalization import fit_normalizer, within_image_covariance
 from blemish.images import ImageSource
+from blemish.localization.inside import (
+    InsideMaps,
+    inside_cells,
+    inside_values,
+    known_masks,
+    maps_inside,
+    zero_outside,
+)
 from blemish.localization.model import MapModel, fit_map_model
 from blemish.runtime.cache import open_cache
-from blemish.runtime.digests import array_digest, digest, environment_digest
+from blemish.runtime.digests import digest, environment_digest
 from blemish.runtime.memory import release_freed_memory
 from blemish.runtime.progress import Advance
 from blemish.runtime.serialization import canonicalized
@@ -55,7 +45,7 @@ from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
 from blemish.types import BoolArray, FloatArray
 
-AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "contrastive", "cluster", "output", "cache")
+AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
 """Settings that no anomaly map depends on. (The device counts by the name of the one in use.)"""
 
 AFTER_MAPS_LOCALIZATION = ("localization.threshold", "localization.score_quantile", "localization.median_windows")
@@ -67,7 +57,7 @@ RELEASE_EVERY = 16
 
 @dataclass(frozen=True)
 class MapResults:
-    """The result of the pass over all images, one row per readable image.
+    """The result of the pass over all images, one row per readable image, ordered by content.
 
     Attributes:
         indices: index of each readable image in the source.
@@ -75,6 +65,8 @@ class MapResults:
         surfaces: N x C float32, mean normalized feature vector of each image.
         descriptors: N x C float32.
         pixels: the pixels that contrastive heads are trained on; None if no heads are trained.
+        masks: the cells of each map inside the region of interest, h x w; None if there is no region. The maps are 0
+            outside.
     """
 
     indices: list[int]
@@ -82,6 +74,27 @@ class MapResults:
     surfaces: FloatArray
     descriptors: FloatArray
     pixels: PixelSample | None
+    masks: list[BoolArray] | None = None
+
+    @property
+    def inside(self) -> Sequence[FloatArray]:
+        """What scores and thresholds are computed from: the maps, or with a region of interest the values inside."""
+        return self.maps if self.masks is None else InsideMaps(self.maps, self.masks)
+
+
+@dataclass(frozen=True)
+class FittedBefore:
+    """What the pass over new images must know of the set that the model was fitted to.
+
+    Attributes:
+        digest: of the fitted model, part of every key.
+        sample_ids: digest of the content of each image in the memory bank -> its id there.
+        pixels_per_image: number of pixels of each image for the heads.
+    """
+
+    digest: str
+    sample_ids: dict[str, int]
+    pixels_per_image: int
 
 
 @dataclass
@@ -95,10 +108,25 @@ class BatchResults:
     stored: list[Stored] | None = field(default=None, repr=False)  # where the maps are kept
 
 
-class Stages:
-    """The cached steps of one run over one set of images."""
+class MapStages:
+    """The cached steps of one run over one set of images.
 
-    def __init__(self, source: ImageSource, extractor: Extractor, config: Config, device: str) -> None:
+    Args:
+        source: the images.
+        extractor: the network.
+        config: the settings.
+        device: name of the device in use, part of every key.
+        fitted_before: if the localization model was fitted to an earlier set: what :meth:`map_images` must know of it.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        extractor: Extractor,
+        config: Config,
+        device: str,
+        fitted_before: FittedBefore | None = None,
+    ) -> None:
         ensure_threads(torch.get_num_threads())
         self.source, self.extractor, self.config = source, extractor, config
         self.cache = open_cache(config.cache, CACHED_CLASSES)
@@ -109,8 +137,11 @@ class Stages:
             stem = digest(environment, config.stage_digest("backbone"))
         self.features = FeatureBatches(source, extractor, self.cache, stem, store_features=config.cache.features)
         n = len(source)
-        self.n_sample = min(n, config.localization.sample_images)
-        chosen = set(np.random.default_rng(config.seed).choice(n, self.n_sample, replace=False).tolist())
+        self._fitted_before = fitted_before
+        self.n_sample = 0 if fitted_before else min(n, config.localization.sample_images)
+        # draws and sums run in the order of contents, so that names and their order decide nothing
+        self._order = source.content_order(config.seed)
+        chosen = set(self._order[: self.n_sample])
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
         self._since_release = 0
@@ -128,23 +159,28 @@ class Stages:
 
     def _fit(self, advance: Advance) -> FittedLocalization:
         sample = self._sample_features(advance)
+        masks = [self.source.inside(index, *raw.shape[1:]) for index, raw in sample]
         normalizer = fit_normalizer(
-            [raw for _, raw in sample], self.extractor.channels(), self.config.features.normalization
+            [inside_cells(raw, mask) for (_, raw), mask in zip(sample, masks, strict=True)],
+            self.extractor.channels(),
+            self.config.features.normalization,
         )
-        features = [(self._image_ids[index], normalizer.apply(raw)) for index, raw in sample]
+        features = [(self.image_ids[index], normalizer.apply(raw)) for index, raw in sample]
         map_model, maps = fit_map_model(
             features,
             self.config.localization,
             pool_size=self.config.features.pool_size,
             channels=self.extractor.map_channels(self.config.localization.strides),
             seed=self.config.seed,
+            inside=known_masks(masks),
         )
-        covariance = within_image_covariance([one for _, one in features])
+        cells = [inside_cells(one, mask) for (_, one), mask in zip(features, masks, strict=True)]
+        covariance = within_image_covariance(cells)
         fitted = FittedLocalization(normalizer, map_model, covariance, maps, [index for index, _ in sample])
         return canonicalized(fitted, CACHED_CLASSES)
 
     def _sample_features(self, advance: Advance) -> list[tuple[int, Tensor]]:
-        """(index, features) of the sampled images, by index; of the next readable batch if none of them can be read."""
+        """(index, features) of the sampled images, by content; of the next readable batch if none of them can be read."""
         sample: list[tuple[int, Tensor]] = []
         for _, members in self.features.stream(self.sampled, hold=True):
             sample += members
@@ -158,12 +194,23 @@ class Stages:
             sample = [member for _, members in self.features.stream([batch], hold=True) for member in members]
         if not sample:
             self.source.finish()
-        return sorted(sample, key=lambda member: member[0])
+        rank = {index: place for place, index in enumerate(self._order)}
+        return sorted(sample, key=lambda member: rank[member[0]])
 
     @functools.cached_property
-    def _image_ids(self) -> list[int]:
-        """For each image the first one with the same content: an image is not compared with itself or its copies."""
-        return self.source.originals()
+    def image_ids(self) -> list[int]:
+        """An id for each image that copies share: an image is not compared with itself or its copies.
+
+        With a model that was fitted before, it is the id of the sampled image with this content; -1 if there is none.
+        """
+        if self._fitted_before is None:
+            return self.source.originals()
+        known = self._fitted_before.sample_ids
+        return [known.get(self.source.content(index), -1) for index in range(len(self.source))]
+
+    def sample_ids(self, fitted: FittedLocalization) -> dict[str, int]:
+        """Digest of the content of each sampled image -> its id in the memory bank."""
+        return {self.source.content(index): self.image_ids[index] for index in fitted.sample_indices}
 
     # Anomaly maps, descriptors and pixels
 
@@ -187,14 +234,14 @@ class Stages:
     @property
     def _kinds(self) -> tuple[str, ...]:
         """The kinds of results that this run needs of each batch."""
-        heads = self.config.contrastive.enabled and len(self.source) > 1
+        heads = self.config.contrastive.enabled and (self._fitted_before is not None or len(self.source) > 1)
         return (MAPS, SURFACES, DESCRIPTORS, PIXELS) if heads else (MAPS, SURFACES, DESCRIPTORS)
 
     def _recall(self, batch: Batch, descriptor_model: DescriptorModel) -> BatchResults:
         """What the cache has of one batch."""
         results = BatchResults()
         for kind in self._kinds if self.cache.active else ():
-            key = self._key(kind, batch, descriptor_model)
+            key = self.key(kind, batch, descriptor_model)
             valid = functools.partial(is_batch_entry, kind=kind, length=len(batch))
             entry = self.cache.get(kind, key, valid)
             if entry is not None and self.source.confirm_unreadable(batch[place] for place in entry["unreadable"]):
@@ -216,17 +263,30 @@ class Stages:
         maps, surfaces, descriptors = list[FloatArray](), list[FloatArray](), list[FloatArray]()
         pixels = list[Pixels]()
         for place, (index, raw) in enumerate(members):
-            features = fitted.normalizer.apply(raw)
+            features, inside = fitted.normalizer.apply(raw), self.source.inside(index, *raw.shape[1:])
             values = self._map(index, features, fitted.map_model) if results.maps is None else results.maps[place]
-            weights = descriptor_model.pixel_weights(values)
+            values = zero_outside(values, inside)
+            weights = descriptor_model.pixel_weights(values, inside)
+            cells = inside_cells(features, inside)
             if MAPS in missing:
                 maps.append(values)
             if SURFACES in missing:
-                surfaces.append(features.flatten(1).mean(1).numpy())
+                surfaces.append(cells.flatten(1).mean(1).numpy())
             if DESCRIPTORS in missing:
                 descriptors.append(descriptor_model.descriptor(features, weights))
             if PIXELS in missing:
-                pixels.append(sample_pixels(features, values, weights, index, self.config.seed, self._pixels_per_image))
+                image_seed = self.source.content_seed(index)
+                counted = weights if inside is None else weights[torch.from_numpy(inside)]
+                pixels.append(
+                    sample_pixels(
+                        cells,
+                        inside_values(values, inside),
+                        counted,
+                        image_seed,
+                        self.config.seed,
+                        self.pixels_per_image,
+                    )
+                )
             advance(1)
         advance(len(batch) - len(members))
         unreadable = [place for place, index in enumerate(batch) if index in self.source.unreadable]
@@ -235,12 +295,12 @@ class Stages:
             setattr(results, kind, computed[kind])
             if self.cache.active:
                 self.cache.put(
-                    kind, self._key(kind, batch, descriptor_model), {"unreadable": unreadable, "rows": computed[kind]}
+                    kind, self.key(kind, batch, descriptor_model), {"unreadable": unreadable, "rows": computed[kind]}
                 )
 
     def _map(self, index: int, features: Tensor, model: MapModel) -> FloatArray:
         known = self._sample_maps.pop(index, None)
-        return model.anomaly_map(features, self._image_ids[index]) if known is None else known
+        return model.anomaly_map(features, self.image_ids[index]) if known is None else known
 
     def _spill(self, batch: Batch, results: BatchResults, store: ArrayStore, pixels: PixelStore) -> None:
         """Move maps and pixels of one batch to their stores, which keep them in memory or in a temporary file."""
@@ -252,7 +312,7 @@ class Stages:
             results.pixels = ()
 
     def _in_order(self, results: dict[Batch, BatchResults], store: ArrayStore, pixels: PixelStore) -> MapResults:
-        """All batches as one set, by index."""
+        """All batches as one set, by content."""
         rows: dict[int, tuple[Stored, FloatArray, FloatArray]] = {}
         for batch, one in results.items():
             assert one.stored is not None
@@ -260,121 +320,51 @@ class Stages:
             assert one.descriptors is not None
             readable = self.source.readable(batch)
             rows |= dict(zip(readable, zip(one.stored, one.surfaces, one.descriptors, strict=True), strict=True))
-        indices = sorted(rows)
+        indices = [index for index in self._order if index in rows]
+        maps = store.view([rows[index][0] for index in indices])
+        shapes = (rows[index][0].shape for index in indices)
+        masks = [self.source.inside(index, *shape) for index, shape in zip(indices, shapes, strict=True)]
         return MapResults(
             indices,
-            store.view([rows[index][0] for index in indices]),
+            maps,
             np.stack([rows[index][1] for index in indices]),
             np.stack([rows[index][2] for index in indices]),
             pixels.view(indices) if PIXELS in self._kinds else None,
+            known_masks(masks),
         )
+
+    def inside_sample(self, fitted: FittedLocalization) -> Sequence[FloatArray]:
+        """The sample's maps, or with a region of interest their values inside."""
+        pairs = zip(fitted.sample_indices, fitted.sample_maps, strict=True)
+        masks = [self.source.inside(index, *one.shape) for index, one in pairs]
+        return maps_inside(fitted.sample_maps, masks)
 
     @functools.cached_property
-    def _pixels_per_image(self) -> int:
+    def pixels_per_image(self) -> int:
+        """Number of pixels of each image for the heads."""
+        if self._fitted_before is not None:
+            return self._fitted_before.pixels_per_image
         channels, budget = sum(self.extractor.channels()), self.config.contrastive.pixel_budget_mb
         return pixels_per_image(len(self.source), channels, budget)
-
-    # Contrastive heads
-
-    def refine_descriptors(
-        self, results: MapResults, descriptor_model: DescriptorModel, anomalous: BoolArray, advance: Advance
-    ) -> FloatArray:
-        """Train the heads, and put the descriptors that they give beside the plain ones, or in their place.
-
-        Args:
-            results: maps, descriptors and pixels of N images.
-            descriptor_model: part of the cache key.
-            anomalous: N bool; the fraction of anomalous images decides which pixels count as anomalous in training.
-            advance: counts steps, then images.
-
-        Returns:
-            N x (C + heads * dim) float32; without the C plain columns if ``contrastive.head_weight`` is none.
-        """
-        pixels, config = results.pixels, self.config
-        assert pixels is not None
-        threshold = head_threshold(
-            results.maps,
-            results.descriptors,
-            anomalous,
-            method=config.contrastive.threshold,
-            n_clusters=config.n_clusters,
-            seed=config.seed,
-        )
-
-        def key() -> str:
-            inputs = [self._key(PIXELS, batch, descriptor_model) for batch in (*self.sampled, *self.others)]
-            return digest("heads", inputs, threshold, config.stage_digest("contrastive", "seed"))
-
-        def compute() -> FloatArray:
-            heads = train_heads(
-                pixels, results.descriptors, threshold, config.contrastive, seed=config.seed, progress=advance
-            )
-            return head_descriptors(pixels, heads, advance)
-
-        n = len(results.descriptors)
-        refined: FloatArray = self.cache.once("heads", key, compute, lambda rows: is_finite_matrix(rows, n))
-        weight = config.contrastive.head_weight
-        if weight is None:
-            return refined
-        return concat_descriptors(results.descriptors, refined, config.contrastive.n_heads, weight)
-
-    # Clustering
-
-    def group(
-        self, results: MapResults, descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float
-    ) -> GroupedViews:
-        """The groups of the images, by local defect and by whole surface.
-
-        Arguments are those of :func:`blemish.clustering.group_images`; ``results`` has the descriptors without heads.
-        """
-        config = self.config
-
-        def compute() -> tuple[Grouping, Grouping]:
-            by_defect = group_images(
-                descriptors,
-                shapes,
-                scores,
-                threshold,
-                config.cluster,
-                n_clusters=config.n_clusters,
-                shape_weight=config.descriptor.shape_weight,
-                normalize=config.descriptor.normalize,
-                seed=config.seed,
-                counted=results.descriptors,
-            )
-            by_image = group_surfaces(
-                results.surfaces, scores, threshold, config.cluster, n_clusters=config.n_clusters, seed=config.seed
-            )
-            return by_defect, by_image
-
-        arrays = (descriptors, results.descriptors, results.surfaces, shapes, scores)
-        by_defect, by_image = self.cache.once(
-            "groups",
-            lambda: groups_key(arrays, threshold, config),
-            compute,
-            lambda two: are_groupings(two, len(scores)),
-        )
-        comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
-        evidence = choose_view(results.surfaces, results.maps) if comparable else unknown_choice()
-        choice = resolve_view(evidence, scores, threshold, config.cluster, config.n_clusters)
-        return GroupedViews(by_defect, by_image, choice)
 
     # Keys and memory
 
     @functools.cached_property
     def _fit_key(self) -> str:
+        if self._fitted_before is not None:
+            return digest("fitted before", self._fitted_before.digest)
         names = (name for name in Config.model_fields if name not in AFTER_MAPS)
         settings = self.config.stage_digest(*names, without=AFTER_MAPS_LOCALIZATION)
         return digest("localization", settings, self.features.key(*self.sampled))
 
-    def _key(self, kind: str, batch: Batch, descriptor_model: DescriptorModel) -> str:
+    def key(self, kind: str, batch: Batch, descriptor_model: DescriptorModel) -> str:
         """The key of one kind of results of one batch."""
         stem: list[object] = [self._fit_key, self.features.key(batch)]
         if kind in (DESCRIPTORS, PIXELS):
             settings = self.config.stage_digest("descriptor", without=("descriptor.normalize",))
             stem += [settings, repr((descriptor_model.tau, descriptor_model.level))]
         if kind == PIXELS:
-            stem.append(self._pixels_per_image)
+            stem.append(self.pixels_per_image)
         return digest(kind, stem)
 
     def _release_memory(self, images: int) -> None:
@@ -383,10 +373,3 @@ class Stages:
         if self._since_release >= RELEASE_EVERY:
             release_freed_memory()
             self._since_release = 0
-
-
-def groups_key(arrays: Sequence[FloatArray], threshold: float, config: Config) -> str:
-    """The key of the clustering: its input by bytes, and all settings except those on presets, devices and outputs."""
-    names = (name for name in Config.model_fields if name not in ("preset", "device", "output", "cache"))
-    digests = [array_digest(values) for values in arrays]
-    return digest("groups", environment_digest("cpu", ""), digests, repr(threshold), config.stage_digest(*names))

@@ -1,0 +1,152 @@
+"""The region of interest: the part of each image that counts. What lies outside is neither learned nor scored."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.errors import ConfigError, InputError, shown
+from blemish.images._files import file_digest
+from blemish.images.decoders import open_regular, probe, read_raw
+from blemish.images.raw import ImageInfo
+from blemish.images.sizes import resize
+from blemish.types import BoolArray, FloatArray
+
+_WHOLE = 1 - 1e-5
+"""A resized pixel counts as inside if at least this share of what it shows is inside; the rest is rounding."""
+
+
+class RegionOfInterest:
+    """The masks of a set of images.
+
+    Args:
+        path: one mask for all images, or a folder with a mask for each: the path of the image below the input folder, with
+            any suffix. A mask has the size of its image, and pixels other than 0 are inside.
+        names: path of each image below the input folder.
+        infos: header of each image.
+
+    Raises:
+        ConfigError: a mask is missing, is no image, or has another size than its image; the message names both.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], infos: Sequence[ImageInfo]) -> None:
+        if not path.exists():
+            raise ConfigError(f"{shown(path)}: no such file or folder; give a mask for image.roi, or a folder of masks")
+        self._paths = _masks_of(path, names) if path.is_dir() else [path] * len(names)
+        self._digest_of = functools.cache(_digest)
+        self._read = functools.lru_cache(maxsize=4)(_read_mask)
+        self._reduced = functools.lru_cache(maxsize=64)(self._reduce)
+        self._mirror = functools.lru_cache(maxsize=16)(self._mirror_places)
+        with _as_setting():
+            sizes = {one: (info.height, info.width) for one in set(self._paths) for info in [probe(one)]}
+        for name, mask, info in zip(names, self._paths, infos, strict=True):
+            own, other = sizes[mask], (info.height, info.width)
+            if own != other:
+                raise ConfigError(
+                    f"{shown(mask)}: the mask has {own[0]} x {own[1]} pixels, but the image {shown(name)} has "
+                    f"{other[0]} x {other[1]}; give masks of the size of their images"
+                )
+
+    def inside(self, index: int, height: int, width: int) -> BoolArray:
+        """The cells of a grid over image ``index`` that count: those with at least half of their area inside.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        inside = self._reduced(self._paths[index], height, width, 0.5)
+        if not inside.any():
+            raise ConfigError(
+                f"{shown(self._paths[index])}: the region is too small for the {height} x {width} cells of the features; "
+                "give a larger region, or raise image.size"
+            )
+        return inside
+
+    def filled(self, index: int, image: FloatArray) -> FloatArray:
+        """Image ``index`` with what lies outside replaced by the inside, mirrored at its edge; 3 x h x w.
+
+        The network sees some distance around each cell. The mirror keeps the outside from reaching across the edge, and
+        adds no edge of its own.
+        """
+        rows, columns = self._mirror(self._paths[index], *image.shape[1:])
+        return np.ascontiguousarray(image[:, rows, columns])
+
+    def digest(self, index: int) -> str:
+        """Digest of the mask of image ``index``."""
+        return self._digest_of(self._paths[index])
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Drop every other image, see :meth:`blemish.images.ImageSource.keep`."""
+        self._paths = [self._paths[index] for index in indices]
+
+    def _reduce(self, path: Path, height: int, width: int, share: float) -> BoolArray:
+        return resize(self._read(path)[..., None].astype(np.float32), height, width)[..., 0] >= share
+
+    def _mirror_places(self, path: Path, height: int, width: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """For each pixel, the row and the column of the pixel inside that takes its place."""
+        from scipy.ndimage import distance_transform_edt
+
+        inside = self._reduced(path, height, width, _WHOLE)
+        if not inside.any():  # a region of less than a pixel; no cell is inside either, and that is an error of its own
+            inside = np.ones_like(inside)
+        nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
+        mirrored = 2 * nearest - np.indices(inside.shape)
+        limits = np.array(inside.shape)[:, None, None]
+        usable = ((mirrored >= 0) & (mirrored < limits)).all(0)
+        mirrored = np.where(usable, mirrored, 0)
+        rows, columns = np.where(usable & inside[mirrored[0], mirrored[1]], mirrored, nearest)
+        return rows, columns
+
+
+def _masks_of(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The mask of each image in a folder of masks."""
+    masks = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    found = [masks.get(_stem(name)) for name in names]
+    without = [name for name, mask in zip(names, found, strict=True) if mask is None]
+    if without:
+        raise ConfigError(
+            f"{shown(folder)}: holds no mask for {len(without)} of {len(names)} images, such as {shown(without[0])}; "
+            "a mask has the path of its image, with any suffix"
+        )
+    return [mask for mask in found if mask is not None]
+
+
+def _stem(name: str) -> str:
+    """Path of an image without page and suffix; absolute paths count by their last part.
+
+    >>> _stem("a/roll.tif#2"), _stem("/data/b.png")
+    ('a/roll', 'b')
+    """
+    path = PurePath(name.rpartition("#")[0] if name.rpartition("#")[2].isdecimal() and "#" in name else name)
+    return (PurePath(path.name) if path.is_absolute() else path).with_suffix("").as_posix()
+
+
+def _read_mask(path: Path) -> BoolArray:
+    with _as_setting():
+        values = read_raw(path).values
+    inside: BoolArray = (values != 0).any(axis=2)
+    if not inside.any():
+        raise ConfigError(f"{shown(path)}: the mask is empty; pixels other than 0 are inside the region of interest")
+    return inside
+
+
+def _digest(path: Path) -> str:
+    with _as_setting(), open_regular(path) as handle:
+        return file_digest(handle)
+
+
+@contextmanager
+def _as_setting() -> Iterator[None]:
+    """A mask that cannot be read ends the run: unlike an image, it is part of the settings and not skipped."""
+    try:
+        yield
+    except InputError as error:
+        raise ConfigError(f"image.roi: {error}") from error

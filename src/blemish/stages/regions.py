@@ -1,0 +1,249 @@
+"""The regions of anomalous images, and the vector of each of them in the space of the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier
+from blemish.config.sections import Regions
+from blemish.descriptors.contrastive import Head
+from blemish.descriptors.geometry import region_geometry
+from blemish.descriptors.heads import head_descriptors
+from blemish.descriptors.model import DescriptorModel
+from blemish.descriptors.pixels import PixelSample, sample_pixels
+from blemish.descriptors.vectors import join_heads
+from blemish.entries import FittedLocalization, is_finite_matrix
+from blemish.regions import Region, RegionShape, extract_regions
+from blemish.runtime.digests import array_digest, digest
+from blemish.runtime.progress import Advance
+from blemish.stages.maps import MapResults, MapStages
+from blemish.types import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class FoundRegions:
+    """The regions of a set of images.
+
+    Attributes:
+        shapes: for each of N images its regions, the strongest first; none for an image that is not anomalous.
+    """
+
+    shapes: list[list[RegionShape]]
+
+    @property
+    def images(self) -> IntArray:
+        """R, row of the image of each region, image by image."""
+        return np.repeat(np.arange(len(self.shapes)), [len(one) for one in self.shapes])
+
+    @property
+    def several(self) -> list[int]:
+        """Rows of the images with more than one region."""
+        return [row for row, one in enumerate(self.shapes) if len(one) > 1]
+
+
+def find_regions(
+    maps: Sequence[FloatArray], sizes: IntArray, anomalous: BoolArray, threshold: float, settings: Regions
+) -> FoundRegions:
+    """The regions of the anomalous images.
+
+    Args:
+        maps: N anomaly maps, after median filling.
+        sizes: N x 2, height and width of each image.
+        anomalous: N bool.
+        threshold: map value above which a cell belongs to a region.
+        settings: what is joined and what is dropped.
+    """
+    return FoundRegions(
+        [
+            extract_regions(maps[row], threshold, int(height), int(width), settings) if anomalous[row] else []
+            for row, (height, width) in enumerate(sizes)
+        ]
+    )
+
+
+class Fitted(Protocol):
+    """What is used of a fitted model."""
+
+    @property
+    def localization(self) -> FittedLocalization:
+        """Normalization and localization model."""
+
+    @property
+    def descriptor_model(self) -> DescriptorModel:
+        """From features and map to a descriptor."""
+
+    @property
+    def heads(self) -> list[Head]:
+        """The trained heads."""
+
+    @property
+    def space(self) -> DefectSpace | SurfaceSpace:
+        """From descriptors to the vectors that were clustered."""
+
+    @property
+    def classifier(self) -> TypeClassifier:
+        """From these vectors to the groups."""
+
+    @property
+    def threshold(self) -> float:
+        """Map value above which a cell belongs to a region."""
+
+
+class RegionDescriber:
+    """Describes each region as if it were the only one of its image: the map is lowered where the other regions are.
+
+    An image with one region has the vector of the image itself, so only images with several regions need their features
+    once more.
+
+    Args:
+        stages: the pass over the images.
+        model: everything fitted.
+        space: that of the model, made of local defects.
+    """
+
+    def __init__(self, stages: MapStages, model: Fitted, space: DefectSpace) -> None:
+        self.stages, self.model, self.space = stages, model, space
+
+    def rows(
+        self, results: MapResults, image_rows: FloatArray, scores: FloatArray, found: FoundRegions, advance: Advance
+    ) -> FloatArray:
+        """The vector of each region, R x D float32.
+
+        Args:
+            results: of the pass over the images; maps before median filling.
+            image_rows: N x D, the vectors of the images.
+            scores: N image scores.
+            found: the regions.
+            advance: counts images with several regions.
+
+        Cost: one pass of the network over the images with several regions, unless the cache has the vectors.
+        """
+        several = found.several
+        rows = image_rows[found.images]
+        if several:
+            described = self.stages.cache.once(
+                "regions",
+                lambda: self._key(image_rows[several], found),
+                lambda: self._describe(results, image_rows, scores, found, advance),
+                lambda value: is_finite_matrix(value, sum(len(found.shapes[row]) for row in several)),
+            )
+            rows[np.isin(found.images, several)] = described
+        return rows
+
+    def _key(self, rows: FloatArray, found: FoundRegions) -> str:
+        """The rows of the images cover everything fitted; the cells say what each region is."""
+        cells = [array_digest(shape.cells) for row in found.several for shape in found.shapes[row]]
+        return digest("regions", array_digest(rows), cells, repr(self.model.threshold))
+
+    def _describe(
+        self, results: MapResults, image_rows: FloatArray, scores: FloatArray, found: FoundRegions, advance: Advance
+    ) -> FloatArray:
+        stages, wanted = self.stages, {results.indices[row]: row for row in found.several}
+        # should a file have vanished by now, its regions have the vector of their image
+        rows = {row: np.repeat(image_rows[row][None], len(found.shapes[row]), 0) for row in found.several}
+        batches = stages.features.plan(wanted)
+        for _, members in stages.features.stream(batches):
+            for index, raw in members:
+                row = wanted[index]
+                features = self.model.localization.normalizer.apply(raw)
+                rows[row] = self._image(
+                    features,
+                    results.maps[row],
+                    float(scores[row]),
+                    found.shapes[row],
+                    stages.source.content_seed(index),
+                )
+                advance(1)
+        return np.concatenate([rows[row] for row in found.several])
+
+    @torch.no_grad()
+    def _image(
+        self, features: Tensor, values: FloatArray, score: float, shapes: Sequence[RegionShape], image_seed: int
+    ) -> FloatArray:
+        """The vectors of the regions of one image."""
+        config = self.stages.config
+        descriptors, geometries, pixels = list[FloatArray](), list[tuple[float, float, float]](), []
+        for shape in shapes:
+            alone = without_others(values, shape, shapes)
+            weights = self.model.descriptor_model.pixel_weights(alone)
+            descriptors.append(self.model.descriptor_model.descriptor(features, weights))
+            geometries.append(
+                region_geometry(alone, self.model.threshold) if config.descriptor.shape_weight else (0.0, 0.0, 0.0)
+            )
+            count = self.stages.pixels_per_image
+            pixels.append(sample_pixels(features, alone, weights, image_seed, config.seed, count))
+        plain = np.stack(descriptors)
+        if self.model.heads:
+            sample = PixelSample(*(list(part) for part in zip(*pixels, strict=True)))
+            plain = join_heads(plain, head_descriptors(sample, self.model.heads, lambda _: None), config.contrastive)
+        return self.space.rows(plain, np.array(geometries, np.float32), np.full(len(shapes), score, np.float32))
+
+
+def without_others(values: FloatArray, shape: RegionShape, shapes: Sequence[RegionShape]) -> FloatArray:
+    """The map with one region only: the others, and the cells around them, are lowered to the median of the map.
+
+    Args:
+        values: h x w.
+        shape: the region that stays; its own cells keep their values.
+        shapes: all regions of the image.
+    """
+    from scipy.ndimage import binary_dilation
+
+    others = np.zeros(values.shape, bool)
+    for one in shapes:
+        if one is not shape:
+            others |= one.cells
+    lowered = binary_dilation(others, np.ones((3, 3), bool)) & ~shape.cells
+    return np.where(lowered, np.minimum(values, np.median(values)), values).astype(np.float32)
+
+
+def type_regions(
+    stages: MapStages,
+    model: Fitted,
+    results: MapResults,
+    image_rows: FloatArray,
+    scores: FloatArray,
+    labels: IntArray,
+    found: FoundRegions,
+    advance: Advance,
+) -> list[Region]:
+    """The regions with their types, image by image, the strongest of an image first.
+
+    The only region of an image has the image's type. Where an image has several, or an anomalous image is in the normal
+    group, the classifier decides for each region by itself.
+
+    Args:
+        stages: the pass over the images.
+        model: everything fitted. If its groups are made of whole images, all regions of an image have the image's type.
+        results: of the pass over N images.
+        image_rows: N x D, the vectors of the images.
+        scores: N image scores.
+        labels: N labels of the images.
+        found: the regions.
+        advance: counts images with several regions.
+    """
+    images = found.images
+    if not len(images):
+        return []
+    own = labels[images]
+    local = isinstance(model.space, DefectSpace)
+    if isinstance(model.space, DefectSpace):
+        rows = RegionDescriber(stages, model, model.space).rows(results, image_rows, scores, found, advance)
+        free = np.isin(images, found.several)
+        if model.classifier.normal_label is not None:
+            free |= own == model.classifier.normal_label
+    else:
+        rows, free = image_rows[images], np.zeros(len(images), bool)
+    classified = model.classifier.classify(rows, np.ones(len(rows), bool), types_only=local)
+    chosen = np.where(free, classified.labels, own)
+    shapes = [shape for one in found.shapes for shape in one]
+    return [
+        shape.region(int(image), int(label), confidence=float(confidence))
+        for shape, image, label, confidence in zip(shapes, images, chosen, classified.probabilities, strict=True)
+    ]
