@@ -91,9 +91,9 @@ def _print_review(result: Result, written: OutputPaths, knowledge: Knowledge | N
 
     if knowledge is not None:
         missing = knowledge.missing(result.paths)
-        print(f"  {_count(len(knowledge.placed) - len(missing), 'reviewed image')} respected")
+        print(f"  {counted(len(knowledge.placed) - len(missing), 'reviewed image')} respected")
         if missing:
-            print(f"  {_count(len(missing), 'reviewed image')} not among the images, such as {shown(missing[0])}")
+            print(f"  {counted(len(missing), 'reviewed image')} not among the images, such as {shown(missing[0])}")
     kept = kept_review(written.root, result)
     if kept:
         print(f"  {kept}")
