@@ -90,9 +90,9 @@ from helpers.results import loader, make_result
 wide = np.random.default_rng(0).random((12, 3000), np.float32)
 result = make_result(size=(400, 600), grid=2, **({"descriptors": wide} if sys.argv[4] == "wide" else {}))
 limit = int(sys.argv[3])
-maps, overlays = sys.argv[5:7]
+maps, overlays, report = sys.argv[5:8]
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-write_outputs(result, sys.argv[1], load_image=loader(result), maps=maps, overlays=bool(int(overlays)), report=True)
+write_outputs(result, sys.argv[1], load_image=loader(result), maps=maps, overlays=bool(int(overlays)), report=bool(int(report)))
 """
 
 
@@ -100,9 +100,9 @@ write_outputs(result, sys.argv[1], load_image=loader(result), maps=maps, overlay
 @pytest.mark.parametrize(
     ("name", "limit", "descriptors", "maps", "overlays"),
     [
-        ("images.csv", 200, "narrow", "feature", 1),
-        ("images.parquet", 2_000, "narrow", "feature", 1),
-        ("descriptors.npy", 20_000, "wide", "feature", 1),
+        ("images.csv", 900, "narrow", "none", 0),
+        ("images.parquet", 2_000, "narrow", "none", 0),
+        ("descriptors.npy", 20_000, "wide", "none", 0),
         ("000.tiff", 10_000, "narrow", "feature", 1),
         ("000.tiff", 10_000, "narrow", "image", 0),
         ("000.jpg", 10_000, "narrow", "none", 1),
@@ -114,7 +114,9 @@ def test_every_writer_reports_a_refused_byte_and_leaves_the_old_results(
 ) -> None:
     out = tmp_path / "out"
     before = old_results(out)
-    arguments = map(str, (out, Path(__file__).parents[1], limit, descriptors, maps, overlays))
+    arguments = map(
+        str, (out, Path(__file__).parents[1], limit, descriptors, maps, overlays, int(name == "report.html"))
+    )
     done = subprocess.run([sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, check=False)
     told = rf"OutputError: .*/{name}: cannot be written \(File too large\); raise the limit"
     assert re.search(told, done.stderr), done.stderr

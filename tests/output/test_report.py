@@ -199,10 +199,10 @@ def test_nothing_ends_a_script_element() -> None:
 
 
 def test_warnings_say_what_a_reader_must_know() -> None:
-    result = reviewed_result(info={"drift": "The material has changed."}, threshold_warning="Few images.")
+    result = reviewed_result(drift_warning="The material has changed.", threshold_warning="Few images.")
     said = warnings(report_data(result))
     assert said[:2] == ["Few images.", "The material has changed."]
-    assert any(text.startswith("2 images lie so close") for text in said)
+    assert any(text.startswith("2 images should be checked") for text in said)
     assert any("1 file could not be read" in text for text in said)
     assert any("single image" in text for text in warnings(report_data(make_result(3, (2, 1)))))
     assert warnings(report_data(make_result(3, (2,), skipped=[]))) == []

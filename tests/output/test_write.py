@@ -14,7 +14,7 @@ import tifffile
 
 from blemish.cli.run import print_summary
 from blemish.errors import ConfigError, OutputError
-from blemish.output import OutputPaths, build_report, write_outputs
+from blemish.output import OutputPaths, ReportData, write_outputs
 from blemish.output.colors import UNSORTED_COLOR
 from helpers.files import digests
 from helpers.results import HOSTILE_NAMES, divided_result, loader, make_result, read_mask
@@ -118,7 +118,7 @@ def test_no_two_outputs_of_a_run_contradict_each_other(tmp_path: Path, capsys: p
     print_summary(result, written)
     summary = capsys.readouterr().out
     rows, run = read_csv(written.csv), json.loads(written.run.read_text())
-    page = build_report(result)
+    page = ReportData.model_validate_json((written.root / "report.json").read_bytes())
     anomalous = [row for row in rows if row["is_anomalous"] == "true"]
     assert not any(row["cluster_name"] == "normal" for row in anomalous)
     assert run["counts"]["anomalous"] == page.anomalous == len(anomalous) == 7

@@ -74,6 +74,8 @@ def build_report(
             if one is not None
         ],
         scale=scale,
+        anomalous=int(np.count_nonzero(result.is_anomalous)),
+        types=len(set(labels[typed].tolist())),
         unsorted=int((labels == UNSORTED).sum()),
         needs_check=int(result.needs_check.sum()),
         normal_label=result.normal_label,

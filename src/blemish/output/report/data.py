@@ -220,6 +220,7 @@ class ReportData(_Data):
         threshold: images with a higher score are anomalous; None if there is none.
         scale: map values at the dark and at the bright end of the heat colors, for all images.
         warnings: on the threshold, the number of groups, and drift.
+        types: number of types that have images.
         unsorted: number of anomalous images that are of no type.
         needs_check: number of images that a person should look at.
         groups: the groups of the run by label, then those with negative numbers.
@@ -237,6 +238,8 @@ class ReportData(_Data):
     n_clusters_setting: str | None = None
     threshold: float | None = None
     warnings: list[str]
+    anomalous: int
+    types: int
     unsorted: int
     needs_check: int
     scale: tuple[float, float]
