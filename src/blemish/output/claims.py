@@ -39,7 +39,9 @@ FOLDERS: dict[str, str | tuple[str, ...]] = {
 DATA_FILES = frozenset({"images.parquet", "groups.csv", "regions.parquet", "descriptors.npy"})
 """The files that results are read back from; ``run.json`` has their checksums."""
 
-TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, REPORT_DATA_FILE, "images.csv", "regions.csv"}) | DATA_FILES
+TOP_FILES = DATA_FILES | frozenset(
+    {RUN_FILE, REPORT_FILE, REPORT_DATA_FILE, "images.csv", "regions.csv", "next_to_check.csv"}
+)
 
 _OTHER_FOLDER = "choose another folder with --out"
 _REMEDIES = {
