@@ -16,6 +16,7 @@ commands=(
   "backbone_speed   |  1 min |"
   "busy             |  2 min |"
   "memory           |  4 min |"
+  "report           |  5 min |"
   "reruns           |  4 min | --data $data"
   "fca_speed        |  4 min |"
   "ward_scale       |  5 min |"

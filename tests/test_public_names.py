@@ -206,7 +206,15 @@ PUBLIC: dict[str, list[str] | None] = {
         "write_outputs",
         "write_report",
     ],
-    "blemish.output.report": ["ReportData", "build_report", "render", "write_report"],
+    "blemish.output.report": [
+        "FindFile",
+        "ReportData",
+        "ReportMode",
+        "ReportWriter",
+        "build_report",
+        "render",
+        "write_report",
+    ],
     "blemish.regions": [
         "Region",
         "RegionShape",

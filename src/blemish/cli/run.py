@@ -26,6 +26,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show
 GroupBy = Annotated[str | None, typer.Option(help="What groups are made of: defect, image, or auto.")]
 NClusters = Annotated[str | None, typer.Option(help="Number of groups, including the normal group, or auto.")]
 Maps = Annotated[str | None, typer.Option(help="Anomaly maps to write: feature, image or none.")]
+Report = Annotated[str | None, typer.Option(help="Pictures of the report: folder, or single for one file.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store intermediate results.")]
 CacheDir = Annotated[str | None, typer.Option(help="Folder for intermediate results.")]
 
@@ -60,6 +61,7 @@ def add_run(app: typer.Typer) -> None:
         n_clusters: NClusters = None,
         group_by: GroupBy = None,
         maps: Maps = None,
+        report: Report = None,
         review: Review = None,
         normal: Normal = None,
         types: Types = None,
@@ -75,6 +77,7 @@ def add_run(app: typer.Typer) -> None:
                 n_clusters=n_clusters,
                 group_by=group_by,
                 maps=maps,
+                report=report,
                 cache=False if no_cache else None,
                 cache_dir=cache_dir,
             )
@@ -152,6 +155,7 @@ def write_results(
         maps=config.output.maps,
         overlays=config.output.overlays,
         report=config.output.report,
+        report_mode=config.output.report_mode,
         model=config.output.model,
         load_image=load_image,
         progress=progress,
