@@ -21,7 +21,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("entries", "results"),
     ("stages",),
     ("model",),
-    ("prediction",),
     ("pipeline",),
     ("estimator", "output", "evaluation", "synthetic"),
     ("export", "review", "distributed"),

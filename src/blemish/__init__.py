@@ -8,17 +8,24 @@ from blemish.runtime.environment import prepare_environment
 
 __version__ = "0.1.0"
 
-__all__ = ["BlindAnomalyClustering", "Config", "Result", "run"]
+__all__ = ["BlindAnomalyClustering", "Config", "FittedModel", "Result", "run"]
 
 if TYPE_CHECKING:
     from blemish.config.schema import Config
     from blemish.estimator import BlindAnomalyClustering
+    from blemish.model import FittedModel
     from blemish.pipeline import run
     from blemish.results import Result
 
 prepare_environment()  # before a library that computes is loaded
 
-_HOMES = {"BlindAnomalyClustering": "estimator", "Config": "config.schema", "Result": "results", "run": "pipeline"}
+_HOMES = {
+    "BlindAnomalyClustering": "estimator",
+    "Config": "config.schema",
+    "FittedModel": "model",
+    "Result": "results",
+    "run": "pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import numbers
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
@@ -16,7 +16,10 @@ from blemish.config.sources import Source, merge
 from blemish.errors import ConfigError
 from blemish.images import Images
 from blemish.results import Result
-from blemish.types import IntArray
+from blemish.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from blemish.model import FittedModel
 
 
 class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -53,6 +56,7 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         descriptors_: N x D float32, the input of the clustering.
         paths_: N names of the readable images; the attributes above are in their order.
         skipped_: the files that could not be read, each with its path and the reason.
+        model_: the fitted :class:`blemish.model.FittedModel`.
         result_: the complete :class:`blemish.results.Result`.
 
     The constructor only stores its arguments; :meth:`fit` checks them.
@@ -120,7 +124,52 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.descriptors_ = result.descriptors
         self.paths_ = list(result.paths)
         self.skipped_ = list(result.skipped)
+        assert result.model is not None
+        self.model_: FittedModel = result.model  # type: ignore[assignment]
         return self
+
+    def predict(self, X: Images) -> IntArray:
+        """The group of each readable image among further ones; -1 for a defect unlike every type.
+
+        The complete result is in ``prediction_``; its ``skipped`` names the images that could not be read.
+
+        Args:
+            X: as for :func:`blemish.run`, images of the material that the estimator was fitted to.
+        """
+        return self._predicted(X).labels
+
+    def score_samples(self, X: Images) -> FloatArray:
+        """The anomaly score of each readable image among further ones, N float32; larger means more anomalous."""
+        return self._predicted(X).scores
+
+    def transform(self, X: Images) -> FloatArray:
+        """The vector of each readable image among further ones in the space that was clustered, N x D float32."""
+        return self._predicted(X).descriptors
+
+    def _predicted(self, X: Images) -> Result:
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self, "model_")
+        with _threads(self.n_jobs):
+            self.prediction_ = self.model_.predict(X, device=self.device or "auto")
+        return self.prediction_
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted model into a folder; :meth:`load` and ``blemish predict`` read it."""
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self, "model_")
+        return self.model_.save(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """An estimator with the fitted model of a folder: it predicts, and has no results of the fitted images."""
+        from blemish.model import FittedModel
+
+        model = FittedModel.load(folder)
+        estimator = cls(n_clusters=model.config.n_clusters, config=model.config)
+        estimator.model_ = model
+        return estimator
 
     def fit_predict(self, X: Images, y: object = None) -> IntArray:
         """Call :meth:`fit` and return ``labels_``."""

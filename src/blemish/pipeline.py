@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blemish import __version__
-from blemish.clustering import center_distances, fewer_groups_warning, fit_classifier
+from blemish.clustering import fewer_groups_warning, fit_classifier
 from blemish.config.schema import Config
 from blemish.descriptors import fit_descriptor_model, region_shapes, training_steps
 from blemish.errors import ConfigError
@@ -23,6 +23,12 @@ from blemish.runtime.progress import Progress, Stage, StageTimer
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
+    from blemish.clustering import GroupedViews
+    from blemish.descriptors import DescriptorModel
+    from blemish.entries import FittedLocalization
+    from blemish.model import FittedModel
+    from blemish.stages import MapResults, MapStages, Refined
+    from blemish.types import BoolArray
 
 
 def run(
@@ -57,7 +63,6 @@ def run(
     """
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
-    from blemish.model import FittedModel, without_places
     from blemish.stages import GroupStages, MapStages, Refined, find_regions, type_regions
 
     config = config or Config()
@@ -115,25 +120,7 @@ def run(
         advance(1)
 
     # The fitted model: everything learned, without the images.
-    model = FittedModel(
-        config=without_places(config),
-        weights_sha256=extractor.backbone.digest,
-        calibration=source.calibration,
-        localization=replace(fitted, sample_maps=[], sample_indices=[]),
-        sample_ids=stages.sample_ids(fitted),
-        descriptor_model=descriptor_model,
-        pixels_per_image=stages.pixels_per_image,
-        heads=refined.heads,
-        threshold=threshold,
-        view=views.view,
-        space=groups.space,
-        classifier=fit_classifier(
-            groups.descriptors, groups.labels, anomalous, groups.normal_label, unlike=config.cluster.unlike
-        ),
-        names=[None] * (int(groups.labels.max()) + 1),
-        counts=np.bincount(groups.labels).tolist(),
-        familiarity=fit_familiarity(results.inside, results.surfaces),
-    )
+    model = _fitted_model(stages, fitted, descriptor_model, refined, results, views, anomalous, threshold)
 
     # Filled maps: what lies within a largely anomalous region belongs to it.
     with timer.stage(Stage.FILLED_MAPS):
@@ -155,7 +142,7 @@ def run(
         is_anomalous=anomalous,
         labels=groups.labels,
         normal_label=groups.normal_label,
-        distances=center_distances(groups.descriptors, groups.labels),
+        distances=model.classifier.center_distances(groups.descriptors, groups.labels),
         descriptors=groups.descriptors,
         group_by=views.view,
         group_by_reason=views.choice.reason,
@@ -175,6 +162,41 @@ def run(
     )
     source.keep(sorted(results.indices))
     return result.reordered(np.argsort(results.indices))
+
+
+def _fitted_model(
+    stages: MapStages,
+    fitted: FittedLocalization,
+    descriptor_model: DescriptorModel,
+    refined: Refined,
+    results: MapResults,
+    views: GroupedViews,
+    anomalous: BoolArray,
+    threshold: float,
+) -> FittedModel:
+    """Everything that the stages have learned."""
+    from blemish.model import FittedModel, without_places
+
+    source, config, groups = stages.source, stages.config, views.counting
+    return FittedModel(
+        config=without_places(config),
+        weights_sha256=stages.extractor.backbone.digest,
+        calibration=source.calibration,
+        localization=replace(fitted, sample_maps=[], sample_indices=[]),
+        sample_ids=stages.sample_ids(fitted),
+        descriptor_model=descriptor_model,
+        pixels_per_image=stages.pixels_per_image,
+        heads=refined.heads,
+        threshold=threshold,
+        view=views.view,
+        space=groups.space,
+        classifier=fit_classifier(
+            groups.descriptors, groups.labels, anomalous, groups.normal_label, unlike=config.cluster.unlike
+        ),
+        names=[None] * (int(groups.labels.max()) + 1),
+        counts=np.bincount(groups.labels).tolist(),
+        familiarity=fit_familiarity(results.inside, results.surfaces),
+    )
 
 
 def _check_n_clusters(config: Config, n: int) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from blemish.regions import Region
 from blemish.runtime.spill import Arrays
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
-
-if TYPE_CHECKING:
-    from blemish.model import FittedModel
 
 __all__ = ["UNCERTAIN", "UNSORTED", "Result", "Skipped", "Verdict"]
 
@@ -30,6 +27,16 @@ _ROWS = (
     *("other_labels", "anomaly_probability", "type_probability"),
 )
 """Arrays with one row per image."""
+
+
+class Inspector(Protocol):
+    """What a result needs of the model that belongs to it: :class:`blemish.model.FittedModel`."""
+
+    def files(self) -> dict[str, bytes]:
+        """Names and contents of the files of a model folder."""
+
+    def predict(self, images: Any) -> Result:
+        """Inspect further images."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Result:
     n_clusters_warning: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
-    model: FittedModel | None = field(default=None, repr=False)
+    model: Inspector | None = field(default=None, repr=False)
 
     def reordered(self, order: IntArray) -> Result:
         """The same result with its rows in another order.
@@ -144,8 +151,8 @@ class Result:
 
     @property
     def group_numbers(self) -> list[int]:
-        """The numbers of all groups in the order of outputs: the labels, then `UNSORTED` if it has images."""
-        return [*range(self.n_clusters), *([UNSORTED] if (self.groups == UNSORTED).any() else [])]
+        """The numbers of all groups in the order of outputs: the labels, then -1 and `UNSORTED` if they have images."""
+        return [*range(self.n_clusters), *(number for number in (-1, UNSORTED) if (self.groups == number).any())]
 
     @property
     def needs_check(self) -> BoolArray:
@@ -165,12 +172,21 @@ class Result:
 
     def cluster_name(self, label: int) -> str:
         """The name that users see: ``normal``, ``type 1``, ``type 2``, ... by decreasing size, or the name that they gave."""
-        if label in self.type_names:
-            return self.type_names[label]
-        if label == UNSORTED:
-            return "unsorted"
-        if label < 0:
-            return "unlike anything seen"
-        if label == self.normal_label:
-            return "normal"
-        return f"type {label + (self.normal_label is None)}"
+        return group_name(label, self.normal_label, self.type_names)
+
+
+def group_name(label: int, normal_label: int | None, names: Mapping[int, str]) -> str:
+    """The name of a group that users see.
+
+    >>> group_name(2, 0, {}), group_name(0, None, {}), group_name(1, 0, {1: "scratch"}), group_name(-1, 0, {})
+    ('type 2', 'type 1', 'scratch', 'unlike anything seen')
+    """
+    if label in names:
+        return names[label]
+    if label == UNSORTED:
+        return "unsorted"
+    if label < 0:
+        return "unlike anything seen"
+    if label == normal_label:
+        return "normal"
+    return f"type {label + (normal_label is None)}"

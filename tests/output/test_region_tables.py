@@ -49,14 +49,14 @@ def test_images_have_verdict_probabilities_and_types_of_their_regions(tmp_path: 
     lines, rows = read_csv(tmp_path / "images.csv"), pq.read_table(tmp_path / "images.parquet").to_pylist()
     assert list(lines[0]) == list(rows[0])
     assert list(rows[0])[8:] == ["verdict", "anomaly_probability", "type_probability", "regions", "region_types"]
-    assert [row["verdict"] for row in rows] == ["normal", "please check", "please check", "anomalous"]
+    assert [row["verdict"] for row in rows] == ["normal", "please check", "normal", "anomalous"]
     assert [np.float32(line["anomaly_probability"]) for line in lines] == probabilities.tolist()
     assert [(row["regions"], row["region_types"]) for row in rows] == [(0, "")] * 3 + [(1, "type 1")]
 
 
 def test_what_is_not_known_has_no_column_and_no_table(tmp_path: Path) -> None:
     write_outputs(make_result(1, (1,)), tmp_path, overlays=False)
-    assert list(read_csv(tmp_path / "images.csv")[0])[-1] == "width"
+    assert list(read_csv(tmp_path / "images.csv")[0])[-1] == "verdict"
     assert not (tmp_path / "regions.csv").exists()
 
 

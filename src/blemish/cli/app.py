@@ -1,4 +1,4 @@
-"""The command line: ``blemish run``, ``demo``, ``evaluate``, ``study``, ``config``. Heavy imports happen in the commands."""
+"""The command line, one module per group of commands. Heavy imports happen in the commands."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from blemish import __version__
 from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
 from blemish.cli.evaluate import add_evaluate
+from blemish.cli.export import add_export
+from blemish.cli.model import add_model
 from blemish.cli.run import add_run
 from blemish.cli.shared import OK, finish_output, output_failed, prepare_output
 from blemish.cli.study import add_study
@@ -23,7 +25,7 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_demo, add_evaluate, add_study, add_config):
+for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_export, add_config):
     add(app)
 
 

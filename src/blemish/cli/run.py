@@ -97,6 +97,7 @@ def write_results(
         maps=config.output.maps,
         overlays=config.output.overlays,
         report=config.output.report,
+        model=config.output.model,
         load_image=source.full,
         progress=progress,
     )
@@ -114,10 +115,9 @@ def print_summary(result: Result, written: OutputPaths) -> None:
         print(f"  {result.cluster_name(label)}: {_count(int(members.sum()), 'image')}{check}")
     if result.group_by_reason:
         print(f"  {result.group_by_reason}")
-    if result.n_clusters_warning:
-        print(f"  {result.n_clusters_warning}")
-    if result.threshold_warning:
-        print(f"  {result.threshold_warning}")
+    for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
+        if warning:
+            print(f"  {warning}")
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:

@@ -144,19 +144,21 @@ def _spread(count: int, most: int) -> IntArray:
 
 def _discriminants(rows: FloatArray, labels: IntArray, k: int) -> tuple[FloatArray, FloatArray]:
     """Coefficients K x D and intercepts K of linear discriminants; minus infinity for a group without rows."""
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.covariance import ledoit_wolf
 
     coefficients, intercepts = np.zeros((k, rows.shape[1]), np.float32), np.full(k, -np.inf, np.float32)
-    present = np.unique(labels)
-    if len(present) == 1 or len(rows) <= len(present):  # every row is a group of its own: there is no covariance
-        means = np.stack([rows[labels == label].mean(0) for label in present])
-        coefficients[present], intercepts[present] = means, -0.5 * np.square(means).sum(1)
-        return coefficients, intercepts
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(rows.astype(np.float64), labels)
-    if len(present) == 2:  # scikit-learn gives the difference of the two discriminants
-        coefficients[present[1]], intercepts[present] = model.coef_[0], [0.0, model.intercept_[0]]
-    else:
-        coefficients[present], intercepts[present] = model.coef_, model.intercept_
+    present, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    values = rows.astype(np.float64)
+    means = np.stack([values[members == place].mean(0) for place in range(len(present))])
+    within = values - means[members]
+    solved = means
+    if (
+        np.square(within).sum() > 1e-12
+    ):  # otherwise every row is a group of its own, or equal to the others of its group
+        covariance, _ = ledoit_wolf(within, assume_centered=True)
+        solved = np.linalg.solve(covariance, means.T).T
+    coefficients[present] = solved
+    intercepts[present] = np.log(counts / len(rows)) - 0.5 * (means * solved).sum(1)
     return coefficients, intercepts
 
 

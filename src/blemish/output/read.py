@@ -55,6 +55,8 @@ class _Run(BaseModel):
     counts: _Counts
     threshold: float | None
     threshold_warning: str | None
+    n_clusters_warning: str | None = None
+    drift_warning: str | None = None
     group_by: Literal["defect", "image"]
     group_by_reason: str | None
     type_names: dict[str, str] = {}
@@ -131,6 +133,8 @@ def load_result(folder: Path | str) -> Result:
         type_names={int(label): name for label, name in run.type_names.items() if label.lstrip("-").isdecimal()},
         skipped=[Skipped(one.path, one.reason) for one in run.skipped],
         threshold_warning=run.threshold_warning,
+        n_clusters_warning=run.n_clusters_warning,
+        drift_warning=run.drift_warning,
         timings={name: math.nan if value is None else value for name, value in run.timings.items()},
         info={key: value for key, value in (run.model_extra or {}).items() if key not in _OWN_KEYS},
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from blemish.output.tables import name_text, path_text, quoted, unicode_text, write_lines
-from blemish.regions import Region, Ring
+from blemish.regions import Region, Ring, region_contrasts
 from blemish.results import Result
+from blemish.types import FloatArray
 
 COLUMNS = (
     *("path", "region", "left", "top", "width", "height", "area", "elongation", "orientation", "contrast", "score"),
@@ -26,6 +28,27 @@ def numbered(regions: Sequence[Region]) -> Iterator[tuple[int, Region]]:
     for region in regions:
         seen[region.image] += 1
         yield seen[region.image], region
+
+
+def regions_by_image(result: Result) -> list[list[Region]]:
+    """The regions of each image, in the order of the result."""
+    regions: list[list[Region]] = [[] for _ in result.paths]
+    for region in result.regions:
+        regions[region.image].append(region)
+    return regions
+
+
+def with_contrast(regions: Sequence[Region], photo: FloatArray, map_rows: int) -> list[Region]:
+    """The regions of one image with their contrast, over a rim of two cells of the map.
+
+    Args:
+        regions: all regions of the image.
+        photo: H x W x 3 in [0, 1].
+        map_rows: rows of the image's map.
+    """
+    rim = max(1, round(2 * photo.shape[0] / map_rows))
+    contrasts = region_contrasts(regions, photo, rim)
+    return [replace(one, contrast=contrast) for one, contrast in zip(regions, contrasts, strict=True)]
 
 
 def write_regions_csv(result: Result, stream: BinaryIO) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
@@ -22,7 +22,7 @@ from blemish.output.colors import cluster_color
 from blemish.output.folder import OutputFolder, claimed
 from blemish.output.names import evaluation_prefix, file_stems
 from blemish.output.overlays import draw_overlay
-from blemish.output.region_tables import write_regions_csv, write_regions_parquet
+from blemish.output.region_tables import regions_by_image, with_contrast, write_regions_csv, write_regions_parquet
 from blemish.output.report import build_report, render
 from blemish.output.run_file import run_document
 from blemish.output.tables import write_csv, write_groups_csv, write_parquet
@@ -69,6 +69,7 @@ def write_outputs(
     maps: MapSize = "feature",
     overlays: bool = True,
     report: bool = False,
+    model: bool = True,
     title: str | None = None,
     load_image: LoadImage | None = None,
     progress: Progress | None = None,
@@ -87,6 +88,7 @@ def write_outputs(
         overlays: write ``overlays/PATH.jpg``: the photograph with the anomalous regions outlined in the color of the
             group, longest side 1024. Needs ``load_image``. Images of the normal group have no outlines; unsorted ones do.
         report: write ``report.html``.
+        model: write the fitted model into ``model/``, if the result has one.
         title: heading of the report; by default the name of the input folder.
         load_image: gives image ``i`` as float32 H x W x 3 in [0, 1]. If it raises :class:`InputError`, or the size is
             another than ``result.sizes`` says, the picture is left out and noted in ``run.json`` and in the returned
@@ -111,6 +113,7 @@ def write_outputs(
     photos = _Photos(result, load_image) if load_image is not None else None
     with claimed(out_dir, result.source) as folder:
         root = folder.root
+        result = _write_images(folder, result, maps, photos, overlays, progress)
         folder.write("images.csv", lambda stream: write_csv(result, stream))
         if result.other_labels is not None:
             folder.write("groups.csv", lambda stream: write_groups_csv(result, stream))
@@ -119,7 +122,9 @@ def write_outputs(
             folder.write("regions.csv", lambda stream: write_regions_csv(result, stream))
             folder.write("regions.parquet", lambda stream: write_regions_parquet(result, stream))
         folder.write("descriptors.npy", lambda stream: np.save(stream, result.descriptors, allow_pickle=False))
-        _write_images(folder, result, maps, photos if overlays else None, progress)
+        if model and result.model is not None:
+            for name, content in result.model.files().items():
+                folder.write(f"model/{name}", lambda stream, content=content: stream.write(content))  # type: ignore[misc]
         if report:
             page = render(build_report(result, photos, title=title))
             folder.write(REPORT_FILE, lambda stream: stream.write(page.encode("utf-8")))
@@ -190,11 +195,17 @@ class _Photos:
 
 
 def _write_images(
-    folder: OutputFolder, result: Result, maps: MapSize, photos: LoadImage | None, progress: Progress | None
-) -> None:
-    """Write map, mask and overlay of every image."""
+    folder: OutputFolder,
+    result: Result,
+    maps: MapSize,
+    photos: LoadImage | None,
+    overlays: bool,
+    progress: Progress | None,
+) -> Result:
+    """Write map, mask and overlay of every image; the result comes back with the contrast of its regions."""
     stems = file_stems(result.paths)
     prefix = evaluation_prefix(result.source, result.paths) if maps == "image" else ""
+    regions = regions_by_image(result)
 
     def write_image(i: int) -> None:
         values = np.ascontiguousarray(result.maps[i], dtype=np.float32)
@@ -203,13 +214,21 @@ def _write_images(
         _write_mask(folder, result, i, stems[i], values)
         if maps != "none":
             _write_map(folder, result, i, prefix + stems[i], values, maps)
-        if photos is not None:
-            _write_overlay(folder, result, i, stems[i], values, photos)
+        if photos is None or not (overlays or regions[i]):
+            return
+        try:
+            photo = photos(i)
+        except InputError:
+            return  # noted by the loader
+        regions[i] = with_contrast(regions[i], photo, values.shape[0])
+        if overlays:
+            _write_overlay(folder, result, i, stems[i], values, photo)
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
         for i, _ in enumerate(pool.map(write_image, range(len(stems)))):
             if progress is not None:
                 progress(i + 1, len(stems))
+    return replace(result, regions=[region for one in regions for region in one])
 
 
 def _write_map(folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, maps: MapSize) -> None:
@@ -229,12 +248,8 @@ def _write_mask(folder: OutputFolder, result: Result, i: int, stem: str, values:
 
 
 def _write_overlay(
-    folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, photos: LoadImage
+    folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, image: FloatArray
 ) -> None:
-    try:
-        image = photos(i)
-    except InputError:
-        return  # noted by the loader
     group = int(result.groups[i])
     color = None if group == result.normal_label else cluster_color(group, result.normal_label)
     picture, encoded = draw_overlay(image, values, result.threshold, color, OVERLAY_SIDE), io.BytesIO()

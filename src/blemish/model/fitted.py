@@ -19,7 +19,7 @@ from blemish.entries import CACHED_CLASSES, FittedLocalization
 from blemish.errors import InputError, shown
 from blemish.images import Calibration, Images, ImageSource, WhiteLevel
 from blemish.localization import Familiarity
-from blemish.results import Result
+from blemish.results import Result, group_name
 from blemish.runtime.atomic import write_atomically
 from blemish.runtime.files import read_regular
 from blemish.runtime.serialization import UnreadableEntry, from_bytes, to_bytes
@@ -90,6 +90,10 @@ class FittedModel:
     def type_names(self) -> dict[int, str]:
         """The names that a person gave to groups, by label."""
         return {label: name for label, name in enumerate(self.names) if name is not None}
+
+    def group_name(self, label: int) -> str:
+        """The name of a group that users see."""
+        return group_name(label, self.classifier.normal_label, self.type_names)
 
     def renamed(self, names: dict[int, str]) -> FittedModel:
         """The model with other names of groups.
@@ -191,8 +195,8 @@ class FittedModel:
         backbone: Backbone | None = None,
         exclude: Sequence[Path] = (),
     ) -> Result:
-        """Inspect further images with this model; see :func:`blemish.prediction.predict`."""
-        from blemish.prediction import predict
+        """Inspect further images with this model; see :func:`blemish.model.prediction.predict`."""
+        from blemish.model.prediction import predict
 
         return predict(self, images, device=device, cache=cache, progress=progress, backbone=backbone, exclude=exclude)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blemish.clustering import SurfaceSpace
+from blemish.config.schema import Config
 from blemish.config.sections import Cache
 from blemish.descriptors import region_shapes
 from blemish.descriptors.heads import head_descriptors
@@ -24,7 +25,7 @@ from blemish.types import FloatArray
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
-    from blemish.model import FittedModel
+    from blemish.model.fitted import FittedModel
 
 
 def predict(
@@ -60,11 +61,7 @@ def predict(
 
     Cost: one pass of the network over the images, and one more over those with several regions.
     """
-    from blemish.backbones import load_backbone
-    from blemish.features import Extractor
-
     timer = StageTimer(progress)
-    device = choose_device(device)
     config = model.config.model_copy(update={"cache": cache or Cache(enabled=False)})
     if isinstance(images, ImageSource):
         source = images
@@ -72,17 +69,9 @@ def predict(
         with timer.stage(Stage.READ) as advance:
             source = model.source(images, exclude=exclude)
             advance(1)
-    network = backbone or load_backbone(config.backbone.name, device)
-    if network.digest != model.weights_sha256:
-        raise InputError(
-            f"the model was fitted with other weights of the network {config.backbone.name} "
-            f"({model.weights_sha256[:12]}) than are installed ({network.digest[:12]}); install the version of blemish that "
-            "fitted it, or fit the model again"
-        )
-    before = FittedBefore(model.digest, model.sample_ids, model.pixels_per_image)
-    stages = MapStages(source, Extractor(network, config.backbone), config, device, before)
+    stages = _stages(model, source, config, choose_device(device), backbone)
 
-    # Anomaly maps, descriptors and image scores, as in a run.
+    # Anomaly maps and image scores, as in a run.
     with timer.stage(Stage.ANOMALY_MAPS, len(source)) as advance:
         results = stages.map_images(model.localization, model.descriptor_model, advance)
     scores = image_scores(results.inside, config.localization.score_quantile)
@@ -94,15 +83,15 @@ def predict(
     classified = model.classifier.classify(rows, anomalous)
 
     # Regions: the connected anomalous parts, each with a type.
-    infos = [source.infos[index] for index in results.indices]
-    sizes = np.array([(info.height, info.width) for info in infos], np.int64)
+    sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
     found = find_regions(maps, sizes, anomalous, model.threshold, config.regions)
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
         regions = type_regions(stages, model, results, rows, scores, classified.labels, found, advance)
 
     unfamiliar = model.familiarity.unfamiliar(results.inside, results.surfaces)
+    names = [source.names[index] for index in results.indices]
     result = Result(
-        paths=[source.names[index] for index in results.indices],
+        paths=names,
         sizes=sizes,
         scores=scores,
         maps=maps,
@@ -113,7 +102,6 @@ def predict(
         distances=model.classifier.center_distances(rows, classified.labels),
         descriptors=rows,
         group_by=model.view,
-        group_by_reason=None,
         regions=regions,
         type_probability=classified.probabilities,
         type_names=model.type_names,
@@ -121,14 +109,35 @@ def predict(
         skipped=source.skipped,
         drift_warning=model.familiarity.warning(unfamiliar),
         timings=timer.timings,
-        info={"model": model.digest, "settings": config.model_dump(mode="json")}
-        | source.report()
-        | {"unfamiliar": [source.names[results.indices[row]] for row in np.flatnonzero(unfamiliar)]}
-        | {"cache": stages.cache.report()},
+        info={
+            "model": model.digest,
+            "settings": config.model_dump(mode="json"),
+            "unfamiliar": sorted(name for name, one in zip(names, unfamiliar, strict=True) if one),
+            "cache": stages.cache.report(),
+            **source.report(),
+        },
         model=model,
     )
     source.keep(sorted(results.indices))
     return result.reordered(np.argsort(results.indices))
+
+
+def _stages(
+    model: FittedModel, source: ImageSource, config: Config, device: str, backbone: Backbone | None
+) -> MapStages:
+    """The pass over the images, with the network that the model was fitted with."""
+    from blemish.backbones import load_backbone
+    from blemish.features import Extractor
+
+    network = backbone or load_backbone(config.backbone.name, device)
+    if network.digest != model.weights_sha256:
+        raise InputError(
+            f"the model was fitted with other weights of the network {config.backbone.name} "
+            f"({model.weights_sha256[:12]}) than are installed ({network.digest[:12]}); install the version of blemish that "
+            "fitted it, or fit the model again"
+        )
+    before = FittedBefore(model.digest, model.sample_ids, model.pixels_per_image)
+    return MapStages(source, Extractor(network, config.backbone), config, device, before)
 
 
 def _rows(model: FittedModel, results: MapResults, scores: FloatArray) -> FloatArray:

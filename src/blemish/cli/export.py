@@ -1,0 +1,51 @@
+"""``blemish export``: results in the format of another program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.cli.options import Verbose
+from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.errors import shown
+from blemish.runtime.terminal import print_error
+
+Results = Annotated[Path, typer.Argument(help="Folder that blemish run wrote.", show_default=False)]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help="csv, parquet, coco, cvat, labelstudio, yolo, mvtec, sorted, fiftyone or maps.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for the export. Default: RESULTS/export/FORMAT.")]
+Images = Annotated[Path | None, typer.Option("--images", help="Folder of the images, if they have been moved.")]
+Link = Annotated[bool, typer.Option("--link", help="Make hard links to the images in place of copies.")]
+
+
+def add_export(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @app.command()
+    def export(
+        results: Results,
+        to: To,
+        out: Out = None,
+        images: Images = None,
+        link: Link = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Write results in the format of another program."""
+        with Guard(verbose):
+            from blemish.export import export_result
+
+            exported = export_result(results, to, out, images=images, link=link)
+            for one in exported.skipped:
+                print_error(f"not exported: {shown(one.path)}: {shown(one.reason)}")
+            print(f"{exported.regions} regions, {len(exported.files)} files: {shown(exported.root)}")
+            if exported.skipped:
+                print(f"  {len(exported.skipped)} images are missing or have changed and were left out")
+                raise typer.Exit(SOME_SKIPPED)

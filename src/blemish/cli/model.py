@@ -1,0 +1,255 @@
+"""``blemish fit``, ``predict`` and ``rename``: learn once from a set, and inspect further images with what was learned."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blemish.cli.options import Quiet, RunOptions, Settings, Verbose, takes_run_options
+from blemish.cli.run import CacheDir, GroupBy, Maps, NClusters, NoCache, Out, print_summary, write_results
+from blemish.cli.shared import SOME_SKIPPED, Guard, read_settings
+from blemish.errors import ConfigError, InputError, OutputError, shown
+from blemish.runtime.progress import Stage, StageTimer
+from blemish.runtime.terminal import Bars, print_error
+
+if TYPE_CHECKING:
+    from blemish.config.schema import Config
+    from blemish.model import FittedModel
+
+ModelFolder = Annotated[
+    Path, typer.Argument(help="Folder of a fitted model, or results that hold one.", show_default=False)
+]
+ImageFolder = Annotated[Path, typer.Argument(help="Folder with images of the same material.", show_default=False)]
+
+WATCH_FILE = "watch.jsonl"
+"""Where ``predict --watch`` appends one line per image."""
+
+
+def add_model(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    _add_fit(app)
+    _add_predict(app)
+    _add_rename(app)
+
+
+def _add_fit(app: typer.Typer) -> None:
+    @app.command()
+    @takes_run_options
+    def fit(
+        folder: Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)],
+        model: Annotated[Path, typer.Option("--model", help="Folder for the model.", show_default=False)],
+        *,
+        n_clusters: NClusters = None,
+        group_by: GroupBy = None,
+        options: RunOptions,
+        no_cache: NoCache = False,
+        cache_dir: CacheDir = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Learn a model from a folder of images, without writing results."""
+        with Guard(verbose):
+            config = options.settings(
+                n_clusters=n_clusters, group_by=group_by, cache=False if no_cache else None, cache_dir=cache_dir
+            )
+            check_model_folder(model)
+            from blemish.pipeline import run
+
+            result = run(folder, config, progress=Bars(quiet))
+            assert result.model is not None
+            size = save_model(result.model, model)  # type: ignore[arg-type]
+            print(
+                f"{len(result.paths)} images, {int(result.is_anomalous.sum())} anomalous, {result.n_clusters} groups\n"
+                f"Model: {shown(model)} ({size / 1e6:.1f} MB)"
+            )
+            if result.skipped:
+                raise typer.Exit(SOME_SKIPPED)
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise OutputError before the work if a model cannot be saved there."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{shown(folder)}: is not a folder; choose another one with --model")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        raise OutputError(f"{shown(folder)}: is not empty and holds no model; choose another folder with --model")
+    parent = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not os.access(parent, os.W_OK):
+        raise OutputError(f"{shown(folder)}: cannot be written; check its permissions or choose another folder")
+
+
+def save_model(model: FittedModel, folder: Path) -> int:
+    """Save a model and return its size in bytes."""
+    try:
+        model.save(folder)
+    except OSError as error:
+        raise OutputError(f"{shown(folder)}: cannot be written ({error.strerror}); choose another folder") from error
+    return sum(len(content) for content in model.files().values())
+
+
+def _add_predict(app: typer.Typer) -> None:
+    @app.command()
+    def predict(
+        model: ModelFolder,
+        folder: ImageFolder,
+        out: Out,
+        *,
+        maps: Maps = None,
+        device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+        assignments: Settings = None,
+        threads: Annotated[int | None, typer.Option(help="Number of threads.")] = None,
+        no_cache: NoCache = False,
+        cache_dir: CacheDir = None,
+        watch: Annotated[
+            bool, typer.Option("--watch", help=f"Inspect images as they appear, one line each in {WATCH_FILE}.")
+        ] = False,
+        idle: Annotated[
+            float | None, typer.Option(min=0.0, help="With --watch: end after so many seconds without a new image.")
+        ] = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Inspect further images of the material that a model was fitted to."""
+        with Guard(verbose):
+            config = _own_settings(
+                read_settings(
+                    None,
+                    assignments,
+                    threads=threads,
+                    device=device,
+                    maps=maps,
+                    cache=False if no_cache else None,
+                    cache_dir=cache_dir,
+                )
+            )
+            from blemish.model import FittedModel
+
+            fitted = FittedModel.load(model)
+            if watch:
+                _watch(fitted, folder, out, config, idle, quiet)
+            else:
+                _predict(fitted, folder, out, config, quiet)
+
+
+def _own_settings(config: Config) -> Config:
+    """The settings, if none of them contradicts the model's.
+
+    Raises:
+        ConfigError: a setting was given that the model has fixed.
+    """
+    own = {"device", "output", "cache"}
+    default = type(config)().model_dump()
+    fixed = [name for name, value in config.model_dump().items() if name not in own and value != default[name]]
+    if fixed:
+        raise ConfigError(
+            f"{fixed[0]} is decided when a model is fitted; only device, output and cache can be set here. Fit another model"
+        )
+    return config
+
+
+def _predict(model: FittedModel, folder: Path, out: Path, config: Config, quiet: bool) -> None:
+    """Inspect all images of a folder and write results like those of a run."""
+    from blemish.output import prepare_output
+
+    timer = StageTimer(Bars(quiet))
+    with prepare_output(out, folder) as output:
+        with timer.stage(Stage.READ) as advance:
+            source = model.source(folder)
+            advance(1)
+        result = model.predict(source, device=config.device, cache=config.cache, progress=Bars(quiet))
+        result.timings.update(timer.timings)
+        with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
+            written = write_results(result, source, output, config, lambda _done, _total: advance(1))
+    print_summary(result, written)
+    if result.skipped or written.not_drawn:
+        raise typer.Exit(SOME_SKIPPED)
+
+
+def _watch(model: FittedModel, folder: Path, out: Path, config: Config, idle: float | None, quiet: bool) -> None:
+    """Inspect images as they appear in a folder; one line of JSON each is appended to a file."""
+    from blemish.backbones import load_backbone
+    from blemish.model.watch import Watcher, watch
+    from blemish.output import refuse_inside
+    from blemish.runtime.device import choose_device
+
+    if not folder.is_dir():
+        raise InputError(f"{shown(folder)}: is not a folder; give the folder that images appear in")
+    refuse_inside(out, folder)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        known = frozenset(_watched(out / WATCH_FILE))
+        stream = open(out / WATCH_FILE, "a", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+    except OSError as error:
+        raise OutputError(f"{shown(out)}: cannot be written ({error.strerror}); choose another folder") from error
+    network = load_backbone(model.config.backbone.name, choose_device(config.device))
+    if not quiet:
+        print_error(
+            f"Watching {shown(folder)}; {len(known)} images are in {shown(out / WATCH_FILE)} already. Ctrl-C ends."
+        )
+    with stream:
+        for path in watch(Watcher(folder, known=known), idle=idle):
+            start, name = time.perf_counter(), path.relative_to(folder).as_posix()
+            for record in _records(model, path, name, config.device, network):
+                record["milliseconds"] = round(1000 * (time.perf_counter() - start), 1)
+                stream.write(json.dumps(record, ensure_ascii=True) + "\n")
+                stream.flush()
+                if not quiet:
+                    print(f"{shown(name)}: {record.get('group_name') or shown(record.get('error', ''))}", flush=True)
+
+
+def _records(model: FittedModel, path: Path, name: str, device: str, network: Any) -> Iterator[dict[str, Any]]:
+    """What is said about one file; a file that cannot be read gets the reason."""
+    from blemish.model.records import image_records
+
+    try:
+        result = model.predict([path], device=device, backbone=network)
+    except InputError as error:
+        yield {"path": name, "error": str(error)}
+        return
+    for record in image_records(result):
+        yield record | {"path": name}
+
+
+def _watched(path: Path) -> Iterator[str]:
+    """Paths of the images that an earlier watch has written; a line that was cut short is ignored."""
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and isinstance(record.get("path"), str):
+                yield record["path"]
+
+
+def _add_rename(app: typer.Typer) -> None:
+    @app.command()
+    def rename(
+        model: ModelFolder,
+        names: Annotated[list[str], typer.Argument(help="LABEL=NAME, for example 2=scratch.", show_default=False)],
+        verbose: Verbose = False,
+    ) -> None:
+        """Give names to the groups of a model; later results show them."""
+        with Guard(verbose):
+            from blemish.model import FittedModel
+
+            fitted = FittedModel.load(model).renamed(dict(map(_name, names)))
+            folder = model if (model / "model.json").is_file() else model / "model"
+            save_model(fitted, folder)
+            for label, name in enumerate(fitted.names):
+                print(f"{label}: {shown(name) if name is not None else fitted.group_name(label)}")
+
+
+def _name(text: str) -> tuple[int, str]:
+    """Label and name from ``LABEL=NAME``."""
+    label, equals, name = text.partition("=")
+    if not equals or not label.strip().isdecimal() or not name.strip() or len(name) > 200:
+        raise ConfigError(f"{shown(text)[:200]!r} is no name of a group; write LABEL=NAME, for example 2=scratch")
+    return int(label), name.strip()

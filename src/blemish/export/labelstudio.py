@@ -1,0 +1,121 @@
+"""Label Studio: tasks with predictions, and the labeling configuration that they fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from blemish import __version__
+from blemish.export.content import Content, distinct
+from blemish.export.folder import ExportFolder
+from blemish.export.polygons import simplified
+from blemish.output.colors import cluster_color, hex_color
+from blemish.regions import Ring
+
+MAX_CORNERS = 60
+"""Corners per polygon; beyond it, dragging them in the browser becomes slow."""
+
+LOCAL_FILES = "/data/local-files/?d="
+"""Address of an image in the local storage of Label Studio, before its path below the storage."""
+
+
+def write_labelstudio(content: Content, folder: ExportFolder) -> None:
+    """Write ``tasks.json`` and ``labeling-config.xml``.
+
+    Outlines are polygons in percent of the upright image, which is what browsers show. Polygons of Label Studio have no
+    holes, so a hole is a polygon with the label of :func:`hole_name`.
+    """
+    folder.write_text("tasks.json", json.dumps([_task(content, i) for i in range(len(content.result.paths))], indent=1))
+    folder.write_text("labeling-config.xml", labeling_config(content))
+
+
+def hole_name(content: Content) -> str:
+    """The label of holes: ``hole``, with a number if a type has that name."""
+    return distinct("hole", content.types.values())
+
+
+def normal_name(content: Content) -> str:
+    """The choice for images of the normal group."""
+    return distinct("normal", content.types.values())
+
+
+def labeling_config(content: Content) -> str:
+    """The configuration of a project: polygons with the names of the types, and the types of the whole image."""
+    result = content.result
+    colors = {label: hex_color(cluster_color(label, result.normal_label)) for label in content.types if label >= 0}
+    labels = [
+        f"    <Label value={quoteattr(name)} background={quoteattr(colors.get(label, '#888888'))}/>"
+        for label, name in content.types.items()
+    ]
+    choices = [f"    <Choice value={quoteattr(name)}/>" for name in (normal_name(content), *content.types.values())]
+    lines = [
+        "<View>",
+        '  <Image name="image" value="$image" zoom="true"/>',
+        '  <PolygonLabels name="label" toName="image">',
+        *labels,
+        f'    <Label value={quoteattr(hole_name(content))} background="#ffffff"/>',
+        "  </PolygonLabels>",
+        '  <Choices name="types" toName="image" choice="multiple">',
+        *choices,
+        "  </Choices>",
+        "</View>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _task(content: Content, i: int) -> dict[str, Any]:
+    result = content.result
+    path = quote(os.fsencode(result.paths[i]), safe="/")
+    polygons: list[dict[str, Any]] = []
+    for region in content.regions[i]:
+        if region.label in content.types:
+            name = content.types[region.label]
+            polygons += [_polygon(content, i, name, ring, region.score) for ring in region.outlines]
+            polygons += [_polygon(content, i, hole_name(content), ring, None) for ring in region.holes]
+    for number, polygon in enumerate(polygons, 1):
+        polygon["id"] = f"{i + 1}-{number}"
+    prediction: dict[str, Any] = {
+        "model_version": f"blemish {__version__}",
+        "score": float(str(np.float32(_certainty(content, i)))),
+        "result": [*polygons, _choice(content, i)],
+    }
+    return {"data": {"image": LOCAL_FILES + path}, "predictions": [prediction]}
+
+
+def _certainty(content: Content, i: int) -> float:
+    probability = content.result.anomaly_probability
+    return float(content.result.scores[i] if probability is None else probability[i])
+
+
+def _frame(content: Content, i: int) -> dict[str, Any]:
+    height, width = (int(side) for side in content.result.sizes[i])
+    return {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
+
+
+def _polygon(content: Content, i: int, name: str, ring: Ring, score: float | None) -> dict[str, Any]:
+    height, width = content.result.sizes[i]
+    points = (simplified(ring, MAX_CORNERS) / (width, height) * 100).round(6).tolist()
+    value = {"points": points, "closed": True, "polygonlabels": [name]}
+    polygon = {"id": "", "from_name": "label", "type": "polygonlabels", **_frame(content, i), "value": value}
+    return polygon if score is None else polygon | {"score": float(str(np.float32(score)))}
+
+
+def _choice(content: Content, i: int) -> dict[str, Any]:
+    """The types of the regions of an image; without regions the type of the image."""
+    labels = dict.fromkeys(region.label for region in content.regions[i] if region.label in content.types)
+    group = content.group(i)
+    names = [content.types[label] for label in labels] or [
+        normal_name(content) if group is None else content.types[group]
+    ]
+    return {
+        "id": f"{i + 1}-0",
+        "from_name": "types",
+        "type": "choices",
+        **_frame(content, i),
+        "value": {"choices": names},
+    }
