@@ -10,6 +10,7 @@ import typer
 from blemish import __version__
 from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
+from blemish.cli.doctor import add_doctor
 from blemish.cli.evaluate import add_evaluate
 from blemish.cli.export import add_export
 from blemish.cli.model import add_model
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_export, add_config):
+for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_export, add_config, add_doctor):
     add(app)
 
 
