@@ -20,6 +20,7 @@ commands=(
   "fca_speed        |  4 min |"
   "ward_scale       |  5 min |"
   "stages           |  5 min | --data $data"
+  "review           |  6 min | --data $data"
   "views            |  8 min | --data $data"
   "vae_sampling     | 15 min | --data $data"
   "anomaly_decision | 25 min | --data $data"

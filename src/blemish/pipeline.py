@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blemish import __version__
-from blemish.clustering import fewer_groups_warning, fit_classifier
+from blemish.clustering import apply_knowledge, fewer_groups_warning, fit_classifier, known_anomalous
 from blemish.config.schema import Config
 from blemish.descriptors import fit_descriptor_model, region_shapes, training_steps
 from blemish.errors import ConfigError
@@ -23,7 +23,7 @@ from blemish.runtime.progress import Progress, Stage, StageTimer
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
-    from blemish.clustering import GroupedViews
+    from blemish.clustering import GroupedViews, Knowledge
     from blemish.descriptors import DescriptorModel
     from blemish.entries import FittedLocalization
     from blemish.model import FittedModel
@@ -38,6 +38,7 @@ def run(
     progress: Progress | None = None,
     exclude: Sequence[Path] = (),
     backbone: Backbone | None = None,
+    knowledge: Knowledge | None = None,
 ) -> Result:
     """Find the defects of one texture and sort them into types, without labels.
 
@@ -48,6 +49,8 @@ def run(
         progress: a display that is told of every stage.
         exclude: folders inside the input folder that are not read, such as the output folder.
         backbone: a network to use in place of ``backbone.name``, on the device that it was made for.
+        knowledge: what a person said about some of the images, for example in the review of an earlier run. Groups and
+            verdicts agree with it, images around corrected ones follow, and groups that were named keep their names.
 
     Returns:
         One row per readable image. Files that cannot be read are in ``Result.skipped``.
@@ -100,6 +103,9 @@ def run(
     given = config.localization.threshold
     threshold = find_threshold(results.inside, scores, config.localization) if given == "auto" else float(given)
     anomalous = scores > threshold
+    paths = [source.names[index] for index in results.indices]
+    if knowledge is not None:
+        anomalous = known_anomalous(knowledge, paths, anomalous)
 
     # Descriptors: the appearance, and the shape of the anomalous region.
     shapes = region_shapes(results.maps, threshold, config.descriptor.shape_weight)
@@ -116,11 +122,14 @@ def run(
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
         views = group_stages.group(results, refined.descriptors, shapes, scores, threshold)
+        names: dict[int, str] = {}
+        if knowledge is not None:
+            views, names = apply_knowledge(views, knowledge, paths)
         groups = views.counting
         advance(1)
 
     # The fitted model: everything learned, without the images.
-    model = _fitted_model(stages, fitted, descriptor_model, refined, results, views, anomalous, threshold)
+    model = _fitted_model(stages, fitted, descriptor_model, refined, results, views, anomalous, threshold, names)
 
     # Filled maps: what lies within a largely anomalous region belongs to it.
     with timer.stage(Stage.FILLED_MAPS):
@@ -134,7 +143,7 @@ def run(
 
     # The stages order images by content; users get them in the order of the input.
     result = Result(
-        paths=[source.names[index] for index in results.indices],
+        paths=paths,
         sizes=sizes,
         scores=scores,
         maps=maps,
@@ -149,6 +158,7 @@ def run(
         other_labels=views.other.labels,
         regions=regions,
         type_probability=model.classifier.classify(groups.descriptors, anomalous).probabilities,
+        type_names=names,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
@@ -173,6 +183,7 @@ def _fitted_model(
     views: GroupedViews,
     anomalous: BoolArray,
     threshold: float,
+    names: Mapping[int, str],
 ) -> FittedModel:
     """Everything that the stages have learned."""
     from blemish.model import FittedModel, without_places
@@ -193,9 +204,10 @@ def _fitted_model(
         classifier=fit_classifier(
             groups.descriptors, groups.labels, anomalous, groups.normal_label, unlike=config.cluster.unlike
         ),
-        names=[None] * (int(groups.labels.max()) + 1),
+        names=[names.get(label) for label in range(groups.n_groups)],
         counts=np.bincount(groups.labels).tolist(),
         familiarity=fit_familiarity(results.inside, results.surfaces),
+        pending=groups.descriptors[:0],
     )
 
 

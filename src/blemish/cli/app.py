@@ -14,6 +14,7 @@ from blemish.cli.doctor import add_doctor
 from blemish.cli.evaluate import add_evaluate
 from blemish.cli.export import add_export
 from blemish.cli.model import add_model
+from blemish.cli.review import add_review
 from blemish.cli.run import add_run
 from blemish.cli.shared import OK, finish_output, output_failed, prepare_output
 from blemish.cli.study import add_study
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_export, add_config, add_doctor):
+for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_review, add_export, add_config, add_doctor):
     add(app)
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.cli.shared import SOME_SKIPPED, Guard, counted
 from blemish.errors import shown
 from blemish.runtime.progress import Stage, StageTimer
 from blemish.runtime.terminal import Bars, print_error
 
 if TYPE_CHECKING:
+    from blemish.clustering import Knowledge
     from blemish.config.schema import Config
     from blemish.images import ImageSource
     from blemish.output import OutputFolder, OutputPaths
@@ -27,6 +28,13 @@ NClusters = Annotated[str | None, typer.Option(help="Number of groups, including
 Maps = Annotated[str | None, typer.Option(help="Anomaly maps to write: feature, image or none.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store intermediate results.")]
 CacheDir = Annotated[str | None, typer.Option(help="Folder for intermediate results.")]
+
+Review = Annotated[
+    Path | None,
+    typer.Option(
+        help="Review of an earlier run to respect: a results folder, or its review.jsonl.", show_default=False
+    ),
+]
 
 
 def add_run(app: typer.Typer) -> None:
@@ -41,6 +49,7 @@ def add_run(app: typer.Typer) -> None:
         n_clusters: NClusters = None,
         group_by: GroupBy = None,
         maps: Maps = None,
+        review: Review = None,
         options: RunOptions,
         no_cache: NoCache = False,
         cache_dir: CacheDir = None,
@@ -56,13 +65,40 @@ def add_run(app: typer.Typer) -> None:
                 cache=False if no_cache else None,
                 cache_dir=cache_dir,
             )
-            result, written = run_and_write(folder, out, config, quiet)
+            knowledge = read_review(review)
+            result, written = run_and_write(folder, out, config, quiet, knowledge)
             print_summary(result, written)
+            _print_review(result, written, knowledge)
             if result.skipped or written.not_drawn:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def run_and_write(folder: Path, out: Path, config: Config, quiet: bool) -> tuple[Result, OutputPaths]:
+def read_review(path: Path | None) -> Knowledge | None:
+    """What the review of an earlier run says; None without one."""
+    if path is None:
+        return None
+    from blemish.review import read_knowledge
+
+    return read_knowledge(path)
+
+
+def _print_review(result: Result, written: OutputPaths, knowledge: Knowledge | None) -> None:
+    """Print what the run did with a review, and what the folder still has of one."""
+    from blemish.review import kept_review
+
+    if knowledge is not None:
+        missing = knowledge.missing(result.paths)
+        print(f"  {counted(len(knowledge.placed) - len(missing), 'reviewed image')} respected")
+        if missing:
+            print(f"  {counted(len(missing), 'reviewed image')} not among the images, such as {shown(missing[0])}")
+    kept = kept_review(written.root, result)
+    if kept:
+        print(f"  {kept}")
+
+
+def run_and_write(
+    folder: Path, out: Path, config: Config, quiet: bool, knowledge: Knowledge | None = None
+) -> tuple[Result, OutputPaths]:
     """Run the method on a folder and write all outputs, with progress on stderr."""
     from blemish.images import ImageSource
     from blemish.output import prepare_output
@@ -73,7 +109,7 @@ def run_and_write(folder: Path, out: Path, config: Config, quiet: bool) -> tuple
         with timer.stage(Stage.READ) as advance:
             source = ImageSource(folder, config.image)
             advance(1)
-        result = run(source, config, progress=Bars(quiet))
+        result = run(source, config, progress=Bars(quiet), knowledge=knowledge)
         result.timings.update(timer.timings)
         with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
             written = write_results(result, source, output, config, lambda _done, _total: advance(1))
@@ -107,12 +143,12 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
     share = 100 * anomalous / n
-    print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
+    print(f"{counted(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {counted(result.n_clusters, 'group')}")
     groups, needs_check = result.groups, result.needs_check
     for label in result.group_numbers:
         members = groups == label
         check = f", {(members & needs_check).sum()} to check" if (members & needs_check).any() else ""
-        print(f"  {result.cluster_name(label)}: {_count(int(members.sum()), 'image')}{check}")
+        print(f"  {result.cluster_name(label)}: {counted(int(members.sum()), 'image')}{check}")
     if result.group_by_reason:
         print(f"  {result.group_by_reason}")
     for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
@@ -121,21 +157,12 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:
-        print(f"  {_count(len(result.skipped), 'file')} could not be read and were left out")
+        print(f"  {counted(len(result.skipped), 'file')} could not be read and were left out")
     if written.not_drawn:
-        print(f"  {_count(len(written.not_drawn), 'image')} could not be read again and have no overlay")
+        print(f"  {counted(len(written.not_drawn), 'image')} could not be read again and have no overlay")
     if any(found for found, _ in result.info["cache"].values()):
         print(f"  from the cache: {_from_cache(result.info['cache'])}")
     print(f"Results: {shown(written.root)}" + (f"; open {shown(written.report)}" if written.report else ""))
-
-
-def _count(count: int, noun: str) -> str:
-    """A number and its noun, in characters that every terminal has.
-
-    >>> _count(1, "image"), _count(0, "file")
-    ('1 image', '0 files')
-    """
-    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _from_cache(report: dict[str, list[int]]) -> str:

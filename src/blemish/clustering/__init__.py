@@ -10,6 +10,7 @@ from blemish.clustering.grouping import (
     most_groups,
     resolve_view,
 )
+from blemish.clustering.knowledge import Knowledge, apply_knowledge, known_anomalous
 from blemish.clustering.methods import center_distances, cluster, order_by_size
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import ScoreWeights, fit_score_weights
@@ -23,12 +24,14 @@ __all__ = [
     "DefectSpace",
     "GroupedViews",
     "Grouping",
+    "Knowledge",
     "ScoreWeights",
     "SurfaceSpace",
     "Tree",
     "TypeClassifier",
     "View",
     "ViewChoice",
+    "apply_knowledge",
     "center_distances",
     "choose_view",
     "cluster",
@@ -41,6 +44,7 @@ __all__ = [
     "fit_surface_space",
     "group_images",
     "group_surfaces",
+    "known_anomalous",
     "most_groups",
     "order_by_size",
     "resolve_view",

@@ -46,10 +46,9 @@ def coco_document(content: Content) -> dict[str, Any]:
         for i, (path, (height, width)) in enumerate(zip(result.paths, result.sizes, strict=True))
     ]
     annotations = [
-        {"id": number, "image_id": region.image + 1, "category_id": category[region.label]}
+        {"id": number, "image_id": region.image + 1, "category_id": category[content.type_of(region)]}
         | _annotation(region, *(int(side) for side in result.sizes[region.image]))
         for number, region in enumerate(result.regions, 1)
-        if region.label in category
     ]
     return {
         "info": {"description": "Anomalous regions", "version": f"blemish {__version__}"},
@@ -92,4 +91,6 @@ def run_lengths(mask: BoolArray, left: int, top: int, height: int, width: int) -
     places = (column + left) * height + row + top
     changes, counts = np.unique(places, return_counts=True)
     changes = changes[counts == 1]  # a run that ends where the next begins goes on, down the next column
-    return np.diff(changes, prepend=0, append=height * width).tolist() if changes.size else [height * width]
+    ends = [0, *changes.tolist(), height * width]
+    lengths = np.diff(ends).tolist()
+    return lengths if lengths[-1] else lengths[:-1]

@@ -8,8 +8,6 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-import numpy as np
-
 from blemish import __version__
 from blemish.export.content import Content, distinct
 from blemish.export.folder import ExportFolder
@@ -47,9 +45,8 @@ def normal_name(content: Content) -> str:
 def labeling_config(content: Content) -> str:
     """The configuration of a project: polygons with the names of the types, and the types of the whole image."""
     result = content.result
-    colors = {label: hex_color(cluster_color(label, result.normal_label)) for label in content.types if label >= 0}
     labels = [
-        f"    <Label value={quoteattr(name)} background={quoteattr(colors.get(label, '#888888'))}/>"
+        f'    <Label value={quoteattr(name)} background="{hex_color(cluster_color(label, result.normal_label))}"/>'
         for label, name in content.types.items()
     ]
     choices = [f"    <Choice value={quoteattr(name)}/>" for name in (normal_name(content), *content.types.values())]
@@ -73,23 +70,18 @@ def _task(content: Content, i: int) -> dict[str, Any]:
     path = quote(os.fsencode(result.paths[i]), safe="/")
     polygons: list[dict[str, Any]] = []
     for region in content.regions[i]:
-        if region.label in content.types:
-            name = content.types[region.label]
-            polygons += [_polygon(content, i, name, ring, region.score) for ring in region.outlines]
-            polygons += [_polygon(content, i, hole_name(content), ring, None) for ring in region.holes]
+        name = content.types[content.type_of(region)]
+        polygons += [_polygon(content, i, name, ring, region.confidence) for ring in region.outlines]
+        polygons += [_polygon(content, i, hole_name(content), ring, None) for ring in region.holes]
     for number, polygon in enumerate(polygons, 1):
         polygon["id"] = f"{i + 1}-{number}"
     prediction: dict[str, Any] = {
         "model_version": f"blemish {__version__}",
-        "score": float(str(np.float32(_certainty(content, i)))),
         "result": [*polygons, _choice(content, i)],
     }
+    if result.anomaly_probability is not None:  # a score of Label Studio lies between 0 and 1, anomaly scores do not
+        prediction["score"] = float(str(result.anomaly_probability[i]))
     return {"data": {"image": LOCAL_FILES + path}, "predictions": [prediction]}
-
-
-def _certainty(content: Content, i: int) -> float:
-    probability = content.result.anomaly_probability
-    return float(content.result.scores[i] if probability is None else probability[i])
 
 
 def _frame(content: Content, i: int) -> dict[str, Any]:
@@ -97,17 +89,17 @@ def _frame(content: Content, i: int) -> dict[str, Any]:
     return {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
 
 
-def _polygon(content: Content, i: int, name: str, ring: Ring, score: float | None) -> dict[str, Any]:
+def _polygon(content: Content, i: int, name: str, ring: Ring, confidence: float | None) -> dict[str, Any]:
     height, width = content.result.sizes[i]
     points = (simplified(ring, MAX_CORNERS) / (width, height) * 100).round(6).tolist()
     value = {"points": points, "closed": True, "polygonlabels": [name]}
     polygon = {"id": "", "from_name": "label", "type": "polygonlabels", **_frame(content, i), "value": value}
-    return polygon if score is None else polygon | {"score": float(str(np.float32(score)))}
+    return polygon if confidence is None else polygon | {"score": round(confidence, 6)}
 
 
 def _choice(content: Content, i: int) -> dict[str, Any]:
     """The types of the regions of an image; without regions the type of the image."""
-    labels = dict.fromkeys(region.label for region in content.regions[i] if region.label in content.types)
+    labels = dict.fromkeys(map(content.type_of, content.regions[i]))
     group = content.group(i)
     names = [content.types[label] for label in labels] or [
         normal_name(content) if group is None else content.types[group]

@@ -49,7 +49,8 @@ class Photos:
 
     def copy(self, folder: ExportFolder, stem: str, path: Path) -> str:
         """Put a file into an export as it is; returns its path there, the stem with the suffix of the file."""
-        name = f"{stem}{path.suffix}"
+        suffix = path.name[path.name.rfind(".") :] if "." in path.name else ""  # also of a file that is named .png
+        name = f"{stem}{suffix}"
         folder.place(name, path, self._link)
         return name
 

@@ -18,6 +18,7 @@ from blemish.export.photos import Photos
 from blemish.export.tables import write_csv_tables, write_parquet_tables
 from blemish.export.yolo import write_yolo
 from blemish.output import load_result, refuse_inside
+from blemish.review import with_review
 from blemish.types import Skipped
 
 FORMATS: dict[str, Callable[[Content, ExportFolder], None]] = {
@@ -63,7 +64,8 @@ def export_result(
     """Write a result in the format of another program.
 
     The export holds the regions of the result. A result without regions is exported with the connected parts of its
-    masks. Nothing in the results folder changes, and no image is moved.
+    masks. If the result was reviewed, types and regions are those after the review. Nothing in the results folder
+    changes, and no image is moved.
 
     Args:
         results: a folder that a run has written.
@@ -91,6 +93,7 @@ def export_result(
             refuse_inside(target, Path(source))
     if not result.has_regions:
         result = with_mask_regions(result, root)
+    result = with_review(result, root)
     with ExportFolder(target) as folder:
         FORMATS[to](Content(result, photos), folder)
         folder.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import yaml
 
 from blemish.export.content import Content
 from blemish.export.folder import ExportFolder
@@ -23,9 +23,10 @@ def write_yolo(content: Content, folder: ExportFolder) -> None:
         height, width = content.result.sizes[i]
         lines = []
         for region in content.regions[i]:
-            for ring in region.outlines if region.label in number else ():
+            for ring in region.outlines:
                 corners = " ".join(f"{value:.8g}" for value in (ring / (width, height)).clip(0, 1).ravel())
-                lines.append(f"{number[region.label]} {corners}\n")
+                lines.append(f"{number[content.type_of(region)]} {corners}\n")
         folder.write_text(f"labels/{content.flat_stems[i]}.txt", "".join(lines))
-    names = "".join(f"  {place}: {json.dumps(name)}\n" for place, name in enumerate(content.types.values()))
-    folder.write_text("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}" if names else "names: {}\n")
+    # no "path": the folders are then looked for beside this file, whatever the working directory is
+    data = {"train": "images", "val": "images", "names": dict(enumerate(content.types.values()))}
+    folder.write_text("data.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))

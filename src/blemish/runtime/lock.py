@@ -40,7 +40,8 @@ class FolderLock:
     """An exclusive lock on a folder, held until :meth:`release` or the end of the process.
 
     Args:
-        folder: an existing folder, in which a file ``.blemish-lock`` is made.
+        folder: an existing folder, in which the lock file is made.
+        name: of the lock file. Locks of different names do not concern each other.
 
     Raises:
         FolderLocked: another process, or this one, holds the lock.
@@ -49,8 +50,8 @@ class FolderLock:
     Where the file system knows no locks, a warning is logged and nothing is locked.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LOCK_FILE
+    def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
+        self.path = folder / name
         file = self._open()
         while not _is_at(file, self.path):  # the former holder removed it between our opening and our locking
             os.close(file)
