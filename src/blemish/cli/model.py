@@ -18,10 +18,12 @@ from blemish.cli.run import (
     Maps,
     NClusters,
     NoCache,
+    Normal,
     Out,
     Review,
+    Types,
     print_summary,
-    read_review,
+    read_knowledge,
     write_results,
 )
 from blemish.cli.shared import SOME_SKIPPED, Guard, counted, read_settings
@@ -63,6 +65,8 @@ def _add_fit(app: typer.Typer) -> None:
         n_clusters: NClusters = None,
         group_by: GroupBy = None,
         review: Review = None,
+        normal: Normal = None,
+        types: Types = None,
         options: RunOptions,
         no_cache: NoCache = False,
         cache_dir: CacheDir = None,
@@ -75,9 +79,13 @@ def _add_fit(app: typer.Typer) -> None:
                 n_clusters=n_clusters, group_by=group_by, cache=False if no_cache else None, cache_dir=cache_dir
             )
             check_model_folder(model)
+            from blemish.images import ImageSource
             from blemish.pipeline import run
 
-            result = run(folder, config, progress=Bars(quiet), knowledge=read_review(review))
+            also = normal if normal is not None and normal.is_dir() else None
+            source = ImageSource(folder, config.image, also=also)
+            knowledge = read_knowledge(review, normal, types)
+            result = run(source, config, progress=Bars(quiet), knowledge=knowledge)
             assert result.model is not None
             size = save_model(result.model, model)  # type: ignore[arg-type]
             print(
