@@ -12,6 +12,7 @@ from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
 from blemish.cli.evaluate import add_evaluate
 from blemish.cli.export import add_export
+from blemish.cli.figures import add_figures
 from blemish.cli.model import add_model
 from blemish.cli.review import add_review
 from blemish.cli.run import add_run
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_review, add_export, add_config):
+for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_review, add_export, add_figures, add_config):
     add(app)
 
 
