@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blemish import __version__
-from blemish.clustering import apply_knowledge, fewer_groups_warning, fit_classifier, known_anomalous
+from blemish.clustering import apply_knowledge, fewer_groups_warning, fit_classifier, known_anomalous, with_normal
 from blemish.config.schema import Config
 from blemish.descriptors import fit_descriptor_model, region_shapes, training_steps
 from blemish.errors import ConfigError
-from blemish.images import Images, ImageSource
+from blemish.images import ALSO, Images, ImageSource
 from blemish.localization import find_threshold, fit_familiarity, image_scores, median_filled_maps, threshold_warning
 from blemish.results import Result
 from blemish.runtime.device import choose_device
@@ -24,11 +24,12 @@ from blemish.runtime.progress import Progress, Stage, StageTimer
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
     from blemish.clustering import GroupedViews, Knowledge
+    from blemish.config.localization import Localization
     from blemish.descriptors import DescriptorModel
     from blemish.entries import FittedLocalization
     from blemish.model import FittedModel
     from blemish.stages import MapResults, MapStages, Refined
-    from blemish.types import BoolArray
+    from blemish.types import BoolArray, FloatArray
 
 
 def run(
@@ -67,6 +68,7 @@ def run(
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
     from blemish.stages import GroupStages, MapStages, Refined, find_regions, type_regions
+    from blemish.stages.known_normal import settings_for_normal
 
     config = config or Config()
     timer = StageTimer(progress)
@@ -79,11 +81,14 @@ def run(
             source = ImageSource(images, config.image, exclude=exclude)
             advance(1)
     _check_n_clusters(config, len(source))
+    knowledge = with_normal(knowledge, [name for name in source.names if name.startswith(ALSO)])
+    normal = {i for i, name in enumerate(source.names) if knowledge is not None and name in knowledge.normal}
+    config = settings_for_normal(config, len(normal))
 
     # Features: a frozen network, applied batch by batch by the stages below.
     device = choose_device(config.device)
     extractor = Extractor(backbone or load_backbone(config.backbone.name, device), config.backbone)
-    stages = MapStages(source, extractor, config, device)
+    stages = MapStages(source, extractor, config, device, normal=normal)
     group_stages = GroupStages(stages)
 
     # Localization model: fitted to the features of a sample of the images.
@@ -100,8 +105,7 @@ def run(
 
     # Image scores and threshold: which images are anomalous.
     scores = image_scores(results.inside, config.localization.score_quantile)
-    given = config.localization.threshold
-    threshold = find_threshold(results.inside, scores, config.localization) if given == "auto" else float(given)
+    threshold = _threshold(results, scores, normal, config.localization)
     anomalous = scores > threshold
     paths = [source.names[index] for index in results.indices]
     if knowledge is not None:
@@ -170,8 +174,9 @@ def run(
         | {"cache": stages.cache.report()},
         model=model,
     )
-    source.keep(sorted(results.indices))
-    return result.reordered(np.argsort(results.indices))
+    rows = [row for row in np.argsort(results.indices) if not paths[row].startswith(ALSO)]
+    source.keep([results.indices[row] for row in rows])
+    return result.take(np.array(rows))
 
 
 def _fitted_model(
@@ -207,7 +212,18 @@ def _fitted_model(
         names=[names.get(label) for label in range(groups.n_groups)],
         counts=np.bincount(groups.labels).tolist(),
         familiarity=fit_familiarity(results.inside, results.surfaces),
+        pending=groups.descriptors[:0],
     )
+
+
+def _threshold(results: MapResults, scores: FloatArray, normal: Collection[int], config: Localization) -> float:
+    """The threshold of the settings, or of known normal images, or else the estimate."""
+    from blemish.stages.known_normal import normal_threshold
+
+    if config.threshold != "auto":
+        return float(config.threshold)
+    told = normal_threshold(scores, [row for row, index in enumerate(results.indices) if index in normal])
+    return find_threshold(results.inside, scores, config) if told is None else told
 
 
 def _check_n_clusters(config: Config, n: int) -> None:

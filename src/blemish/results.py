@@ -99,13 +99,13 @@ class Result:
     info: dict[str, Any] = field(default_factory=dict)
     model: Inspector | None = field(default=None, repr=False)
 
-    def reordered(self, order: IntArray) -> Result:
-        """The same result with its rows in another order.
+    def take(self, order: IntArray) -> Result:
+        """A result of some of the rows, in another order.
 
         Args:
-            order: N, the present row of each new one; every row once.
+            order: M, the present row of each new one; a row at most once.
         """
-        place = np.argsort(order)
+        place = {int(row): new for new, row in enumerate(order)}
         rows: dict[str, Any] = {}
         for name in _ROWS:
             values = getattr(self, name)
@@ -115,7 +115,8 @@ class Result:
             paths=[self.paths[i] for i in order],
             maps=self.maps.take(order) if isinstance(self.maps, Arrays) else [self.maps[i] for i in order],
             regions=sorted(
-                (replace(one, image=int(place[one.image])) for one in self.regions), key=lambda one: one.image
+                (replace(one, image=place[one.image]) for one in self.regions if one.image in place),
+                key=lambda one: one.image,
             ),
             **rows,
         )

@@ -145,7 +145,7 @@ def test_missing_and_changed_images_are_named_and_the_others_exported(results: P
     assert "has changed" in exported.skipped[1].reason
     done = CliRunner().invoke(app, ["export", str(results), "--to", "sorted"])
     assert done.exit_code == 3
-    assert "3 images are missing or have changed" in done.output
+    assert "3 images missing or changed, left out" in done.output
     for to in ("coco", "cvat", "labelstudio", "csv", "parquet", "maps"):  # these need no image
         assert not export_result(results, to).skipped
 
@@ -157,7 +157,7 @@ def test_moved_images_are_found_with_images(results: Path) -> None:
     assert not export_result(results, "sorted", images=results.parent / "moved").skipped
     done = CliRunner().invoke(app, ["export", str(results), "--to", "coco", "--out", str(results.parent / "c")])
     assert done.exit_code == 0
-    assert "1 files" in done.output
+    assert "1 file:" in done.output
 
 
 def test_arrays_have_no_files(tmp_path: Path) -> None:

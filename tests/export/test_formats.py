@@ -114,7 +114,7 @@ def test_run_lengths_agree_with_their_definition(height: int, width: int, left: 
 
 
 def test_label_studio_tasks_fit_their_configuration(ring: tuple[Result, Path]) -> None:
-    """Structure as https://labelstud.io/guide/predictions describes it; scripts/check-exports asks its own library."""
+    """Structure as https://labelstud.io/guide/predictions describes it; scripts/check_exports asks its own library."""
     result, results = ring
     root = export_result(results, "labelstudio").root
     config = ElementTree.parse(root / "labeling-config.xml")
@@ -251,6 +251,21 @@ def test_parts_of_a_mask_are_its_components() -> None:
     mask[1, 1] = False
     large, small = mask_regions(mask, 4, 2, 0.5)
     assert (large.area, len(large.holes), small.area, small.left, small.image, small.label) == (9, 1, 2, 7, 4, 2)
+
+
+def test_unsorted_images_keep_their_regions(tmp_path: Path) -> None:
+    result, _ = results_on_disk(tmp_path)
+    odd = replace(
+        result,
+        labels=np.where(result.labels == 2, 0, result.labels),
+        regions=[replace(one, label=0 if one.label == 2 else one.label) for one in result.regions],
+    )
+    write_outputs(odd, tmp_path / "odd", overlays=False)
+    document = json.loads((export_result(tmp_path / "odd", "coco").root / "annotations.json").read_text())
+    assert [one["name"] for one in document["categories"]] == ["type 1", "unsorted"]
+    assert len(document["annotations"]) == len(result.regions)
+    root = export_result(tmp_path / "odd", "sorted").root
+    assert len(list((root / "unsorted").iterdir())) == 2
 
 
 def test_images_that_are_unlike_every_type_are_a_type_of_their_own(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_writes_everything_it_lists_and_nothing_else(tmp_path: Path) -> None:
     run = json.loads(written.run.read_text())
     found = set(digests(written.root))
     assert found == set(run["files"]) - {"report.html"}
-    assert len(found) == 4 + 3 * len(result.paths)
+    assert len(found) == 5 + 3 * len(result.paths)
     assert run["schema"] == "blemish.run"
     assert run["schema_version"] == 1
     assert run["counts"] == {

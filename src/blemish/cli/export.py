@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from blemish.cli.options import Verbose
-from blemish.cli.shared import SOME_SKIPPED, Guard
+from blemish.cli.shared import SOME_SKIPPED, Guard, counted
 from blemish.errors import shown
 from blemish.runtime.terminal import print_error
 
@@ -45,7 +45,8 @@ def add_export(app: typer.Typer) -> None:
             exported = export_result(results, to, out, images=images, link=link)
             for one in exported.skipped:
                 print_error(f"not exported: {shown(one.path)}: {shown(one.reason)}")
-            print(f"{exported.regions} regions, {len(exported.files)} files: {shown(exported.root)}")
+            regions, files = counted(exported.regions, "region"), counted(len(exported.files), "file")
+            print(f"{regions}, {files}: {shown(exported.root)}")
             if exported.skipped:
-                print(f"  {len(exported.skipped)} images are missing or have changed and were left out")
+                print(f"  {counted(len(exported.skipped), 'image')} missing or changed, left out")
                 raise typer.Exit(SOME_SKIPPED)

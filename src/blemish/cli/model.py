@@ -1,4 +1,4 @@
-"""``blemish fit``, ``predict`` and ``rename``: learn once from a set, and inspect further images with what was learned."""
+"""``blemish fit``, ``predict``, ``update`` and ``rename``: learn once from a set, and inspect further images with what was learned."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from blemish.cli.run import (
     Maps,
     NClusters,
     NoCache,
+    Normal,
     Out,
     Review,
+    Types,
     print_summary,
-    read_review,
+    read_knowledge,
     write_results,
 )
-from blemish.cli.shared import SOME_SKIPPED, Guard, read_settings
+from blemish.cli.shared import SOME_SKIPPED, Guard, counted, read_settings
 from blemish.errors import ConfigError, InputError, OutputError, shown
 from blemish.runtime.progress import Stage, StageTimer
 from blemish.runtime.terminal import Bars, print_error
@@ -38,6 +40,9 @@ ModelFolder = Annotated[
 ]
 ImageFolder = Annotated[Path, typer.Argument(help="Folder with images of the same material.", show_default=False)]
 
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(help="Number of threads.")]
+
 WATCH_FILE = "watch.jsonl"
 """Where ``predict --watch`` appends one line per image."""
 
@@ -46,6 +51,7 @@ def add_model(app: typer.Typer) -> None:
     """Add the commands to the application."""
     _add_fit(app)
     _add_predict(app)
+    _add_update(app)
     _add_rename(app)
 
 
@@ -59,6 +65,8 @@ def _add_fit(app: typer.Typer) -> None:
         n_clusters: NClusters = None,
         group_by: GroupBy = None,
         review: Review = None,
+        normal: Normal = None,
+        types: Types = None,
         options: RunOptions,
         no_cache: NoCache = False,
         cache_dir: CacheDir = None,
@@ -71,9 +79,13 @@ def _add_fit(app: typer.Typer) -> None:
                 n_clusters=n_clusters, group_by=group_by, cache=False if no_cache else None, cache_dir=cache_dir
             )
             check_model_folder(model)
+            from blemish.images import ImageSource
             from blemish.pipeline import run
 
-            result = run(folder, config, progress=Bars(quiet), knowledge=read_review(review))
+            also = normal if normal is not None and normal.is_dir() else None
+            source = ImageSource(folder, config.image, also=also)
+            knowledge = read_knowledge(review, normal, types)
+            result = run(source, config, progress=Bars(quiet), knowledge=knowledge)
             assert result.model is not None
             size = save_model(result.model, model)  # type: ignore[arg-type]
             print(
@@ -112,9 +124,9 @@ def _add_predict(app: typer.Typer) -> None:
         out: Out,
         *,
         maps: Maps = None,
-        device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+        device: Device = None,
         assignments: Settings = None,
-        threads: Annotated[int | None, typer.Option(help="Number of threads.")] = None,
+        threads: Threads = None,
         no_cache: NoCache = False,
         cache_dir: CacheDir = None,
         watch: Annotated[
@@ -241,6 +253,41 @@ def _watched(path: Path) -> Iterator[str]:
                 yield record["path"]
 
 
+def _add_update(app: typer.Typer) -> None:
+    @app.command()
+    def update(
+        model: ModelFolder,
+        folder: ImageFolder,
+        *,
+        device: Device = None,
+        threads: Threads = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Fold further images into a model: more examples of its types, and new types."""
+        with Guard(verbose):
+            config = read_settings(None, None, threads=threads, device=device)
+            from blemish.model import FittedModel
+            from blemish.model import update as fold
+
+            fitted = FittedModel.load(model)
+            result = fitted.predict(folder, device=config.device, progress=Bars(quiet))
+            found = fold(fitted, result)
+            save_model(found.model, model_folder(model))
+            print(f"{counted(len(result.paths), 'image')}, {found.added} added as examples")
+            for label in found.new_types:
+                members = counted(int((found.labels == label).sum()), "image")
+                print(f"  new: {found.model.group_name(label)} (number {label}, {members} of these)")
+            print(f"  {counted(found.pending, 'image')} unlike every type, kept until there are more of the kind")
+            if result.skipped:
+                raise typer.Exit(SOME_SKIPPED)
+
+
+def model_folder(folder: Path) -> Path:
+    """Where a model is that was loaded from this folder."""
+    return folder if (folder / "model.json").is_file() else folder / "model"
+
+
 def _add_rename(app: typer.Typer) -> None:
     @app.command()
     def rename(
@@ -253,8 +300,7 @@ def _add_rename(app: typer.Typer) -> None:
             from blemish.model import FittedModel
 
             fitted = FittedModel.load(model).renamed(dict(map(_name, names)))
-            folder = model if (model / "model.json").is_file() else model / "model"
-            save_model(fitted, folder)
+            save_model(fitted, model_folder(model))
             for label, name in enumerate(fitted.names):
                 print(f"{label}: {shown(name) if name is not None else fitted.group_name(label)}")
 

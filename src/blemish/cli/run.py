@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish.cli.options import Quiet, RunOptions, Verbose, takes_run_options
-from blemish.cli.shared import SOME_SKIPPED, Guard
-from blemish.errors import shown
+from blemish.cli.shared import SOME_SKIPPED, Guard, counted
+from blemish.errors import ConfigError, shown
 from blemish.runtime.progress import Stage, StageTimer
 from blemish.runtime.terminal import Bars, print_error
 
@@ -36,6 +36,17 @@ Review = Annotated[
     ),
 ]
 
+Normal = Annotated[
+    Path | None,
+    typer.Option(
+        help="Images known to be normal: a folder, or a list of paths in the input folder.", show_default=False
+    ),
+]
+Types = Annotated[
+    Path | None,
+    typer.Option(help="Types of some images: a CSV file with the columns path and type.", show_default=False),
+]
+
 
 def add_run(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -50,6 +61,8 @@ def add_run(app: typer.Typer) -> None:
         group_by: GroupBy = None,
         maps: Maps = None,
         review: Review = None,
+        normal: Normal = None,
+        types: Types = None,
         options: RunOptions,
         no_cache: NoCache = False,
         cache_dir: CacheDir = None,
@@ -65,21 +78,27 @@ def add_run(app: typer.Typer) -> None:
                 cache=False if no_cache else None,
                 cache_dir=cache_dir,
             )
-            knowledge = read_review(review)
-            result, written = run_and_write(folder, out, config, quiet, knowledge)
+            knowledge = read_knowledge(review, normal, types)
+            also = normal if normal is not None and normal.is_dir() else None
+            result, written = run_and_write(folder, out, config, quiet, knowledge, also)
             print_summary(result, written)
             _print_review(result, written, knowledge)
             if result.skipped or written.not_drawn:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def read_review(path: Path | None) -> Knowledge | None:
-    """What the review of an earlier run says; None without one."""
-    if path is None:
-        return None
-    from blemish.review import read_knowledge
+def read_knowledge(review: Path | None, normal: Path | None, types: Path | None) -> Knowledge | None:
+    """What is known of images before a run; None if nothing is. A folder of normal images is read with the images."""
+    from blemish import review as reviews
 
-    return read_knowledge(path)
+    if review is not None and types is not None:
+        raise ConfigError("--review and --types both say which image is of which type; give one of them")
+    knowledge = reviews.read_knowledge(review) if review is not None else None
+    if types is not None:
+        knowledge = reviews.read_types(types)
+    if normal is not None and not normal.is_dir():
+        knowledge = reviews.read_normal(normal, knowledge)
+    return knowledge
 
 
 def _print_review(result: Result, written: OutputPaths, knowledge: Knowledge | None) -> None:
@@ -88,18 +107,18 @@ def _print_review(result: Result, written: OutputPaths, knowledge: Knowledge | N
 
     if knowledge is not None:
         missing = knowledge.missing(result.paths)
-        print(f"  {_count(len(knowledge.placed) - len(missing), 'reviewed image')} respected")
+        print(f"  {counted(len(knowledge.placed) - len(missing), 'known image')} respected")
         if missing:
-            print(f"  {_count(len(missing), 'reviewed image')} not among the images, such as {shown(missing[0])}")
+            print(f"  {counted(len(missing), 'known image')} not among the images, such as {shown(missing[0])}")
     kept = kept_review(written.root, result)
     if kept:
         print(f"  {kept}")
 
 
 def run_and_write(
-    folder: Path, out: Path, config: Config, quiet: bool, knowledge: Knowledge | None = None
+    folder: Path, out: Path, config: Config, quiet: bool, knowledge: Knowledge | None = None, also: Path | None = None
 ) -> tuple[Result, OutputPaths]:
-    """Run the method on a folder and write all outputs, with progress on stderr."""
+    """Run the method on a folder and write all outputs, with progress on stderr; ``also`` holds known normal images."""
     from blemish.images import ImageSource
     from blemish.output import prepare_output
     from blemish.pipeline import run
@@ -107,7 +126,7 @@ def run_and_write(
     timer = StageTimer(Bars(quiet))
     with prepare_output(out, folder) as output:
         with timer.stage(Stage.READ) as advance:
-            source = ImageSource(folder, config.image)
+            source = ImageSource(folder, config.image, also=also)
             advance(1)
         result = run(source, config, progress=Bars(quiet), knowledge=knowledge)
         result.timings.update(timer.timings)
@@ -143,12 +162,12 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
     share = 100 * anomalous / n
-    print(f"{_count(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {_count(result.n_clusters, 'group')}")
+    print(f"{counted(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {counted(result.n_clusters, 'group')}")
     groups, needs_check = result.groups, result.needs_check
     for label in result.group_numbers:
         members = groups == label
         check = f", {(members & needs_check).sum()} to check" if (members & needs_check).any() else ""
-        print(f"  {result.cluster_name(label)}: {_count(int(members.sum()), 'image')}{check}")
+        print(f"  {result.cluster_name(label)}: {counted(int(members.sum()), 'image')}{check}")
     if result.group_by_reason:
         print(f"  {result.group_by_reason}")
     for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
@@ -157,21 +176,12 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:
-        print(f"  {_count(len(result.skipped), 'file')} could not be read and were left out")
+        print(f"  {counted(len(result.skipped), 'file')} could not be read and were left out")
     if written.not_drawn:
-        print(f"  {_count(len(written.not_drawn), 'image')} could not be read again and have no overlay")
+        print(f"  {counted(len(written.not_drawn), 'image')} could not be read again and have no overlay")
     if any(found for found, _ in result.info["cache"].values()):
         print(f"  from the cache: {_from_cache(result.info['cache'])}")
     print(f"Results: {shown(written.root)}" + (f"; open {shown(written.report)}" if written.report else ""))
-
-
-def _count(count: int, noun: str) -> str:
-    """A number and its noun, in characters that every terminal has.
-
-    >>> _count(1, "image"), _count(0, "file")
-    ('1 image', '0 files')
-    """
-    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _from_cache(report: dict[str, list[int]]) -> str:

@@ -55,6 +55,15 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, in characters that every terminal has.
+
+    >>> counted(1, "image"), counted(0, "file")
+    ('1 image', '0 files')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
 class Guard:
     """Turns errors into one line on stderr and an exit code."""
 

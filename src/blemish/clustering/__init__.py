@@ -10,7 +10,7 @@ from blemish.clustering.grouping import (
     most_groups,
     resolve_view,
 )
-from blemish.clustering.knowledge import Knowledge, apply_knowledge, known_anomalous
+from blemish.clustering.knowledge import Knowledge, apply_knowledge, known_anomalous, with_normal
 from blemish.clustering.methods import center_distances, cluster, order_by_size
 from blemish.clustering.n_clusters import estimate_clusters
 from blemish.clustering.score_weights import ScoreWeights, fit_score_weights
@@ -50,4 +50,5 @@ __all__ = [
     "resolve_view",
     "unknown_choice",
     "ward_tree",
+    "with_normal",
 ]

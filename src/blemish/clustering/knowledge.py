@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,11 @@ class Knowledge:
     merged: frozenset[int] = frozenset()
     names: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def normal(self) -> frozenset[str]:
+        """The images that the person said are normal."""
+        return frozenset(path for path in self.placed if self.groups[path] == NORMAL)
+
     def missing(self, paths: Sequence[str]) -> list[str]:
         """The placed images that are not among the images of a run, sorted."""
         return sorted(self.placed - {*paths})
@@ -46,6 +51,15 @@ class Knowledge:
             normal=NORMAL,
             merged=self.merged,
         )
+
+
+def with_normal(knowledge: Knowledge | None, paths: Collection[str]) -> Knowledge | None:
+    """What a person said, and that these images are normal as well; None if there is nothing at all."""
+    if not paths:
+        return knowledge
+    before = knowledge or Knowledge({}, frozenset())
+    groups = {**before.groups, **dict.fromkeys(paths, NORMAL)}
+    return dataclasses.replace(before, groups=groups, placed=before.placed | frozenset(paths))
 
 
 def known_anomalous(knowledge: Knowledge, paths: Sequence[str], anomalous: BoolArray) -> BoolArray:

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from blemish.errors import InputError, shown
-from blemish.evaluation._csv_table import excerpt, read_table
 from blemish.evaluation.labeled_set import LabeledSet, is_normal
 from blemish.evaluation.masks import is_mask_folder, orphan_error, pair_masks, stem_in
 from blemish.images import IMAGE_SUFFIXES
+from blemish.runtime.csv_table import excerpt, read_table
 
 # images with several defect types belong to no single group; the paper leaves them out too
 _LEFT_OUT = frozenset({"combined"})

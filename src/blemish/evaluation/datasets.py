@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from blemish.errors import InputError, shown
-from blemish.evaluation._csv_table import excerpt, read_csv_set
+from blemish.evaluation._csv_table import read_csv_set
 from blemish.evaluation._layouts import read_folder, read_leaves, read_mtd, read_mvtec
 from blemish.evaluation.labeled_set import NORMAL_NAMES, LabeledSet, is_normal
 from blemish.evaluation.masks import Mask, read_mask
+from blemish.runtime.csv_table import excerpt
 
 __all__ = ["NORMAL_NAMES", "LabeledSet", "Layout", "Mask", "is_normal", "load_dataset", "read_mask"]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from blemish.errors import shown
-from blemish.evaluation._csv_table import excerpt
 from blemish.evaluation.evaluate import Evaluation, mean_over_sets
 from blemish.evaluation.scoring import SCORES, ScoreSummary
 from blemish.results import Skipped
+from blemish.runtime.csv_table import excerpt
 
 
 def document(evaluations: Sequence[Evaluation]) -> dict[str, Any]:

@@ -46,10 +46,9 @@ def coco_document(content: Content) -> dict[str, Any]:
         for i, (path, (height, width)) in enumerate(zip(result.paths, result.sizes, strict=True))
     ]
     annotations = [
-        {"id": number, "image_id": region.image + 1, "category_id": category[region.label]}
+        {"id": number, "image_id": region.image + 1, "category_id": category[content.type_of(region)]}
         | _annotation(region, *(int(side) for side in result.sizes[region.image]))
         for number, region in enumerate(result.regions, 1)
-        if region.label in category
     ]
     return {
         "info": {"description": "Anomalous regions", "version": f"blemish {__version__}"},

@@ -17,7 +17,7 @@ from blemish.output.claims import short
 from blemish.output.names import file_stems
 from blemish.output.tables import unicode_text
 from blemish.regions import Region, fill_rings, principal_axes, trace_outlines
-from blemish.results import Result
+from blemish.results import UNSORTED, Result
 from blemish.runtime.files import read_regular
 from blemish.types import BoolArray
 
@@ -46,16 +46,20 @@ class Content:
 
     @functools.cached_property
     def types(self) -> dict[int, str]:
-        """Label -> name of every type, in the order of the labels. The names differ, and are valid Unicode."""
-        labels = {int(label) for label in self.result.labels} | {region.label for region in self.result.regions}
+        """Label -> name of every type, in the order of outputs. The names differ, and are valid Unicode."""
+        labels = {int(group) for group in self.result.groups} | {self.type_of(one) for one in self.result.regions}
         names: dict[int, str] = {}
-        for label in sorted(labels - {self.result.normal_label}):
+        for label in sorted(labels - {self.result.normal_label}, key=lambda label: (label < 0, label)):
             names[label] = distinct(unicode_text(self.result.cluster_name(label)), names.values())
         return names
 
+    def type_of(self, region: Region) -> int:
+        """Label of the type of a region; a region that lies closest to the normal group is unsorted."""
+        return UNSORTED if region.label == self.result.normal_label else region.label
+
     def group(self, i: int) -> int | None:
         """Label of the type of image ``i``; None for the normal group."""
-        label = int(self.result.labels[i])
+        label = int(self.result.groups[i])
         return None if label == self.result.normal_label else label
 
     def mask(self, i: int) -> BoolArray:
@@ -125,7 +129,7 @@ def with_mask_regions(result: Result, root: Path) -> Result:
     for i, stem in enumerate(file_stems(result.paths)):
         if result.is_anomalous[i]:
             mask = _read_mask(root / "masks" / f"{stem}.png", *(int(side) for side in result.sizes[i]))
-            regions += mask_regions(mask, i, int(result.labels[i]), float(result.scores[i]))
+            regions += mask_regions(mask, i, int(result.groups[i]), float(result.scores[i]))
     return dataclasses.replace(result, regions=regions)
 
 

@@ -34,7 +34,7 @@ def _sample(content: Content, i: int, name: str) -> dict[str, Any]:
     group: dict[str, Any] = {"_cls": "Classification", "label": "normal" if label is None else content.types[label]}
     if result.type_probability is not None:
         group["confidence"] = float(str(result.type_probability[i]))
-    regions = [region for region in content.regions[i] if region.label in content.types]
+    regions = content.regions[i]
     return {
         "filepath": name,
         "tags": [],
@@ -48,7 +48,12 @@ def _sample(content: Content, i: int, name: str) -> dict[str, Any]:
 
 def _shared(content: Content, region: Region) -> dict[str, Any]:
     score = float(str(np.float32(region.score)))
-    return {"label": content.types[region.label], "tags": [], "confidence": region.confidence, "anomaly_score": score}
+    return {
+        "label": content.types[content.type_of(region)],
+        "tags": [],
+        "confidence": region.confidence,
+        "anomaly_score": score,
+    }
 
 
 def _box(content: Content, i: int, region: Region) -> dict[str, Any]:

@@ -45,9 +45,8 @@ def normal_name(content: Content) -> str:
 def labeling_config(content: Content) -> str:
     """The configuration of a project: polygons with the names of the types, and the types of the whole image."""
     result = content.result
-    colors = {label: hex_color(cluster_color(label, result.normal_label)) for label in content.types if label >= 0}
     labels = [
-        f"    <Label value={quoteattr(name)} background={quoteattr(colors.get(label, '#888888'))}/>"
+        f'    <Label value={quoteattr(name)} background="{hex_color(cluster_color(label, result.normal_label))}"/>'
         for label, name in content.types.items()
     ]
     choices = [f"    <Choice value={quoteattr(name)}/>" for name in (normal_name(content), *content.types.values())]
@@ -71,10 +70,9 @@ def _task(content: Content, i: int) -> dict[str, Any]:
     path = quote(os.fsencode(result.paths[i]), safe="/")
     polygons: list[dict[str, Any]] = []
     for region in content.regions[i]:
-        if region.label in content.types:
-            name = content.types[region.label]
-            polygons += [_polygon(content, i, name, ring, region.confidence) for ring in region.outlines]
-            polygons += [_polygon(content, i, hole_name(content), ring, None) for ring in region.holes]
+        name = content.types[content.type_of(region)]
+        polygons += [_polygon(content, i, name, ring, region.confidence) for ring in region.outlines]
+        polygons += [_polygon(content, i, hole_name(content), ring, None) for ring in region.holes]
     for number, polygon in enumerate(polygons, 1):
         polygon["id"] = f"{i + 1}-{number}"
     prediction: dict[str, Any] = {
@@ -101,7 +99,7 @@ def _polygon(content: Content, i: int, name: str, ring: Ring, confidence: float 
 
 def _choice(content: Content, i: int) -> dict[str, Any]:
     """The types of the regions of an image; without regions the type of the image."""
-    labels = dict.fromkeys(region.label for region in content.regions[i] if region.label in content.types)
+    labels = dict.fromkeys(map(content.type_of, content.regions[i]))
     group = content.group(i)
     names = [content.types[label] for label in labels] or [
         normal_name(content) if group is None else content.types[group]

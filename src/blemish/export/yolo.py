@@ -23,9 +23,9 @@ def write_yolo(content: Content, folder: ExportFolder) -> None:
         height, width = content.result.sizes[i]
         lines = []
         for region in content.regions[i]:
-            for ring in region.outlines if region.label in number else ():
+            for ring in region.outlines:
                 corners = " ".join(f"{value:.8g}" for value in (ring / (width, height)).clip(0, 1).ravel())
-                lines.append(f"{number[region.label]} {corners}\n")
+                lines.append(f"{number[content.type_of(region)]} {corners}\n")
         folder.write_text(f"labels/{content.flat_stems[i]}.txt", "".join(lines))
     # no "path": the folders are then looked for beside this file, whatever the working directory is
     data = {"train": "images", "val": "images", "names": dict(enumerate(content.types.values()))}

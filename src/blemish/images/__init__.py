@@ -8,10 +8,11 @@ from blemish.images.finding import IMAGE_SUFFIXES, MASK_FOLDERS, find_images
 from blemish.images.loading import decode
 from blemish.images.raw import MAX_MEGABYTES, ImageInfo
 from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
-from blemish.images.source import Calibration, Images, ImageSource
+from blemish.images.source import ALSO, Calibration, Images, ImageSource
 from blemish.images.white_level import WhiteLevel, estimate_white_level
 
 __all__ = [
+    "ALSO",
     "IMAGE_SUFFIXES",
     "MASK_FOLDERS",
     "MAX_MEGABYTES",

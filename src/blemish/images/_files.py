@@ -87,6 +87,13 @@ class OpenedFiles:
     unreadable: list[Skipped] = field(default_factory=list)
     passed_over: list[Skipped] = field(default_factory=list)
 
+    def add(self, others: OpenedFiles, prefix: str) -> None:
+        """Append the images of other files, with a prefix to their names."""
+        self.files += others.files
+        self.names += [prefix + name for name in others.names]
+        self.unreadable += [Skipped(prefix + one.path, one.reason) for one in others.unreadable]
+        self.passed_over += others.passed_over
+
 
 def open_files(paths: Sequence[Path], root: Path | None, max_megabytes: float, threads: int) -> OpenedFiles:
     """Read the header of every file.

@@ -35,6 +35,9 @@ Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] |
 DECODERS = 2
 """Threads that decode while the network computes."""
 
+ALSO = "known normal: "
+"""What the names of further images begin with."""
+
 HUGE_MEGABYTES = 500
 """Images that take more than this once decoded are decoded one at a time."""
 
@@ -72,6 +75,7 @@ class ImageSource:
         config: the section ``image`` of the settings.
         exclude: folders inside the input folder that are not read.
         calibration: that of an earlier set; None: decided by this set.
+        also: a folder with further images of the set; their names begin with :data:`ALSO`.
 
     Attributes:
         root: the folder given; None for paths and arrays.
@@ -96,6 +100,7 @@ class ImageSource:
         *,
         exclude: Sequence[Path] = (),
         calibration: Calibration | None = None,
+        also: Path | None = None,
     ) -> None:
         self.root: Path | None = None
         self.names: list[str] = []
@@ -115,7 +120,7 @@ class ImageSource:
             self.root = Path(images)
             found = list_images(self.root, exclude=exclude)
             self.passed_over = found.passed_over
-            self._open_files(found.images)
+            self._open_files(found.images, list_images(also).images if also else [], also)
         else:
             items = to_list(images)
             if items and all(isinstance(one, (str, os.PathLike)) for one in items):
@@ -133,8 +138,9 @@ class ImageSource:
         )
         self._roi = RegionOfInterest(Path(config.roi).expanduser(), self.names, self.infos) if config.roi else None
 
-    def _open_files(self, paths: list[Path]) -> None:
+    def _open_files(self, paths: list[Path], further: list[Path] = [], also: Path | None = None) -> None:  # noqa: B006
         opened = open_files(paths, self.root, self._config.max_megabytes, DECODERS)
+        opened.add(open_files(further, also, self._config.max_megabytes, DECODERS), ALSO)
         for one in opened.unreadable:
             _log.warning("skipped %s", one.reason)
         self._dropped, self._files, self.names = opened.unreadable, opened.files, opened.names

@@ -23,6 +23,7 @@ from blemish.results import Result, group_name
 from blemish.runtime.atomic import write_atomically
 from blemish.runtime.files import read_regular
 from blemish.runtime.serialization import UnreadableEntry, from_bytes, to_bytes
+from blemish.types import FloatArray
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
@@ -58,6 +59,7 @@ class FittedModel:
         names: name of each group, by label; None for one that has only a number.
         counts: number of images of each group when the model was fitted.
         familiarity: how the fitted images look as a whole.
+        pending: P x D float32, rows of later images that are unlike every type, for types to come.
     """
 
     config: Config
@@ -75,6 +77,7 @@ class FittedModel:
     names: list[str | None]
     counts: list[int]
     familiarity: Familiarity
+    pending: FloatArray
 
     @functools.cached_property
     def content(self) -> bytes:

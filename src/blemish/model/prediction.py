@@ -119,7 +119,7 @@ def predict(
         model=model,
     )
     source.keep(sorted(results.indices))
-    return result.reordered(np.argsort(results.indices))
+    return result.take(np.argsort(results.indices))
 
 
 def _stages(

@@ -37,7 +37,7 @@ FOLDERS: dict[str, str | tuple[str, ...]] = {
 DATA_FILES = frozenset({"images.parquet", "groups.csv", "regions.parquet", "descriptors.npy"})
 """The files that results are read back from; ``run.json`` has their checksums."""
 
-TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "regions.csv"}) | DATA_FILES
+TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "regions.csv", "next_to_check.csv"}) | DATA_FILES
 
 _OTHER_FOLDER = "choose another folder with --out"
 _REMEDIES = {

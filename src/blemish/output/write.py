@@ -21,6 +21,7 @@ from blemish.output.claims import REPORT_FILE, RUN_FILE, short
 from blemish.output.colors import cluster_color
 from blemish.output.folder import OutputFolder, claimed
 from blemish.output.names import evaluation_prefix, file_stems
+from blemish.output.next_to_check import write_next_to_check
 from blemish.output.overlays import draw_overlay
 from blemish.output.region_tables import regions_by_image, with_contrast, write_regions_csv, write_regions_parquet
 from blemish.output.report import build_report, render
@@ -118,6 +119,7 @@ def write_outputs(
         if result.other_labels is not None:
             folder.write("groups.csv", lambda stream: write_groups_csv(result, stream))
         folder.write("images.parquet", lambda stream: write_parquet(result, stream))
+        folder.write("next_to_check.csv", lambda stream: write_next_to_check(result, stream))
         if result.has_regions:
             folder.write("regions.csv", lambda stream: write_regions_csv(result, stream))
             folder.write("regions.parquet", lambda stream: write_regions_parquet(result, stream))

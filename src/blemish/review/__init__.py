@@ -7,6 +7,7 @@ from blemish.review.log import REVIEW_FILE, ReviewLog, read_log
 from blemish.review.operations import Operation, parse_operation
 from blemish.review.replay import Reviewed, replay
 from blemish.review.session import Session
+from blemish.review.told import read_normal, read_types
 
 __all__ = [
     "REVIEW_FILE",
@@ -22,6 +23,8 @@ __all__ = [
     "parse_operation",
     "read_knowledge",
     "read_log",
+    "read_normal",
+    "read_types",
     "replay",
     "start_of",
     "with_review",

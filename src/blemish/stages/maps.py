@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +43,7 @@ from blemish.runtime.progress import Advance
 from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
+from blemish.stages.known_normal import FEWEST_FITTED
 from blemish.types import BoolArray, FloatArray
 
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
@@ -116,6 +117,7 @@ class MapStages:
         extractor: the network.
         config: the settings.
         device: name of the device in use, part of every key.
+        normal: indices of images that are known to be normal; enough of them are the sample, instead of a random one.
         fitted_before: if the localization model was fitted to an earlier set: what :meth:`map_images` must know of it.
     """
 
@@ -126,6 +128,8 @@ class MapStages:
         config: Config,
         device: str,
         fitted_before: FittedBefore | None = None,
+        *,
+        normal: Collection[int] = (),
     ) -> None:
         ensure_threads(torch.get_num_threads())
         self.source, self.extractor, self.config = source, extractor, config
@@ -138,10 +142,11 @@ class MapStages:
         self.features = FeatureBatches(source, extractor, self.cache, stem, store_features=config.cache.features)
         n = len(source)
         self._fitted_before = fitted_before
-        self.n_sample = 0 if fitted_before else min(n, config.localization.sample_images)
         # draws and sums run in the order of contents, so that names and their order decide nothing
         self._order = source.content_order(config.seed)
-        chosen = set(self._order[: self.n_sample])
+        sampled = [index for index in self._order if index in normal or len(normal) < FEWEST_FITTED]
+        self.n_sample = 0 if fitted_before else min(len(sampled), config.localization.sample_images)
+        chosen = set(sampled[: self.n_sample])
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
         self._since_release = 0

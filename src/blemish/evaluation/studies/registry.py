@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from blemish.errors import InputError
-from blemish.evaluation._csv_table import excerpt
 from blemish.evaluation.evaluate import resolve_settings
 from blemish.evaluation.labeled_set import LabeledSet
 from blemish.evaluation.studies.data_studies import contamination, normals, size
 from blemish.evaluation.studies.method_studies import ablation, tau, weighting
 from blemish.evaluation.studies.picture_studies import contours, maps, tsne
 from blemish.evaluation.studies.runner import StudyResult, StudyRunner
+from blemish.runtime.csv_table import excerpt
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone

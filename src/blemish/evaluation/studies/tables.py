@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from blemish.evaluation._csv_table import excerpt
 from blemish.evaluation.scoring import SCORES
 from blemish.evaluation.studies.runner import Cell, StudyResult
 from blemish.evaluation.tables import format_summary, table, unreadable_note
+from blemish.runtime.csv_table import excerpt
 
 
 def study_document(found: StudyResult) -> dict[str, Any]:
