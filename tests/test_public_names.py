@@ -53,6 +53,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "resolve_view",
         "unknown_choice",
         "ward_tree",
+        "with_normal",
     ],
     "blemish.config": ["BASIC", "PAPER", "Config", "PresetName", "Section", "gather", "known_keys", "parse_value"],
     "blemish.descriptors": [
@@ -137,6 +138,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "within_image_covariance",
     ],
     "blemish.images": [
+        "ALSO",
         "IMAGE_SUFFIXES",
         "MASK_FOLDERS",
         "MAX_MEGABYTES",
@@ -178,7 +180,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "train_vae",
         "vae_residual",
     ],
-    "blemish.model": ["MODEL_CLASSES", "SCHEMA_VERSION", "FittedModel", "without_places"],
+    "blemish.model": ["MODEL_CLASSES", "SCHEMA_VERSION", "FittedModel", "Update", "update", "without_places"],
     "blemish.output": [
         "NORMAL_COLOR",
         "MapSize",
@@ -242,6 +244,8 @@ PUBLIC: dict[str, list[str] | None] = {
         "parse_operation",
         "read_knowledge",
         "read_log",
+        "read_normal",
+        "read_types",
         "replay",
         "start_of",
         "with_review",
