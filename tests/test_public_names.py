@@ -53,6 +53,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "resolve_view",
         "unknown_choice",
         "ward_tree",
+        "with_normal",
     ],
     "blemish.config": ["BASIC", "PAPER", "Config", "PresetName", "Section", "gather", "known_keys", "parse_value"],
     "blemish.descriptors": [
@@ -85,6 +86,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "weighted_sum",
         "whitening_matrix",
     ],
+    "blemish.distributed": ["Shard", "merge_shards"],
     "blemish.evaluation": [
         "SCORES",
         "ConfusionTable",
@@ -139,6 +141,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "within_image_covariance",
     ],
     "blemish.images": [
+        "ALSO",
         "IMAGE_SUFFIXES",
         "MASK_FOLDERS",
         "MAX_MEGABYTES",
@@ -243,6 +246,8 @@ PUBLIC: dict[str, list[str] | None] = {
         "parse_operation",
         "read_knowledge",
         "read_log",
+        "read_normal",
+        "read_types",
         "replay",
         "start_of",
         "with_review",
