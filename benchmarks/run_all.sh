@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.."
 
 # Name, expected duration on two cores, options.
 commands=(
+  "hostile          |  1 min |"
   "kernels          |  1 min |"
   "backbone_speed   |  1 min |"
   "busy             |  2 min |"
@@ -21,7 +22,9 @@ commands=(
   "fca_speed        |  4 min |"
   "ward_scale       |  5 min |"
   "stages           |  5 min | --data $data"
+  "regions          |  6 min | --data $data"
   "review           |  6 min | --data $data"
+  "kills            | 15 min |"
   "views            |  8 min | --data $data"
   "vae_sampling     | 15 min | --data $data"
   "anomaly_decision | 25 min | --data $data"

@@ -180,7 +180,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "train_vae",
         "vae_residual",
     ],
-    "blemish.model": ["MODEL_CLASSES", "SCHEMA_VERSION", "FittedModel", "without_places"],
+    "blemish.model": ["MODEL_CLASSES", "SCHEMA_VERSION", "FittedModel", "Update", "update", "without_places"],
     "blemish.output": [
         "NORMAL_COLOR",
         "MapSize",

@@ -17,9 +17,9 @@ from blemish.runtime.terminal import Bars, print_error
 if TYPE_CHECKING:
     from blemish.clustering import Knowledge
     from blemish.config.schema import Config
-    from blemish.images import ImageSource
     from blemish.output import OutputFolder, OutputPaths
     from blemish.results import Result
+    from blemish.types import FloatArray
 
 Folder = Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
@@ -134,14 +134,14 @@ def run_and_write(
         result = run(source, config, progress=Bars(quiet), knowledge=knowledge)
         result.timings.update(timer.timings)
         with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
-            written = write_results(result, source, output, config, lambda _done, _total: advance(1))
+            written = write_results(result, source.full, output, config, lambda _done, _total: advance(1))
     result.timings.update(timer.timings)
     return result, written
 
 
 def write_results(
     result: Result,
-    source: ImageSource,
+    load_image: Callable[[int], FloatArray] | None,
     out: OutputFolder,
     config: Config,
     progress: Callable[[int, int], None] | None = None,
@@ -157,7 +157,7 @@ def write_results(
         report=config.output.report,
         report_mode=config.output.report_mode,
         model=config.output.model,
-        load_image=source.full,
+        load_image=load_image,
         progress=progress,
     )
 
