@@ -38,6 +38,7 @@ def test_flags_take_precedence_over_environment_over_file_over_defaults(tmp_path
         ("roi", "masks", "masks"),
         ("backbone", "timm:x", "timm:x"),
         ("maps", "none", "none"),
+        ("report", "single", "single"),
         ("preset", "paper", "paper"),
         ("seed", "5", 5),
         ("device", "cpu", "cpu"),
