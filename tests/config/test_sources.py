@@ -54,7 +54,7 @@ def test_settings_with_a_flag_have_a_short_environment_name(short: str, text: st
 
 
 def test_every_short_name_is_tested_above() -> None:
-    assert len(SHORT_NAMES) == 11
+    assert len(SHORT_NAMES) == 12
 
 
 def test_nested_settings_have_an_environment_name() -> None:

@@ -44,6 +44,6 @@ function stability(group) {
   if (!own || own.separation === undefined || view.corrected.moved.size || view.corrected.merged.size) return "";
   const closest = view.byLabel.get(own.closest)?.name ?? "";
   const key = own.separation >= 0.4 ? "stable" : own.separation >= 0.2 ? "fairly_stable" : "unstable";
-  const sure = own.confidence === undefined ? "" : ` ${t("type_confidence", { p: percent(own.confidence) })}`;
+  const sure = (own.confidence ?? 1) >= 0.95 ? "" : ` ${t("type_confidence", { p: percent(own.confidence) })}`;
   return t(key, { type: closest }) + sure;
 }
