@@ -1,9 +1,9 @@
-"""What twenty corrections of a person are worth: NMI before and after, the images chosen by doubt or at random.
+"""What twenty corrections of a person are worth: NMI before and after, the images of next_to_check.csv or random ones.
 
     python -m benchmarks.review --data FOLDER [--seeds 3] [--draws 10] [--write]
 
 A simulated person looks at twenty images and says for each whether it belongs into its group, and if not, into which. The
-groups stand for the labeled types that they match best. The images are those whose group is most doubtful, or random ones.
+groups stand for the labeled types that they match best. The images are those of ``next_to_check.csv``, or random ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from benchmarks._command import Benchmark, Report, parser
 from benchmarks._results import Column
@@ -21,6 +20,7 @@ from benchmarks._sets import labeled_sets
 from blemish.clustering.constraints import follow_corrections
 from blemish.config.schema import Config
 from blemish.evaluation.metrics import nmi
+from blemish.output.next_to_check import next_to_check
 from blemish.pipeline import run
 from blemish.results import Result
 from blemish.types import IntArray
@@ -29,9 +29,9 @@ BENCHMARK = Benchmark(
     name="review",
     title="Twenty corrections",
     text=(
-        "NMI before and after a person has looked at twenty images: those whose two nearest group centers are most alike in "
-        "distance, or random ones. `alone`: only the images that were looked at change. `followed`: images around corrected "
-        "ones follow, as in a run with --review. `wrong`: how many of the twenty were in a wrong group."
+        "NMI before and after a person has looked at twenty images: those of next_to_check.csv, or random ones. `alone`: "
+        "only the images that were looked at change. `followed`: images around corrected ones follow, as in a run with "
+        "--review. `wrong`: how many of the twenty were in a wrong group."
     ),
     columns=(
         Column("set"),
@@ -66,14 +66,6 @@ def true_groups(result: Result, types: list[str]) -> IntArray:
     return linear_sum_assignment(shared, maximize=True)[1][truth].astype(np.int64)
 
 
-def by_doubt(result: Result) -> IntArray:
-    """All images, first those that are nearly as close to a second group as to the nearest one."""
-    groups = range(result.n_clusters)
-    centers = np.stack([result.descriptors[result.labels == group].mean(0) for group in groups])
-    nearest = np.sort(cdist(result.descriptors, centers), axis=1)
-    return np.argsort(1 - nearest[:, 0] / nearest[:, 1], kind="stable")
-
-
 def add(scores: Scores, result: Result, types: list[str], images: npt.NDArray[np.int64]) -> None:
     """Score the corrections of some images."""
     truth = true_groups(result, types)
@@ -94,15 +86,15 @@ def main() -> None:
     report = Report(BENCHMARK, args.write, range(args.seeds))
     for data in labeled_sets(args.data, ("leather", "leaves")):
         types = list(data.labels)
-        doubtful, random = (Scores([], [], [], []) for _ in range(2))
+        listed, random = (Scores([], [], [], []) for _ in range(2))
         for seed in range(args.seeds):
             config = Config.from_values({"n_clusters": len(set(types)), "seed": seed, "cache.enabled": False})
             result = run(list(data.paths), config)
-            add(doubtful, result, types, by_doubt(result)[:CORRECTIONS])
+            add(listed, result, types, np.array([row for row, _ in next_to_check(result, CORRECTIONS)]))
             rng = np.random.default_rng(seed)
             for _ in range(args.draws):
                 add(random, result, types, rng.choice(len(types), CORRECTIONS, replace=False))
-        for name, scores in (("by doubt", doubtful), ("at random", random)):
+        for name, scores in (("next to check", listed), ("at random", random)):
             report.add(data.name, len(types), name, scores.wrong, scores.before, scores.alone, scores.followed)
     report.end()
 

@@ -18,8 +18,17 @@ if __name__ == "__main__":
 from helpers import source_tree
 
 PUBLIC: dict[str, list[str] | None] = {
-    "blemish": ["BlindAnomalyClustering", "Config", "FittedModel", "Result", "run"],
-    "blemish.backbones": ["Backbone", "load_backbone"],
+    "blemish": [
+        "BlindAnomalyClustering",
+        "Config",
+        "FittedModel",
+        "Result",
+        "run",
+    ],
+    "blemish.backbones": [
+        "Backbone",
+        "load_backbone",
+    ],
     "blemish.cli": [],
     "blemish.clustering": [
         "UNLIKE",
@@ -53,8 +62,18 @@ PUBLIC: dict[str, list[str] | None] = {
         "resolve_view",
         "unknown_choice",
         "ward_tree",
+        "with_normal",
     ],
-    "blemish.config": ["BASIC", "PAPER", "Config", "PresetName", "Section", "gather", "known_keys", "parse_value"],
+    "blemish.config": [
+        "BASIC",
+        "PAPER",
+        "Config",
+        "PresetName",
+        "Section",
+        "gather",
+        "known_keys",
+        "parse_value",
+    ],
     "blemish.descriptors": [
         "DescriptorModel",
         "Head",
@@ -84,6 +103,10 @@ PUBLIC: dict[str, list[str] | None] = {
         "unit_rows",
         "weighted_sum",
         "whitening_matrix",
+    ],
+    "blemish.distributed": [
+        "Shard",
+        "merge_shards",
     ],
     "blemish.evaluation": [
         "SCORES",
@@ -122,13 +145,15 @@ PUBLIC: dict[str, list[str] | None] = {
         "TitledPicture",
         "draw_figure",
         "find_study",
-        "require_matplotlib",
         "run_study",
-        "save_figure",
         "study_document",
         "study_markdown",
     ],
-    "blemish.export": ["FORMATS", "Exported", "export_result"],
+    "blemish.export": [
+        "FORMATS",
+        "Exported",
+        "export_result",
+    ],
     "blemish.features": [
         "Batch",
         "Extractor",
@@ -139,6 +164,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "within_image_covariance",
     ],
     "blemish.images": [
+        "ALSO",
         "IMAGE_SUFFIXES",
         "MASK_FOLDERS",
         "MAX_MEGABYTES",
@@ -180,7 +206,14 @@ PUBLIC: dict[str, list[str] | None] = {
         "train_vae",
         "vae_residual",
     ],
-    "blemish.model": ["MODEL_CLASSES", "SCHEMA_VERSION", "FittedModel", "without_places"],
+    "blemish.model": [
+        "MODEL_CLASSES",
+        "SCHEMA_VERSION",
+        "FittedModel",
+        "Update",
+        "update",
+        "without_places",
+    ],
     "blemish.output": [
         "NORMAL_COLOR",
         "MapSize",
@@ -206,7 +239,24 @@ PUBLIC: dict[str, list[str] | None] = {
         "write_outputs",
         "write_report",
     ],
-    "blemish.output.report": ["ReportData", "build_report", "render", "write_report"],
+    "blemish.output.figures": [
+        "FIGURE_SUFFIXES",
+        "MARKERS",
+        "group_color",
+        "new_figure",
+        "require_matplotlib",
+        "save_figure",
+        "write_figures",
+    ],
+    "blemish.output.report": [
+        "FindFile",
+        "ReportData",
+        "ReportMode",
+        "ReportWriter",
+        "build_report",
+        "render",
+        "write_report",
+    ],
     "blemish.regions": [
         "Region",
         "RegionShape",
@@ -235,6 +285,8 @@ PUBLIC: dict[str, list[str] | None] = {
         "parse_operation",
         "read_knowledge",
         "read_log",
+        "read_normal",
+        "read_types",
         "replay",
         "start_of",
         "with_review",
@@ -254,7 +306,14 @@ PUBLIC: dict[str, list[str] | None] = {
         "find_regions",
         "type_regions",
     ],
-    "blemish.synthetic": ["DEMO_DEFECTS", "Demo", "defects", "make_demo", "materials", "render"],
+    "blemish.synthetic": [
+        "DEMO_DEFECTS",
+        "Demo",
+        "defects",
+        "make_demo",
+        "materials",
+        "render",
+    ],
 }
 """Folder -> the names that its ``__init__.py`` lists in ``__all__``."""
 

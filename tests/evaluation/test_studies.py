@@ -26,11 +26,11 @@ from blemish.evaluation.studies import (
     method_studies,
     run_study,
     runner,
-    save_figure,
     study_document,
     study_markdown,
 )
 from blemish.evaluation.studies.data_studies import draw_contaminated, draw_with_normals
+from blemish.output.figures import save_figure
 from blemish.synthetic.demo import make_demo
 
 FAST = {
@@ -301,7 +301,7 @@ def test_the_command_writes_tables_and_figures_and_refuses_foreign_files(data: L
 
 
 def test_missing_matplotlib_is_an_error_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from blemish.evaluation.studies import require_matplotlib
+    from blemish.output.figures import require_matplotlib
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingDependencyError, match=r"blemish\[figures\]"):

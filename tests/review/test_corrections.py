@@ -162,6 +162,15 @@ def test_distances_and_probabilities_follow(result: Result) -> None:
     assert found.distances[2] == pytest.approx(np.linalg.norm(found.descriptors[2] - center), rel=1e-5)
 
 
+def test_images_that_are_unlike_every_type_stay_so_until_somebody_places_them(result: Result) -> None:
+    """Predictions have such images, under the label -1."""
+    labels = np.array([0, 0, -1, -1, 1, 2, 2])
+    found = after(dataclasses.replace(result, labels=labels, regions=[]), ("move", {"images": ["a0"], "to": 2}))
+    assert found.labels.tolist() == [0, 0, 2, -1, 1, 2, 2]
+    assert found.cluster_name(-1) == "unlike anything seen"
+    assert found.n_clusters == 3
+
+
 def test_any_order_of_random_operations_keeps_a_valid_result(result: Result) -> None:
     rng = np.random.default_rng(0)
     for _ in range(30):

@@ -88,29 +88,31 @@ def add_study(app: typer.Typer, load: LoadBackbone | None = None) -> None:
 
 def _claim(name: str, dataset: Path, out: Path) -> list[str]:
     """Suffixes of the files to come. A wrong name, a missing library or a file in the way is an error here."""
-    from blemish.evaluation.studies import figures, find_study, require_matplotlib
+    from blemish.evaluation.studies import find_study
     from blemish.evaluation.write import SUFFIXES, claim_folder
+    from blemish.output.figures import FIGURE_SUFFIXES, require_matplotlib
 
     suffixes = [*SUFFIXES]
     if find_study(name).figure is not None:
         require_matplotlib()
-        suffixes += figures.SUFFIXES
+        suffixes += FIGURE_SUFFIXES
     claim_folder(out, f"study-{name}", [dataset], suffixes)
     return suffixes
 
 
 def _write(found: StudyResult, out: Path, settings: dict[str, Any]) -> None:
     """Print the table first, so that it is not lost if a file cannot be written; then write the figures and tables."""
-    from blemish.evaluation.studies import draw_figure, figures, save_figure, study_document, study_markdown
+    from blemish.evaluation.studies import draw_figure, study_document, study_markdown
     from blemish.evaluation.write import write_files
     from blemish.output import explain_os_errors
+    from blemish.output.figures import FIGURE_SUFFIXES, save_figure
     from blemish.runtime.atomic import write_atomically
 
     text = study_markdown(found)
     print_table(text)
     stem, figure = f"study-{found.study}", draw_figure(found)
     if figure is not None:
-        for suffix in figures.SUFFIXES:
+        for suffix in FIGURE_SUFFIXES:
             with explain_os_errors(out / (stem + suffix)):
                 write_atomically(out / (stem + suffix), partial(save_figure, figure, suffix))
     write_files(out, stem, study_document(found) | {"settings": settings}, found.rows, text)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blemish.clustering import center_distances
+from blemish.clustering import UNLIKE, center_distances
 from blemish.regions import Region
 from blemish.results import Result
 from blemish.review.operations import Operation, Start
 from blemish.review.replay import Reviewed, replay
-from blemish.types import BoolArray, FloatArray
+from blemish.types import BoolArray, FloatArray, IntArray
 
 
 def start_of(result: Result) -> Start:
@@ -63,7 +63,7 @@ def corrected(result: Result, operations: Sequence[Operation]) -> Result:
         normal_label=normal,
         is_anomalous=anomalous,
         type_names=_names(result, state, mapping, normal),
-        distances=center_distances(result.descriptors, labels),
+        distances=_distances(result, labels),
         regions=_regions(result, state, mapping, anomalous),
         type_probability=_certain(result.type_probability, known, np.ones(len(labels), np.float32)),
         anomaly_probability=_certain(result.anomaly_probability, known, anomalous.astype(np.float32)),
@@ -71,7 +71,7 @@ def corrected(result: Result, operations: Sequence[Operation]) -> Result:
         | {
             "review": {
                 "operations": len({one.id for one in operations}),
-                "labels": {str(label): place for label, place in mapping.items()},
+                "labels": {str(label): place for label, place in mapping.items() if label != UNLIKE},
                 "wrong_outlines": sorted(state.wrong_outlines),
                 "notes": state.notes,
             }
@@ -91,9 +91,20 @@ def _move_with_only_region(result: Result, state: Reviewed) -> None:
 
 def _contiguous(state: Reviewed) -> dict[int, int]:
     """Label of the result for each number of the review: normal, then types with images, then types of regions alone."""
-    used = sorted({*state.labels.values()}, key=lambda label: (label != state.normal, label))
+    used = sorted({*state.labels.values()} - {UNLIKE}, key=lambda label: (label != state.normal, label))
     of_regions = {label for moved in state.regions.values() for label in moved.values()}
-    return {label: place for place, label in enumerate([*used, *sorted(of_regions - set(used))])}
+    return {label: place for place, label in enumerate([*used, *sorted(of_regions - set(used))])} | {UNLIKE: UNLIKE}
+
+
+def _distances(result: Result, labels: IntArray) -> FloatArray:
+    """Distance of each image to the center of its group, new where the group has other images than before."""
+    found = center_distances(result.descriptors, labels)
+    for label in np.unique(labels):
+        members = labels == label
+        before = result.labels[members][0]
+        if label == UNLIKE or np.array_equal(members, result.labels == before):
+            found[members] = result.distances[members]
+    return found
 
 
 def _anomalous(result: Result, state: Reviewed) -> BoolArray:
@@ -113,6 +124,8 @@ def _names(result: Result, state: Reviewed, mapping: dict[int, int], normal: int
     names = {}
     for number, label in mapping.items():
         name = state.names.get(number, result.cluster_name(number))
+        if number == UNLIKE:
+            continue
         if number == state.normal and number not in state.names and number != result.normal_label:
             continue  # a type that was merged with the normal images, or new: its name is "normal"
         if name != bare.cluster_name(label) or number in state.names:
@@ -137,7 +150,7 @@ def _regions(result: Result, state: Reviewed, mapping: dict[int, int], anomalous
             found.append(
                 dataclasses.replace(
                     region,
-                    label=mapping.get(label, -1),
+                    label=mapping.get(label, UNLIKE),
                     confidence=1.0 if known and region.confidence is not None else region.confidence,
                 )
             )

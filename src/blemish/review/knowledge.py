@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.clustering import Knowledge
+from blemish.clustering import UNLIKE, Knowledge
 from blemish.clustering.knowledge import NORMAL
 from blemish.errors import InputError
 from blemish.output.claims import short
@@ -49,7 +49,8 @@ def knowledge(log: Log, path: Path) -> Knowledge:
         start, state = _replayed(segment, path)
         number_of = _numbers(state, groups, names)
         kept = placed - state.marked
-        groups.update({one: number_of[label] for one, label in state.labels.items() if one not in kept})
+        seen = {one: label for one, label in state.labels.items() if label != UNLIKE and one not in kept}
+        groups.update({one: number_of[label] for one, label in seen.items()})
         placed |= state.marked
         merged |= {number_of[label] for label in state.merged.values() if label in number_of}
         told = {int(label): name for label, name in start.names.items()} | state.names
@@ -70,11 +71,11 @@ def _numbers(state: Reviewed, groups: dict[str, int], names: dict[int, str]) -> 
     """The number of each label of a reviewed run: that of an earlier group with the same members or name, or a new one."""
     from scipy.optimize import linear_sum_assignment
 
-    labels = sorted({*state.labels.values()} - {state.normal})
+    labels = sorted({*state.labels.values()} - {state.normal, UNLIKE})
     known = sorted({*groups.values()} - {NORMAL})
     shared = np.zeros((len(labels), len(known)))
     for path, label in state.labels.items():
-        if label != state.normal and groups.get(path, NORMAL) != NORMAL:
+        if label in labels and groups.get(path, NORMAL) != NORMAL:
             shared[labels.index(label), known.index(groups[path])] += 1
     for i, label in enumerate(labels):
         for j, number in enumerate(known):

@@ -172,14 +172,14 @@ class Start(_Line):
 
     Attributes:
         paths: all images of the result.
-        labels: their groups.
+        labels: their groups; -1 is unlike every type.
         normal: the normal group; None if there is none.
         names: names that groups had already, by label.
     """
 
     op: Literal["start"]
     paths: list[ImagePath]
-    labels: list[Label]
+    labels: list[Annotated[int, Field(ge=-1, le=MAX_LABEL)]]
     normal: Label | None
     names: dict[Annotated[str, Field(pattern="^[0-9]{1,5}$")], Name] = {}
 

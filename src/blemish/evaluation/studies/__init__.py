@@ -1,6 +1,6 @@
 """Studies on a labeled set: each part of the method is varied, and the results are tabulated and drawn."""
 
-from blemish.evaluation.studies.figures import draw_figure, require_matplotlib, save_figure
+from blemish.evaluation.studies.figures import draw_figure
 from blemish.evaluation.studies.registry import STUDIES, Study, find_study, run_study
 from blemish.evaluation.studies.runner import PictureRow, StudyResult, StudyRunner, TitledPicture
 from blemish.evaluation.studies.tables import study_document, study_markdown
@@ -14,9 +14,7 @@ __all__ = [
     "TitledPicture",
     "draw_figure",
     "find_study",
-    "require_matplotlib",
     "run_study",
-    "save_figure",
     "study_document",
     "study_markdown",
 ]

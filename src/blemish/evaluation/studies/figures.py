@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from blemish.errors import MissingDependencyError
 from blemish.evaluation.labeled_set import is_normal
 from blemish.evaluation.scoring import ScoreSummary
 from blemish.evaluation.studies.registry import STUDIES
 from blemish.evaluation.studies.runner import Row, StudyResult
-from blemish.output import cluster_color
+from blemish.output.figures import MARKERS, group_color, new_figure, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-MARKERS = "osD^vPX"
-SUFFIXES = (".png", ".svg")
 
 
 @dataclass(frozen=True)
@@ -56,20 +52,6 @@ _CURVES = (
 )
 
 
-def require_matplotlib() -> None:
-    """Check before any run that matplotlib is installed.
-
-    Raises:
-        MissingDependencyError: it is not installed; the message says how to install it.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            "this study draws a figure and needs matplotlib: pip install 'blemish[figures]'"
-        ) from error
-
-
 def draw_figure(found: StudyResult) -> Figure | None:
     """The figure of a study, or None if the study has tables only.
 
@@ -83,28 +65,9 @@ def draw_figure(found: StudyResult) -> Figure | None:
     return {"lines": _draw_lines, "scatter": _draw_scatter, "grid": _draw_grid}[kind](found)
 
 
-def save_figure(figure: Figure, suffix: str, stream: BinaryIO) -> None:
-    """Write a figure as ``.png`` or ``.svg``; equal figures give equal bytes."""
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "blemish", "svg.fonttype": "path"}):
-        metadata: dict[str, Any] = {"Date": None} if suffix == ".svg" else {"Software": None}
-        figure.savefig(stream, format=suffix[1:], dpi=150, metadata=metadata)
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _color(index: int) -> tuple[float, ...]:
-    return tuple(part / 255 for part in cluster_color(index, None))
-
-
 def _draw_lines(found: StudyResult) -> Figure:
     """Scores against the varied quantity, with a band of one standard deviation if there are several seeds."""
-    figure = _new_figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     x_axis = X_AXES[found.study]
     for number, curve in enumerate(_TAU_CURVES if found.study == "tau" else _CURVES):
@@ -128,13 +91,13 @@ def _draw_lines(found: StudyResult) -> Figure:
 def _draw_curve(axes: Axes, number: int, x: list[Any], scores: list[ScoreSummary], label: str) -> None:
     mean = [one.mean for one in scores]
     deviation = [0.0 if one.count < 2 else one.deviation for one in scores]
-    axes.plot(x, mean, marker=MARKERS[number], color=_color(number), label=label)
+    axes.plot(x, mean, marker=MARKERS[number], color=group_color(number), label=label)
     low, high = ([m + sign * d for m, d in zip(mean, deviation, strict=True)] for sign in (-1, 1))
-    axes.fill_between(x, low, high, color=_color(number), alpha=0.2, linewidth=0)
+    axes.fill_between(x, low, high, color=group_color(number), alpha=0.2, linewidth=0)
 
 
 def _draw_scatter(found: StudyResult) -> Figure:
-    figure = _new_figure(9.6, 4.6)
+    figure = new_figure(9.6, 4.6)
     classes = list(dict.fromkeys(sorted(str(row["class"]) for row in found.rows)))
     for place, name in enumerate(("before", "after")):
         axes = figure.add_subplot(1, 2, place + 1)
@@ -144,7 +107,7 @@ def _draw_scatter(found: StudyResult) -> Figure:
                 [row[f"x_{name}"] for row in members],
                 [row[f"y_{name}"] for row in members],
                 s=18,
-                color=_color(number) if not is_normal(label) else (0.6, 0.6, 0.6),
+                color=group_color(number) if not is_normal(label) else (0.6, 0.6, 0.6),
                 marker=MARKERS[number // 7 % len(MARKERS)],
                 label=label,
             )
@@ -158,7 +121,7 @@ def _draw_scatter(found: StudyResult) -> Figure:
 
 def _draw_grid(found: StudyResult) -> Figure:
     columns = max(1, max(len(row.pictures) for row in found.pictures))
-    figure = _new_figure(1.7 * columns, 1.9 * len(found.pictures))
+    figure = new_figure(1.7 * columns, 1.9 * len(found.pictures))
     for i, row in enumerate(found.pictures):
         for j, picture in enumerate(row.pictures):
             axes = figure.add_subplot(len(found.pictures), columns, i * columns + j + 1)
