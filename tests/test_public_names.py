@@ -86,6 +86,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "weighted_sum",
         "whitening_matrix",
     ],
+    "blemish.distributed": ["Shard", "merge_shards"],
     "blemish.evaluation": [
         "SCORES",
         "ConfusionTable",
@@ -215,7 +216,15 @@ PUBLIC: dict[str, list[str] | None] = {
         "save_figure",
         "write_figures",
     ],
-    "blemish.output.report": ["ReportData", "build_report", "render", "write_report"],
+    "blemish.output.report": [
+        "FindFile",
+        "ReportData",
+        "ReportMode",
+        "ReportWriter",
+        "build_report",
+        "render",
+        "write_report",
+    ],
     "blemish.regions": [
         "Region",
         "RegionShape",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from blemish.output.report.page import SCRIPTS
+
 ROOT = Path(__file__).parents[1]
 NEEDED = ("src", "pyproject.toml", "README.md", "LICENSE")
 """What a build reads."""
@@ -22,7 +24,8 @@ DATA = {
     "blemish/backbones/embedded.safetensors",
     "blemish/output/report/report.css",
     "blemish/output/report/report.html",
-    "blemish/output/report/report.js",
+    "blemish/output/report/texts.json",
+    *(f"blemish/output/report/js/{name}" for name in SCRIPTS),
 }
 """The files that are no modules."""
 

@@ -126,9 +126,7 @@ def run(
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
         views = group_stages.group(results, refined.descriptors, shapes, scores, threshold)
-        names: dict[int, str] = {}
-        if knowledge is not None:
-            views, names = apply_knowledge(views, knowledge, paths)
+        views, names = apply_knowledge(views, knowledge, paths) if knowledge is not None else (views, {})
         groups = views.counting
         advance(1)
 

@@ -48,7 +48,15 @@ def test_help_needs_no_heavy_import() -> None:
 
 @pytest.mark.parametrize("command", ["run", "evaluate", "study"])
 def test_commands_that_run_the_method_share_their_options(command: str) -> None:
-    given = {"size": 64, "seed": 3, "device": "cpu", "preset": "paper", "backbone": "embedded", "threads": 1}
+    given = {
+        "size": 64,
+        "roi": "m.png",
+        "seed": 3,
+        "device": "cpu",
+        "preset": "paper",
+        "backbone": "embedded",
+        "threads": 1,
+    }
     flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     seen = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -88,6 +89,26 @@ def test_a_failed_export_leaves_the_earlier_one(results: Path, monkeypatch: pyte
     assert not (results.parent / "new").exists()
 
 
+def test_an_export_after_one_that_broke_off_while_files_were_exchanged_is_complete(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, replace = results.parent / "out", os.replace
+    export_result(results, "coco", out)
+
+    def break_off(source: Path, target: Path) -> None:
+        if Path(target).name == "regions.csv":
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", break_off)
+    with pytest.raises(OutputError, match="cannot be written"):
+        export_result(results, "csv", out)
+    monkeypatch.undo()
+    assert visible(out) == {"images.csv"}
+    again = export_result(results, "parquet", out)
+    assert visible(out) == set(again.files) == {"images.parquet", "regions.parquet"}
+
+
 def test_what_a_killed_export_left_is_removed_and_two_do_not_write_at_once(results: Path) -> None:
     out = results.parent / "out"
     (out / ".blemish-new-0123").mkdir(parents=True)
@@ -158,6 +179,9 @@ def test_moved_images_are_found_with_images(results: Path) -> None:
     done = CliRunner().invoke(app, ["export", str(results), "--to", "coco", "--out", str(results.parent / "c")])
     assert done.exit_code == 0
     assert "1 file:" in done.output
+    wrong = CliRunner().invoke(app, ["export", str(results), "--to", "voc"])
+    assert wrong.exit_code == 2
+    assert "choose csv, parquet" in wrong.output
 
 
 def test_arrays_have_no_files(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_coco_has_the_pixels_of_every_region(ring: tuple[Result, Path]) -> None:
         assert annotation["score"] == pytest.approx(0.9)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools with NumPy 2
 def test_pycocotools_reads_the_same(ring: tuple[Result, Path], capsys: pytest.CaptureFixture[str]) -> None:
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is part of the extra dev")
     from pycocotools import mask as rle

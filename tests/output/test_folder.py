@@ -45,7 +45,7 @@ def test_files_and_folders_of_two_runs_may_exchange_their_names(tmp_path: Path) 
         out = tmp_path / str(len(os.listdir(tmp_path)))
         for path in (first, second):
             written = write_outputs(make_result(1, (), paths=[path]), out)
-        assert set(digests(out)) == set(json.loads(written.run.read_text())["files"]) - {"report.html"}
+        assert set(digests(out)) == set(json.loads(written.run.read_text())["files"]) - {"report.html", "report.json"}
 
 
 @pytest.mark.parametrize("stop_at", [0, 3])
@@ -90,9 +90,9 @@ from helpers.results import loader, make_result
 wide = np.random.default_rng(0).random((12, 3000), np.float32)
 result = make_result(size=(400, 600), grid=2, **({"descriptors": wide} if sys.argv[4] == "wide" else {}))
 limit = int(sys.argv[3])
-maps, overlays = sys.argv[5:7]
+maps, overlays, report = sys.argv[5:8]
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-write_outputs(result, sys.argv[1], load_image=loader(result), maps=maps, overlays=bool(int(overlays)), report=True)
+write_outputs(result, sys.argv[1], load_image=loader(result), maps=maps, overlays=bool(int(overlays)), report=bool(int(report)))
 """
 
 
@@ -100,9 +100,9 @@ write_outputs(result, sys.argv[1], load_image=loader(result), maps=maps, overlay
 @pytest.mark.parametrize(
     ("name", "limit", "descriptors", "maps", "overlays"),
     [
-        ("images.csv", 200, "narrow", "feature", 1),
-        ("images.parquet", 2_000, "narrow", "feature", 1),
-        ("descriptors.npy", 20_000, "wide", "feature", 1),
+        ("images.csv", 900, "narrow", "none", 0),
+        ("images.parquet", 2_000, "narrow", "none", 0),
+        ("descriptors.npy", 20_000, "wide", "none", 0),
         ("000.tiff", 10_000, "narrow", "feature", 1),
         ("000.tiff", 10_000, "narrow", "image", 0),
         ("000.jpg", 10_000, "narrow", "none", 1),
@@ -114,7 +114,9 @@ def test_every_writer_reports_a_refused_byte_and_leaves_the_old_results(
 ) -> None:
     out = tmp_path / "out"
     before = old_results(out)
-    arguments = map(str, (out, Path(__file__).parents[1], limit, descriptors, maps, overlays))
+    arguments = map(
+        str, (out, Path(__file__).parents[1], limit, descriptors, maps, overlays, int(name == "report.html"))
+    )
     done = subprocess.run([sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, check=False)
     told = rf"OutputError: .*/{name}: cannot be written \(File too large\); raise the limit"
     assert re.search(told, done.stderr), done.stderr
@@ -308,7 +310,7 @@ def test_killed_run_leaves_the_old_results_and_no_lock(tmp_path: Path) -> None:
     written = write_outputs(make_result(seed=3), out)
     assert not (out / "report.html").exists()
     listed = set(json.loads(written.run.read_text())["files"]) | {"notes.txt", "maps/kind-0/mine.tiff"}
-    assert set(digests(out)) == listed - {"report.html"}
+    assert set(digests(out)) == listed - {"report.html", "report.json"}
 
 
 def test_run_killed_during_the_exchange_is_incomplete_and_cleaned_up_by_the_next(
@@ -331,7 +333,7 @@ def test_run_killed_during_the_exchange_is_incomplete_and_cleaned_up_by_the_next
     assert not (out / "run.json").exists()
     written = write_outputs(make_result(1, (), paths=["new.png"]), out)
     listed = set(json.loads(written.run.read_text())["files"]) | {"notes.txt", "maps/kind-0/mine.tiff"}
-    assert set(digests(out)) == listed - {"report.html"}
+    assert set(digests(out)) == listed - {"report.html", "report.json"}
 
 
 def test_two_runs_at_once_never_mix_their_files(tmp_path: Path) -> None:

@@ -1,43 +1,31 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
 import re
-import shutil
-import subprocess
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from blemish.errors import OutputError
-from blemish.output.report import ReportData, build_report, render, write_report
-from blemish.output.report.data import heat_scale
-from blemish.output.report.page import bars
-from blemish.output.report.shapes import Shape, measure_image
-from blemish.output.report.words import compare_shapes, describe_shape, percent
+from blemish.errors import ConfigError, OutputError
+from blemish.output.report import ReportData, render, write_report
+from blemish.output.report.build import heat_scale
+from blemish.output.report.looks import measure_look, median_look
+from blemish.output.report.page import as_inline_script, as_json_script, page_script, page_texts, warnings
+from blemish.output.report.projections import project
+from blemish.output.report.tree import build_tree, mean_map, nearest, separation
+from blemish.output.report.write import first_images
 from blemish.output.write import write_outputs
 from blemish.results import Result, Skipped
+from helpers.reports import report_data, report_files, reviewed_result
 from helpers.results import HOSTILE_NAMES, loader, make_result
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--v=0",
-]
 
 
 class Page(HTMLParser):
-    """Ids, links, attribute values and texts of a page."""
+    """Ids, links, attribute values, texts and embedded data of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -48,8 +36,8 @@ class Page(HTMLParser):
         self.sources: list[str] = []
         self.handlers: list[str] = []
         self.headings: list[int] = []
-        self.missing_alt = 0
-        self.texts: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self._script: str | None = None
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -60,69 +48,128 @@ class Page(HTMLParser):
         self.links += [values["href"]] if "href" in values else []
         self.sources += [values["src"]] if "src" in values else []
         self.handlers += [key for key in values if key.startswith("on")]
-        self.missing_alt += tag == "img" and not values.get("alt")
         if re.fullmatch("h[1-6]", tag):
             self.headings.append(int(tag[1]))
+        if tag == "script":
+            self._script = values.get("id", "main")
 
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script = None
 
-
-def page_of(result: Result, photos: bool = True) -> tuple[str, Page]:
-    text = render(build_report(result, loader(result) if photos else None))
-    return text, Page(text)
+    def handle_data(self, text: str) -> None:
+        if self._script is not None:
+            self.scripts[self._script] = self.scripts.get(self._script, "") + text
 
 
 def test_data_survive_json() -> None:
-    result = make_result(5, (3,), paths=HOSTILE_NAMES)
-    data = build_report(result, loader(result, vanished=(1,)))
-    again = ReportData.model_validate_json(data.model_dump_json())
-    assert again == data
-    assert render(again) == render(data)
+    result = reviewed_result()
+    text = report_files(result, loader(result, vanished=(1,)))["report.json"].decode()
+    data = ReportData.model_validate_json(text)
+    assert data.to_json() + "\n" == text
     assert data.not_drawn == 1
+    assert data.images[1].photo is None
+    assert (data.schema_name, data.schema_version) == ("blemish.report", 1)
 
 
 def test_numbers_come_from_the_result() -> None:
     result = make_result(9, (4, 2))
-    data = build_report(result)
-    assert (data.images, data.anomalous, data.types) == (15, 6, 2)
-    assert [(g.name, g.count) for g in data.groups] == [("type 1", 4), ("type 2", 2), ("normal", 9)]
-    assert [r.score for r in data.rows] == sorted(map(float, result.scores), reverse=True)
+    data = report_data(result, loader(result))
+    assert [(g.label, g.name, g.count) for g in data.groups] == [(0, "normal", 9), (1, "type 1", 4), (2, "type 2", 2)]
+    assert [row.path for row in data.images] == result.paths
+    assert np.array_equal(np.array([row.score for row in data.images], np.float32), result.scores)
     assert sum(data.histogram.normal) == 9
     assert sum(data.histogram.anomalous) == 6
-    assert [g.shape.regions for g in data.groups[:2]] == [1, 2]
-    assert data.groups[0].description.startswith("Long and thin, one region")
-    assert data.groups[1].description.startswith("Compact, 2 regions")
-    assert data.groups[2].description == "No pixel lies above the threshold."
+    first, second = data.groups[1].look, data.groups[2].look
+    assert first is not None
+    assert second is not None
+    assert (first.regions, second.regions) == (1, 2)
+    assert first.elongation > 3 > second.elongation
+    assert first.lightness is not None
+    assert first.lightness < -10  # the drawn defects are dark
+    assert data.groups[0].look is None
+
+
+def test_the_page_holds_the_same_data_as_the_file() -> None:
+    result = reviewed_result(paths=None)
+    files = report_files(result, loader(result), "folder")
+    page = Page(files["report.html"].decode())
+    assert json.loads(page.scripts["report"]) == json.loads(files["report.json"])
+    assert {name for name in files if name.endswith(".jpg")} >= {
+        row.photo for row in ReportData.model_validate_json(files["report.json"]).images
+    }
+
+
+def test_pictures_of_a_single_page_are_in_it() -> None:
+    result = reviewed_result()
+    files = report_files(result, loader(result), "single")
+    assert set(files) == {"report.html", "report.json"}
+    embedded = json.loads(Page(files["report.html"].decode()).scripts["page"])["pictures"]
+    named = {row.photo for row in ReportData.model_validate_json(files["report.json"]).images}
+    assert named <= set(embedded)
+    assert all(base64.b64decode(uri.partition(",")[2])[:3] in (b"\xff\xd8\xff", b"\x89PN") for uri in embedded.values())
+
+
+def test_a_single_page_holds_the_first_images_of_each_group_in_turn() -> None:
+    result = make_result(6, (4, 2))
+    chosen = first_images(result, 6)
+    assert sorted(np.bincount(result.labels[list(chosen)])) == [2, 2, 2]
+    nearest_normal = int(np.argmin(np.where(result.labels == 0, result.distances, np.inf)))
+    assert nearest_normal in chosen
+    assert len(first_images(result, 1000)) == 12
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(ConfigError, match="folder or single"):
+        report_files(make_result(1, ()), mode="zip")  # type: ignore[arg-type]
 
 
 def test_page_needs_no_network_and_its_links_resolve() -> None:
-    text, page = page_of(make_result(source="/photos/leather"))
-    assert not re.search(r"(?:https?:)?//[a-z0-9-]+\.[a-z]", re.sub(r'data:image/[^"]+', "", text), re.IGNORECASE)
+    text = report_files(make_result(source="/photos/leather"), mode="folder")["report.html"].decode()
+    page = Page(text)
+    assert not re.search(
+        r"(?:https?:)?//[a-z0-9-]+\.[a-z]", text.replace("http://www.w3.org/2000/svg", ""), re.IGNORECASE
+    )
     assert "@import" not in text
     assert "url(" not in text
-    assert all(source.startswith("data:image/") for source in page.sources)
-    assert len(page.sources) == 2 * 12
-    fragments = [link[1:] for link in page.links if link.startswith("#")]
-    assert fragments
-    assert set(fragments) <= set(page.ids)
-    assert [link for link in page.links if not link.startswith("#")] == ["images.csv"]
+    assert page.sources == []
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert "unsafe-eval" not in policy[1]
+    assert policy[1].count("unsafe-inline") == 1  # styles only
 
 
-def test_headings_are_nested_and_pictures_have_a_text() -> None:
-    _, page = page_of(make_result())
+def test_headings_are_nested_and_sections_are_named() -> None:
+    page = Page(report_files(make_result(), mode="folder")["report.html"].decode())
     assert page.headings[0] == 1
     assert page.headings.count(1) == 1
-    assert all(b <= a + 1 for a, b in zip(page.headings, page.headings[1:], strict=False))
-    assert page.missing_alt == 0
-
-
-def test_sections_are_named_by_their_headings() -> None:
-    text, page = page_of(make_result())
-    assert len(page.labels) == page.tags.count("section") + page.tags.count("article") + page.tags.count("dialog")
     assert set(page.labels) <= set(page.ids)
-    assert text.count("labelledby=") == len(page.labels)
+    assert len(page.labels) >= page.tags.count("section") + page.tags.count("dialog")
+
+
+def test_all_texts_are_in_one_file_and_all_of_them_are_used() -> None:
+    texts, script = page_texts(), page_script()
+    template = (Path(__file__).parents[2] / "src/blemish/output/report/report.html").read_text()
+    asked = set(re.findall(r'\bt\("(\w+)"', script)) | set(re.findall(r'"(\w+)" \| text', template))
+    asked |= {f"{key}_{form}" for key in re.findall(r'\bcount\("(\w+)"', script) for form in ("one", "other")}
+    assert asked <= set(texts)
+    known = re.sub(r"\s+", " ", script + template)
+    built = re.compile(r"^(attention|sort|layout|view|theme|did|fact|key|fairly|un)?_?")
+    unused = [key for key in texts if key not in asked and f'"{key}"' not in known and not built.match(key)[0]]  # type: ignore[index]
+    assert {key.removesuffix("_one").removesuffix("_other") for key in unused} <= {
+        "borderline",
+        "skipped",
+        "not_drawn",
+        "single_image_type",
+        "tiles",
+        "given",
+        "estimate",
+        "stable",
+        "regions",
+        "scattered",
+    }
 
 
 def test_hostile_names_are_text() -> None:
@@ -133,25 +180,32 @@ def test_hostile_names_are_text() -> None:
         source="/x/<img src=x onerror=alert(2)>",
         skipped=[Skipped("<script>a", "<b>reason</b>")],
         info={"<i>key</i>": {"</script>": "</style><script>"}},
+        type_names={1: "</script><script>alert(3)</script>"},
     )
-    text, page = page_of(result)
-    assert page.tags.count("script") == 1
+    text = report_files(result, mode="folder")["report.html"].decode()
+    page = Page(text)
+    assert page.tags.count("script") == 3  # data, texts, script
     assert not page.handlers
-    assert not {"b", "i"} & set(page.tags)
-    assert any("<script>alert(1)</script>.png" in part for part in page.texts)
-    assert r"line\nbreak\r.png" in text
-    text.encode("utf-8")
+    assert not {"b", "i", "img"} & set(page.tags)
+    rows = json.loads(page.scripts["report"])["images"]
+    assert [row["path"] for row in rows[:6]] == HOSTILE_NAMES[:6]
+    assert rows[4]["shown"] == r"line\nbreak\r.png"
+    assert rows[6]["path"] == r"bad\udcff\udcfebytes.png"
 
 
-def test_numbers_are_never_rounded_to_perfect() -> None:
-    assert percent(9999 / 10000) == "99.9%"
-    assert percent(0.999999) == "99.9%"
-    assert percent(1 / 10000) == "< 0.1%"
-    assert percent(0.29) == "29.0%"  # 0.29 * 1000 is below 290 in binary
-    labels = np.repeat([0, 1], [1, 1999])
-    text, _ = page_of(_plain_result(2000, labels=labels, is_anomalous=labels == 1), photos=False)
-    assert "(99.9%)" in text
-    assert "(100%)" not in text
+def test_nothing_ends_a_script_element() -> None:
+    assert as_json_script('{"a": "</script><!--&\u2028"}') == '{"a": "\\u003c/script\\u003e\\u003c!--\\u0026\\u2028"}'
+    assert as_inline_script('x = "</script><!--"') == 'x = "<\\/script><\\!--"'
+
+
+def test_warnings_say_what_a_reader_must_know() -> None:
+    result = reviewed_result(drift_warning="The material has changed.", threshold_warning="Few images.")
+    said = warnings(report_data(result))
+    assert said[:2] == ["Few images.", "The material has changed."]
+    assert any(text.startswith("2 images should be checked") for text in said)
+    assert any("1 file could not be read" in text for text in said)
+    assert any("single image" in text for text in warnings(report_data(make_result(3, (2, 1)))))
+    assert warnings(report_data(make_result(3, (2,), skipped=[]))) == []
 
 
 def _plain_result(count: int, **changes: object) -> Result:
@@ -182,95 +236,147 @@ def _plain_result(count: int, **changes: object) -> Result:
         make_result(2, (1,), sizes=np.array([[1, 1], [2000, 3], [5, 900]])),
         make_result(1, (1,), threshold=float("inf")),
         make_result(2, (1,) * 12),
+        make_result(3, (3,), descriptors=np.ones((6, 4), np.float32)),
     ],
-    ids=["normal", "anomalous", "one", "one-anomalous", "zero-maps", "shapes", "sizes", "no-threshold", "many-types"],
-)
+    ids=[
+        "normal", "anomalous", "one", "one-anomalous", "zero-maps", "shapes", "sizes", "no-threshold", "many-types", "equal",
+    ],
+)  # fmt: skip
 def test_corner_cases_give_a_page(result: Result, tmp_path: Path) -> None:
     write_outputs(result, tmp_path / "out", load_image=loader(result))
-    text = write_report(result, tmp_path / "out", loader(result)).read_text(encoding="utf-8")
-    page = Page(text)
-    assert {f"type-{label}" for label in range(result.n_clusters)} <= set(page.ids)
-    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
-    assert "nan" not in "".join(page.texts[2:]).lower()
+    page = Page(write_report(result, tmp_path / "out", loader(result)).read_text(encoding="utf-8"))
+    text = page.scripts["report"]
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert len(json.loads(text)["images"]) == len(result.paths)
     low, high = heat_scale(result)
     assert 0 <= low < high < np.inf
 
 
-def test_large_sets_show_a_sample_and_say_so() -> None:
-    count = 10_000
-    labels = np.repeat([0, 1, 2], [8000, 1500, 500])
-    result = _plain_result(count, labels=labels, is_anomalous=labels > 0)
-    loaded: list[int] = []
-
-    def load(i: int) -> np.ndarray:
-        loaded.append(i)
-        return np.full((96, 128, 3), 0.5, np.float32)
-
-    start = time.perf_counter()
-    text = render(data := build_report(result, load))
-    assert time.perf_counter() - start < 20
-    assert len(loaded) == 72
-    assert len(data.rows) == 2000
-    assert text.count("24 of ") == 3
-    assert "with the highest scores of 10000" in text
-    assert "Shape measured on 100 of 8000 images" in text
-    assert len(text) < 3_000_000
-
-
-def test_gallery_shows_the_most_typical_then_the_highest_scores() -> None:
-    distances = np.random.default_rng(1).permutation(60).astype(np.float32)
-    scores = np.random.default_rng(2).permutation(60).astype(np.float32)
-    pictures = build_report(_plain_result(60, distances=distances, scores=scores)).groups[0].pictures
-    assert [p.distance for p in pictures[:18]] == list(range(18))
-    others = sorted((float(s) for s, d in zip(scores, distances, strict=True) if d >= 18), reverse=True)
-    assert [p.score for p in pictures[18:]] == others[:6]
+def test_large_sets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.output.report.projections.MAX_TSNE", 100)
+    monkeypatch.setattr("blemish.output.report.tree.MAX_TREE", 80)
+    labels = np.repeat([0, 1, 2], [300, 120, 80])
+    descriptors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32) + 5 * labels[:, None]
+    data = report_data(_plain_result(500, labels=labels, is_anomalous=labels > 0, descriptors=descriptors))
+    assert data.projected == 100
+    assert len(data.images) == 500
+    assert data.tree is not None
+    assert data.tree.sampled == 80
+    assert sum(data.tree.leaves) == 200
+    leaf = np.array([row.leaf for row in data.images[300:]])
+    assert not set(leaf[:120]) & set(leaf[120:])  # images join the leaf of the most similar one
 
 
 def test_thumbnails_are_small_even_for_noise() -> None:
     result = make_result(1, (), size=(400, 600))
     noise = np.random.default_rng(0).random((400, 600, 3)).astype(np.float32) * 0.2 + 0.4
-    photo = build_report(result, lambda _: noise).groups[0].pictures[0].photo
-    assert photo is not None
-    assert len(photo) * 3 / 4 < 12_000
+    files = report_files(result, lambda _: noise, "folder")
+    assert len(files["report_files/000000.jpg"]) < 14_000
+
+
+def test_regions_have_crops_on_their_pixels() -> None:
+    result = reviewed_result()
+    row = report_data(result, loader(result)).images[17]
+    assert [(one.box, one.label) for one in row.regions] == [((30, 20, 16, 12), 2), ((90, 50, 16, 12), 1)]
+    for one in row.regions:
+        assert one.crop_box is not None
+        left, top, width, height = one.crop_box
+        assert left <= one.box[0]
+        assert top <= one.box[1]
+        assert left + width >= one.box[0] + one.box[2]
+        assert top + height >= one.box[1] + one.box[3]
+    assert row.outline is not None
+    assert row.outline.count("M") == 2
+    assert row.outline.startswith("M30 20L46 20")
 
 
 def test_measures_agree_with_a_known_rectangle() -> None:
     values = np.zeros((64, 128), dtype=np.float32)
     values[30:34, 20:100] = 1
-    result = make_result(0, (1,), size=(64, 128), maps=[values])
-    measured = measure_image(result, 0)
-    assert measured is not None
-    area, regions, elongation = measured
-    assert area == pytest.approx(4 * 80 / (64 * 128), rel=0.1)
-    assert regions == 1
-    assert elongation == pytest.approx(20, rel=0.15)
+    photo = np.full((64, 128, 3), 0.6, np.float32)
+    photo[30:34, 20:100] = (0.8, 0.4, 0.4)
+    look = measure_look(values, 0.5, photo, [], (64, 128))
+    assert look is not None
+    assert look.area == pytest.approx(4 * 80 / (64 * 128), rel=0.1)
+    assert look.regions == 1
+    assert look.elongation == pytest.approx(20, rel=0.15)
+    assert not look.border
+    assert look.color is not None
+    assert look.color > 15
+    assert measure_look(values, 2.0, photo, [], (64, 128)) is None
+    assert median_look([look, look]) == look
 
 
-def test_words_compare_types_only_where_they_differ() -> None:
-    small = Shape(measured=3, with_region=3, area=0.01, regions=1, elongation=1.2)
-    large = small.model_copy(update={"area": 0.4})
-    assert compare_shapes({"type 1": small, "type 2": small}) == {"type 1": "", "type 2": ""}
-    words = compare_shapes({"type 1": small, "type 2": large})
-    assert words == {"type 1": "Smallest area of all types.", "type 2": "Largest area of all types."}
-    assert compare_shapes({"type 1": large}) == {"type 1": ""}
-    assert "2 of 3 images measured" in describe_shape(small.model_copy(update={"with_region": 1}))
+def test_separation_agrees_with_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(9, 3)), np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    values, others = separation(rows.astype(np.float32), labels)
+    for i, row in enumerate(rows):
+        distances = [float(np.linalg.norm(row - rows[labels == k].mean(axis=0))) for k in range(3)]
+        own = distances[labels[i]]
+        other = min(d for k, d in enumerate(distances) if k != labels[i])
+        assert values[i] == pytest.approx((other - own) / max(own, other), abs=1e-5)
+        assert distances[others[i]] == other
 
 
-def test_histogram_bars_stack_to_the_counts() -> None:
-    data = build_report(make_result(9, (4, 2)))
-    drawn = bars(data.histogram)
-    tallest = max(a + b for a, b in zip(data.histogram.normal, data.histogram.anomalous, strict=True))
-    assert sum(low + high for _, _, low, high, _ in drawn) == pytest.approx(15 * 100 / tallest)
+def test_cuts_of_the_small_tree_are_cuts_of_the_whole_one() -> None:
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    rows = np.random.default_rng(1).normal(size=(60, 5)).astype(np.float32)
+    tree, leaf_of = build_tree(rows, np.arange(60), [np.zeros((4, 4), np.float32)] * 60, (0.0, 1.0))
+    assert tree is not None
+    assert len(tree.leaves) == 20
+    for k in (2, 7, 20):
+        members: list[set[int]] = [{leaf} for leaf in range(20)]
+        for merge in tree.merges:
+            members.append(members[merge.a] | members[merge.b])
+        gone = {node for merge in tree.merges[: 20 - k] for node in (merge.a, merge.b)}
+        kept = [members[node] for node in range(20 + 20 - k) if node not in gone]
+        ours = {frozenset(np.flatnonzero(np.isin(leaf_of, list(leaves))).tolist()) for leaves in kept}
+        labels = fcluster(linkage(rows.astype(np.float64), "ward"), k, "maxclust")
+        assert ours == {frozenset(np.flatnonzero(labels == label).tolist()) for label in set(labels)}
+    for merge in tree.merges:  # no branches cross
+        assert max(members[merge.a]) < min(members[merge.b])
+
+
+def test_scatter_plots_keep_neighbors_and_repeat() -> None:
+    labels = np.repeat([0, 1], 30)
+    rows = np.random.default_rng(0).normal(size=(60, 10)).astype(np.float32) + 9 * labels[:, None]
+    pca, tsne, placed = project(rows)
+    assert placed == 60
+    for places in (pca, tsne):
+        assert np.abs(places).max() <= 1
+        assert (nearest(places, np.stack([places[labels == k].mean(axis=0) for k in (0, 1)])) == labels).mean() in (
+            1.0,
+        )
+    assert np.array_equal(project(rows)[1], tsne)
+
+
+def test_a_mean_map_is_the_mean() -> None:
+    maps = [np.full((5, 7), value, np.float32) for value in (0.0, 1.0)]
+    values = base64.b64decode(mean_map(maps, np.array([0, 1]), (0.0, 1.0)).values)
+    assert set(values) == {128}
+    assert set(base64.b64decode(mean_map(maps, np.array([], np.int64), (0.0, 1.0)).values)) == {0}
 
 
 def test_report_is_reproducible_and_replaced(tmp_path: Path) -> None:
-    result = make_result()
-    write_outputs(result, tmp_path / "out")
-    first = write_report(result, tmp_path / "out", loader(result)).read_bytes()
-    slower = dataclasses.replace(result, timings={"features": 99.0})
-    assert write_report(slower, tmp_path / "out", loader(result)).read_bytes() == first
-    write_outputs(result, tmp_path / "out")
-    assert not (tmp_path / "out" / "report.html").exists()
+    result = reviewed_result()
+    out = tmp_path / "out"
+    write_outputs(result, out, report=True, load_image=loader(result))
+    first = _files_of_report(out)
+    slower = dataclasses.replace(result, timings={"features": 99.0}, info={**result.info, "cache": {"maps": [3, 3]}})
+    write_outputs(slower, out, report=True, load_image=loader(result))
+    assert _files_of_report(out) == first
+    assert "report_files/plotly.min.js" in first
+    write_report(result, out, loader(result))
+    write_outputs(result, out)
+    assert not list(out.glob("report*"))
+
+
+def _files_of_report(out: Path) -> dict[str, bytes]:
+    names = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in names.items() if name.startswith("report")}
 
 
 def test_report_refuses_a_foreign_folder(tmp_path: Path) -> None:
@@ -280,20 +386,7 @@ def test_report_refuses_a_foreign_folder(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text() == "mine"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_browser_runs_the_page_without_errors(tmp_path: Path) -> None:
-    result = make_result(5, (3,), paths=HOSTILE_NAMES)
-    (tmp_path / "out").mkdir()
-    report = write_report(result, tmp_path / "out", loader(result))
-    assert CHROMIUM is not None
-    done = subprocess.run(
-        [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", report.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert re.search(r'<html[^>]* class="js"', done.stdout)
-    assert done.stdout.count('<button type="button" class="frame">') == len(HOSTILE_NAMES)
-    assert 'type="search"' in done.stdout
-    assert not re.search(r"CONSOLE", done.stderr), done.stderr
+def test_rendering_the_data_again_gives_the_same_page() -> None:
+    result = reviewed_result()
+    files = report_files(result, loader(result), "folder")
+    assert render(ReportData.model_validate_json(files["report.json"])).encode() == files["report.html"]

@@ -14,7 +14,7 @@ import tifffile
 
 from blemish.cli.run import print_summary
 from blemish.errors import ConfigError, OutputError
-from blemish.output import OutputPaths, build_report, write_outputs
+from blemish.output import OutputPaths, ReportData, write_outputs
 from blemish.output.colors import UNSORTED_COLOR
 from helpers.files import digests
 from helpers.results import HOSTILE_NAMES, divided_result, loader, make_result, read_mask
@@ -30,7 +30,7 @@ def test_writes_everything_it_lists_and_nothing_else(tmp_path: Path) -> None:
     written = write_outputs(result, tmp_path / "out", load_image=loader(result))
     run = json.loads(written.run.read_text())
     found = set(digests(written.root))
-    assert found == set(run["files"]) - {"report.html"}
+    assert found == set(run["files"]) - {"report.html", "report.json"}
     assert len(found) == 5 + 3 * len(result.paths)
     assert run["schema"] == "blemish.run"
     assert run["schema_version"] == 1
@@ -118,7 +118,7 @@ def test_no_two_outputs_of_a_run_contradict_each_other(tmp_path: Path, capsys: p
     print_summary(result, written)
     summary = capsys.readouterr().out
     rows, run = read_csv(written.csv), json.loads(written.run.read_text())
-    page = build_report(result)
+    page = ReportData.model_validate_json((written.root / "report.json").read_bytes())
     anomalous = [row for row in rows if row["is_anomalous"] == "true"]
     assert not any(row["cluster_name"] == "normal" for row in anomalous)
     assert run["counts"]["anomalous"] == page.anomalous == len(anomalous) == 7
@@ -172,7 +172,7 @@ def test_vanished_and_changed_images_are_told_and_noted(tmp_path: Path) -> None:
     assert [one["path"] for one in noted] == [one.path for one in written.not_drawn]
     assert len(list((written.root / "overlays").rglob("*.jpg"))) == len(result.paths) - 2
     assert written.report is not None
-    assert "2 photos could not be read a second time" in written.report.read_text()
+    assert "2 photographs could not be read a second time" in written.report.read_text()
 
 
 @pytest.mark.parametrize("field", ["scores", "distances", "descriptors", "maps"])

@@ -10,9 +10,11 @@ import typer
 from blemish import __version__
 from blemish.cli.config import add_config
 from blemish.cli.demo import add_demo
+from blemish.cli.doctor import add_doctor
 from blemish.cli.evaluate import add_evaluate
 from blemish.cli.export import add_export
 from blemish.cli.figures import add_figures
+from blemish.cli.merge import add_merge
 from blemish.cli.model import add_model
 from blemish.cli.review import add_review
 from blemish.cli.run import add_run
@@ -27,7 +29,12 @@ app = typer.Typer(
     help="Find defects in images of one texture and sort them into types, without labels.",
 )
 
-for add in (add_run, add_model, add_demo, add_evaluate, add_study, add_review, add_export, add_figures, add_config):
+COMMANDS = (
+    *(add_run, add_model, add_merge, add_demo, add_evaluate, add_study),
+    *(add_review, add_export, add_figures, add_config, add_doctor),
+)
+
+for add in COMMANDS:
     add(app)
 
 

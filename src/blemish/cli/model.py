@@ -33,6 +33,7 @@ from blemish.runtime.terminal import Bars, print_error
 
 if TYPE_CHECKING:
     from blemish.config.schema import Config
+    from blemish.distributed import Shard
     from blemish.model import FittedModel
 
 ModelFolder = Annotated[
@@ -129,6 +130,9 @@ def _add_predict(app: typer.Typer) -> None:
         threads: Threads = None,
         no_cache: NoCache = False,
         cache_dir: CacheDir = None,
+        shard: Annotated[
+            str | None, typer.Option(help="Inspect one part of the folder only: i/n, for example 2/8.")
+        ] = None,
         watch: Annotated[
             bool, typer.Option("--watch", help=f"Inspect images as they appear, one line each in {WATCH_FILE}.")
         ] = False,
@@ -151,13 +155,17 @@ def _add_predict(app: typer.Typer) -> None:
                     cache_dir=cache_dir,
                 )
             )
+            from blemish.distributed import Shard
             from blemish.model import FittedModel
 
+            part = Shard.parse(shard) if shard is not None else None
             fitted = FittedModel.load(model)
+            if watch and part:
+                raise ConfigError("--watch and --shard exclude each other; give one of them")
             if watch:
                 _watch(fitted, folder, out, config, idle, quiet)
             else:
-                _predict(fitted, folder, out, config, quiet)
+                _predict(fitted, folder, out, config, quiet, part)
 
 
 def _own_settings(config: Config) -> Config:
@@ -176,19 +184,21 @@ def _own_settings(config: Config) -> Config:
     return config
 
 
-def _predict(model: FittedModel, folder: Path, out: Path, config: Config, quiet: bool) -> None:
+def _predict(model: FittedModel, folder: Path, out: Path, config: Config, quiet: bool, shard: Shard | None) -> None:
     """Inspect all images of a folder and write results like those of a run."""
     from blemish.output import prepare_output
 
     timer = StageTimer(Bars(quiet))
     with prepare_output(out, folder) as output:
         with timer.stage(Stage.READ) as advance:
-            source = model.source(folder)
+            source = model.source(folder, shard=(shard.index, shard.count) if shard else None)
             advance(1)
         result = model.predict(source, device=config.device, cache=config.cache, progress=Bars(quiet))
         result.timings.update(timer.timings)
+        if shard is not None:
+            result.info.update(shard.note())
         with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
-            written = write_results(result, source, output, config, lambda _done, _total: advance(1))
+            written = write_results(result, source.full, output, config, lambda _done, _total: advance(1))
     print_summary(result, written)
     if result.skipped or written.not_drawn:
         raise typer.Exit(SOME_SKIPPED)

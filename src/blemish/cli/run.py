@@ -17,15 +17,16 @@ from blemish.runtime.terminal import Bars, print_error
 if TYPE_CHECKING:
     from blemish.clustering import Knowledge
     from blemish.config.schema import Config
-    from blemish.images import ImageSource
     from blemish.output import OutputFolder, OutputPaths
     from blemish.results import Result
+    from blemish.types import FloatArray
 
 Folder = Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
 GroupBy = Annotated[str | None, typer.Option(help="What groups are made of: defect, image, or auto.")]
 NClusters = Annotated[str | None, typer.Option(help="Number of groups, including the normal group, or auto.")]
 Maps = Annotated[str | None, typer.Option(help="Anomaly maps to write: feature, image or none.")]
+Report = Annotated[str | None, typer.Option(help="Pictures of the report: folder, or single for one file.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store intermediate results.")]
 CacheDir = Annotated[str | None, typer.Option(help="Folder for intermediate results.")]
 
@@ -60,6 +61,7 @@ def add_run(app: typer.Typer) -> None:
         n_clusters: NClusters = None,
         group_by: GroupBy = None,
         maps: Maps = None,
+        report: Report = None,
         review: Review = None,
         normal: Normal = None,
         types: Types = None,
@@ -75,6 +77,7 @@ def add_run(app: typer.Typer) -> None:
                 n_clusters=n_clusters,
                 group_by=group_by,
                 maps=maps,
+                report=report,
                 cache=False if no_cache else None,
                 cache_dir=cache_dir,
             )
@@ -131,14 +134,14 @@ def run_and_write(
         result = run(source, config, progress=Bars(quiet), knowledge=knowledge)
         result.timings.update(timer.timings)
         with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
-            written = write_results(result, source, output, config, lambda _done, _total: advance(1))
+            written = write_results(result, source.full, output, config, lambda _done, _total: advance(1))
     result.timings.update(timer.timings)
     return result, written
 
 
 def write_results(
     result: Result,
-    source: ImageSource,
+    load_image: Callable[[int], FloatArray] | None,
     out: OutputFolder,
     config: Config,
     progress: Callable[[int, int], None] | None = None,
@@ -152,8 +155,9 @@ def write_results(
         maps=config.output.maps,
         overlays=config.output.overlays,
         report=config.output.report,
+        report_mode=config.output.report_mode,
         model=config.output.model,
-        load_image=source.full,
+        load_image=load_image,
         progress=progress,
     )
 

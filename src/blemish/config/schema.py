@@ -68,6 +68,7 @@ BASIC = (
     "output.maps",
     "output.overlays",
     "output.report",
+    "output.report_mode",
     "cache.enabled",
     "cache.folder",
 )

@@ -296,7 +296,12 @@ class Output(Section):
         default="feature", description="Write anomaly maps at feature resolution, at image resolution, or not at all."
     )
     overlays: bool = Field(default=True, description="Write images with outlined defects. Masks are always written.")
-    report: bool = Field(default=True, description="Write report.html.")
+    report: bool = Field(default=True, description="Write report.html and report.json.")
+    report_mode: Literal["folder", "single"] = Field(
+        default="folder",
+        description="Where the pictures of the report are. `folder`: in report_files, of all images. `single`: in "
+        "report.html, of the first 300 images, to send the page as one file.",
+    )
     model: bool = Field(default=True, description="Write the fitted model, which inspects later images.")
 
 

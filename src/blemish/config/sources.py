@@ -21,6 +21,7 @@ SHORT_NAMES: dict[str, str] = {
     "roi": "image.roi",
     "backbone": "backbone.name",
     "maps": "output.maps",
+    "report": "output.report_mode",
     "preset": "preset",
     "seed": "seed",
     "device": "device",

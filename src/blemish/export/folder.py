@@ -112,8 +112,9 @@ class ExportFolder:
             OutputError: something else has the name of a new file, or the system refused.
         """
         old = [name for name in self._old if _removable(self.root, name)]
+        ours = frozenset(old)
         for relative in self.files:
-            if relative not in old and os.path.lexists(self.root / relative) and not (self.root / relative).is_dir():
+            if relative not in ours and os.path.lexists(self.root / relative) and not (self.root / relative).is_dir():
                 raise OutputError(f"{short(self.root / relative)}: is in the way and not ours; move it or use --out")
         with explain_os_errors(self.root):
             self._write_manifest([*old, *self.files])  # whatever happens now, the next export can clean up

@@ -28,7 +28,8 @@ def write_labelstudio(content: Content, folder: ExportFolder) -> None:
     Outlines are polygons in percent of the upright image, which is what browsers show. Polygons of Label Studio have no
     holes, so a hole is a polygon with the label of :func:`hole_name`.
     """
-    folder.write_text("tasks.json", json.dumps([_task(content, i) for i in range(len(content.result.paths))], indent=1))
+    tasks = [_task(content, i) for i in range(len(content.result.paths))]
+    folder.write_text("tasks.json", json.dumps(tasks, separators=(",", ":")))
     folder.write_text("labeling-config.xml", labeling_config(content))
 
 

@@ -3,12 +3,13 @@
 The folder finds and decodes files and chooses one brightness scale and the target sizes for the whole set.
 """
 
+from blemish.images.calibration import Calibration
 from blemish.images.decoders import probe
 from blemish.images.finding import IMAGE_SUFFIXES, MASK_FOLDERS, find_images
 from blemish.images.loading import decode
 from blemish.images.raw import MAX_MEGABYTES, ImageInfo
 from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
-from blemish.images.source import ALSO, Calibration, Images, ImageSource
+from blemish.images.source import ALSO, Images, ImageSource
 from blemish.images.white_level import WhiteLevel, estimate_white_level
 
 __all__ = [

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from blemish.images import loading
 from blemish.images._files import ImageFile, open_files
 from blemish.images._two_valued import TwoValued
 from blemish.images.arrays import arrays_to_rgb, to_list
+from blemish.images.calibration import Calibration
 from blemish.images.finding import describe_passed_over, list_images
 from blemish.images.raw import ImageInfo
 from blemish.images.roi import RegionOfInterest
@@ -49,19 +50,6 @@ _OTHER_DEPTH = (
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What a set of images decided about how its images are read; later images of the same camera are read alike.
-
-    Attributes:
-        scale: factor from stored to target sizes with ``image.resize`` = ``dataset``.
-        white_level: stored values that count as white.
-    """
-
-    scale: float
-    white_level: WhiteLevel
-
-
 class ImageSource:
     """Images of one set, each with the size it is brought to, and the registry of those that cannot be read.
 
@@ -76,6 +64,7 @@ class ImageSource:
         exclude: folders inside the input folder that are not read.
         calibration: that of an earlier set; None: decided by this set.
         also: a folder with further images of the set; their names begin with :data:`ALSO`.
+        shard: (i, n): of a folder, every n-th file, beginning with file i, from 1; None: all files.
 
     Attributes:
         root: the folder given; None for paths and arrays.
@@ -101,6 +90,7 @@ class ImageSource:
         exclude: Sequence[Path] = (),
         calibration: Calibration | None = None,
         also: Path | None = None,
+        shard: tuple[int, int] | None = None,
     ) -> None:
         self.root: Path | None = None
         self.names: list[str] = []
@@ -120,6 +110,8 @@ class ImageSource:
             self.root = Path(images)
             found = list_images(self.root, exclude=exclude)
             self.passed_over = found.passed_over
+            if shard is not None:
+                found = replace(found, images=_part(found.images, *shard))
             self._open_files(found.images, list_images(also).images if also else [], also)
         else:
             items = to_list(images)
@@ -387,6 +379,13 @@ class ImageSource:
 
     def _images(self) -> Iterator[ImageFile | FloatArray]:
         return iter(self._files if self._arrays is None else self._arrays)
+
+
+def _part(paths: list[Path], index: int, count: int) -> list[Path]:
+    """Every ``count``-th path, beginning with path ``index``."""
+    if index > len(paths):
+        raise InputError(f"shard {index}/{count} has no image, because the folder has {len(paths)}; use fewer shards")
+    return paths[index - 1 :: count]
 
 
 def _content_digest(image: ImageFile | FloatArray) -> str:

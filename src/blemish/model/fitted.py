@@ -203,9 +203,11 @@ class FittedModel:
 
         return predict(self, images, device=device, cache=cache, progress=progress, backbone=backbone, exclude=exclude)
 
-    def source(self, images: Images, *, exclude: Sequence[Path] = ()) -> ImageSource:
+    def source(
+        self, images: Images, *, exclude: Sequence[Path] = (), shard: tuple[int, int] | None = None
+    ) -> ImageSource:
         """Further images, read as the fitted ones were; see :class:`blemish.images.ImageSource`."""
-        return ImageSource(images, self.config.image, exclude=exclude, calibration=self.calibration)
+        return ImageSource(images, self.config.image, exclude=exclude, calibration=self.calibration, shard=shard)
 
 
 MODEL_CLASSES = (

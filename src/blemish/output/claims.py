@@ -17,6 +17,7 @@ from blemish.runtime.lock import LOCK_FILE
 
 RUN_FILE = "run.json"
 REPORT_FILE = "report.html"
+REPORT_DATA_FILE = "report.json"
 JOURNAL = ".blemish-files"
 STAGING_PREFIX = ".blemish-new-"
 
@@ -33,11 +34,14 @@ FOLDERS: dict[str, str | tuple[str, ...]] = {
     "masks": ".png",
     "overlays": ".jpg",
     "model": (".safetensors", ".json"),
+    "report_files": (".jpg", ".png", ".js"),
 }
 DATA_FILES = frozenset({"images.parquet", "groups.csv", "regions.parquet", "descriptors.npy"})
 """The files that results are read back from; ``run.json`` has their checksums."""
 
-TOP_FILES = frozenset({RUN_FILE, REPORT_FILE, "images.csv", "regions.csv", "next_to_check.csv"}) | DATA_FILES
+TOP_FILES = DATA_FILES | frozenset(
+    {RUN_FILE, REPORT_FILE, REPORT_DATA_FILE, "images.csv", "regions.csv", "next_to_check.csv"}
+)
 
 _OTHER_FOLDER = "choose another folder with --out"
 _REMEDIES = {

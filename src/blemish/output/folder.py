@@ -26,6 +26,7 @@ from blemish.output.claims import (
     DATA_FILES,
     FOLDERS,
     JOURNAL,
+    REPORT_DATA_FILE,
     REPORT_FILE,
     RUN_FILE,
     STAGING_PREFIX,
@@ -184,7 +185,7 @@ class OutputFolder:
             OutputError: the system refused. Everything that can be checked or written before is checked and written
                 before the first old file is removed.
         """
-        listed = sorted({*self.files, RUN_FILE, REPORT_FILE})
+        listed = sorted({*self.files, RUN_FILE, REPORT_FILE, REPORT_DATA_FILE})
         text = json.dumps({**document, "sha256": self._checksums, "files": listed}, indent=2, allow_nan=False) + "\n"
         self.write(RUN_FILE, lambda stream: stream.write(text.encode("utf-8")))
         for relative in self.files:

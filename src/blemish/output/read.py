@@ -23,6 +23,7 @@ from blemish.output._read_regions import Damaged, column, read_regions
 from blemish.output.claims import DATA_FILES, JOURNAL, RUN_FILE, hidden_files, read_run, short
 from blemish.output.run_file import SCHEMA_VERSION
 from blemish.output.stored_maps import StoredMaps
+from blemish.regions import Region
 from blemish.results import UNSORTED, Result
 from blemish.types import FloatArray, IntArray, Skipped
 
@@ -90,46 +91,29 @@ def load_result(folder: Path | str) -> Result:
     """
     root = Path(folder)
     run = _read_run_file(root)
-    count = run.counts.images
-    table = _read_table(root, "images.parquet", run, count)
+    table = _read_table(root, "images.parquet", run, run.counts.images)
     paths = _paths(root, table)
-    try:
-        sizes = np.stack([column(table, "height", np.int64), column(table, "width", np.int64)], axis=1)
-        labels = column(table, "cluster", np.int64)
-        numbers = {name: column(table, name, np.float32) for name in ("score", "distance")}
-        known = [name for name in ("anomaly_probability", "type_probability") if name in table.column_names]
-        probabilities = {name: column(table, name, np.float32) for name in known}
-        is_anomalous = column(table, "is_anomalous", np.bool_)
-        if sizes.min() < 1 or labels.min() < UNSORTED:
-            raise Damaged("a size or a group is out of range")
-    except Damaged as error:
-        raise _damaged(root / "images.parquet", str(error)) from None
+    rows = _read_rows(root, table)
     normal_label = next((one.cluster for one in run.clusters if one.normal), None)
-    labels = np.where(labels == UNSORTED, 0 if normal_label is None else normal_label, labels)
-    regions = []
-    if (root / "regions.parquet").exists() or "regions.parquet" in run.files:
-        try:
-            regions = read_regions(_read_table(root, "regions.parquet", run, None), sizes)
-        except Damaged as error:
-            raise _damaged(root / "regions.parquet", str(error)) from None
+    labels = np.where(rows["cluster"] == UNSORTED, 0 if normal_label is None else normal_label, rows["cluster"])
     return Result(
         paths=paths,
-        sizes=sizes,
-        scores=numbers["score"],
+        sizes=rows["sizes"],
+        scores=rows["score"],
         maps=StoredMaps(root, paths, run.source),
         threshold=math.inf if run.threshold is None else run.threshold,
-        is_anomalous=is_anomalous,
+        is_anomalous=rows["is_anomalous"],
         labels=labels,
         normal_label=normal_label,
-        distances=numbers["distance"],
-        descriptors=_read_descriptors(root, run, count),
+        distances=rows["distance"],
+        descriptors=_read_descriptors(root, run),
         source=run.source,
         group_by=run.group_by,
         group_by_reason=run.group_by_reason,
         other_labels=_read_other_labels(root, run, labels),
-        regions=regions,
-        anomaly_probability=probabilities.get("anomaly_probability"),
-        type_probability=probabilities.get("type_probability"),
+        regions=_read_regions(root, run, rows["sizes"]),
+        anomaly_probability=rows.get("anomaly_probability"),
+        type_probability=rows.get("type_probability"),
         type_names={int(label): name for label, name in run.type_names.items() if label.lstrip("-").isdecimal()},
         skipped=[Skipped(one.path, one.reason) for one in run.skipped],
         threshold_warning=run.threshold_warning,
@@ -138,6 +122,30 @@ def load_result(folder: Path | str) -> Result:
         timings={name: math.nan if value is None else value for name, value in run.timings.items()},
         info={key: value for key, value in (run.model_extra or {}).items() if key not in _OWN_KEYS},
     )
+
+
+def _read_rows(root: Path, table: Any) -> dict[str, Any]:
+    """The columns of ``images.parquet`` as arrays, by name, and ``sizes``, N x 2; probabilities only where they are."""
+    kinds = {"cluster": np.int64, "is_anomalous": np.bool_, "score": np.float32, "distance": np.float32}
+    kinds |= {name: np.float32 for name in ("anomaly_probability", "type_probability") if name in table.column_names}
+    try:
+        rows = {name: column(table, name, kind) for name, kind in kinds.items()}
+        rows["sizes"] = np.stack([column(table, name, np.int64) for name in ("height", "width")], axis=1)
+        if rows["sizes"].min() < 1 or rows["cluster"].min() < UNSORTED:
+            raise Damaged("a size or a group is out of range")
+    except Damaged as error:
+        raise _damaged(root / "images.parquet", str(error)) from None
+    return rows
+
+
+def _read_regions(root: Path, run: _Run, sizes: IntArray) -> list[Region]:
+    """``regions.parquet``; an empty list if the run wrote none."""
+    if "regions.parquet" not in run.files:
+        return []
+    try:
+        return read_regions(_read_table(root, "regions.parquet", run, None), sizes)
+    except Damaged as error:
+        raise _damaged(root / "regions.parquet", str(error)) from None
 
 
 def _read_run_file(root: Path) -> _Run:
@@ -220,8 +228,9 @@ def _paths(root: Path, table: Any) -> list[str]:
     return [os.fsdecode(value) for value in values]
 
 
-def _read_descriptors(root: Path, run: _Run, count: int) -> FloatArray:
+def _read_descriptors(root: Path, run: _Run) -> FloatArray:
     """``descriptors.npy``: N x D float32, finite."""
+    count = run.counts.images
     content = io.BytesIO(_content(root, "descriptors.npy", run))
     try:
         values: FloatArray = np.load(content, allow_pickle=False)

@@ -125,7 +125,7 @@ def write_parquet(result: Result, stream: BinaryIO) -> None:
     for name, values in further_columns(result).items():
         text = name not in types
         columns[name] = pa.array([unicode_text(v) for v in values] if text else values, types.get(name, pa.string()))
-    if not all(_is_unicode(path) for path in result.paths):
+    if not all(is_unicode(path) for path in result.paths):
         columns["path_bytes"] = pa.array([os.fsencode(path) for path in result.paths], pa.binary())
     pq.write_table(pa.table(columns), stream, compression="zstd")
 
@@ -135,7 +135,8 @@ def unicode_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether a path is valid Unicode, and not bytes of another encoding."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

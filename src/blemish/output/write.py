@@ -24,9 +24,9 @@ from blemish.output.names import evaluation_prefix, file_stems
 from blemish.output.next_to_check import write_next_to_check
 from blemish.output.overlays import draw_overlay
 from blemish.output.region_tables import regions_by_image, with_contrast, write_regions_csv, write_regions_parquet
-from blemish.output.report import build_report, render
+from blemish.output.report import FindFile, ReportMode, ReportWriter
 from blemish.output.run_file import run_document
-from blemish.output.tables import write_csv, write_groups_csv, write_parquet
+from blemish.output.tables import is_unicode, write_csv, write_groups_csv, write_parquet
 from blemish.regions import binary_mask, upsample_map
 from blemish.results import Result, Skipped
 from blemish.types import FloatArray
@@ -70,6 +70,7 @@ def write_outputs(
     maps: MapSize = "feature",
     overlays: bool = True,
     report: bool = False,
+    report_mode: ReportMode = "folder",
     model: bool = True,
     title: str | None = None,
     load_image: LoadImage | None = None,
@@ -88,7 +89,9 @@ def write_outputs(
             zlib.
         overlays: write ``overlays/PATH.jpg``: the photograph with the anomalous regions outlined in the color of the
             group, longest side 1024. Needs ``load_image``. Images of the normal group have no outlines; unsorted ones do.
-        report: write ``report.html``.
+        report: write ``report.html`` and ``report.json``.
+        report_mode: ``folder`` puts the pictures of the report into ``report_files``; ``single`` puts those of the first
+            300 images into the page, which can then be sent as one file.
         model: write the fitted model into ``model/``, if the result has one.
         title: heading of the report; by default the name of the input folder.
         load_image: gives image ``i`` as float32 H x W x 3 in [0, 1]. If it raises :class:`InputError`, or the size is
@@ -102,7 +105,7 @@ def write_outputs(
     Raises:
         OutputError: the folder is not ours, a file cannot be written, or the result holds a number that is not finite;
             the message names it.
-        ConfigError: ``maps`` is none of the three.
+        ConfigError: ``maps`` is none of the three, or ``report_mode`` none of the two.
 
     The files have the names of the images with another suffix; :func:`blemish.output.names.file_stems` says what happens
     where two names would be the same. ``WRITERS`` images are in memory at a time, and ``load_image`` is called from as
@@ -114,7 +117,8 @@ def write_outputs(
     photos = _Photos(result, load_image) if load_image is not None else None
     with claimed(out_dir, result.source) as folder:
         root = folder.root
-        result = _write_images(folder, result, maps, photos, overlays, progress)
+        reporter = ReportWriter(result, folder.write, report_mode) if report else None
+        result = _write_images(folder, result, maps, photos, overlays, reporter, progress)
         folder.write("images.csv", lambda stream: write_csv(result, stream))
         if result.other_labels is not None:
             folder.write("groups.csv", lambda stream: write_groups_csv(result, stream))
@@ -127,9 +131,8 @@ def write_outputs(
         if model and result.model is not None:
             for name, content in result.model.files().items():
                 folder.write(f"model/{name}", lambda stream, content=content: stream.write(content))  # type: ignore[misc]
-        if report:
-            page = render(build_report(result, photos, title=title))
-            folder.write(REPORT_FILE, lambda stream: stream.write(page.encode("utf-8")))
+        if reporter is not None:
+            reporter.finish(_page_files(result, overlays, photos), title=title)
         not_drawn = photos.missing() if photos is not None else []
         folder.finish(run_document(result, not_drawn))
     map_folder = {"feature": root / "maps", "image": root / "anomaly_maps", "none": None}[maps]
@@ -181,14 +184,15 @@ class _Photos:
         self._result, self._load = result, load_image
         self._missing: dict[int, str] = {}
 
-    def __call__(self, i: int) -> FloatArray:
+    def get(self, i: int) -> FloatArray | None:
+        """Image ``i``; None if it has vanished or changed."""
         try:
             image = self._load(i)
             if image.shape[:2] != tuple(self._result.sizes[i]):
                 raise InputError(f"{short(self._result.paths[i])}: has changed since the run read it")
         except InputError as error:
             self._missing[i] = str(error)
-            raise
+            return None
         return image
 
     def missing(self) -> list[Skipped]:
@@ -196,15 +200,30 @@ class _Photos:
         return [Skipped(self._result.paths[i], reason) for i, reason in sorted(self._missing.items())]
 
 
+def _page_files(result: Result, overlays: bool, photos: _Photos | None) -> FindFile:
+    """Says which files of this run the page can show beside a thumbnail."""
+    stems = file_stems(result.paths)
+    gone = set(result.paths) if photos is None or not overlays else {one.path for one in photos.missing()}
+
+    def find(i: int, kind: str) -> str | None:
+        name = f"masks/{stems[i]}.png" if kind == "mask" else f"overlays/{stems[i]}.jpg"
+        if not is_unicode(name) or (kind == "overlay" and result.paths[i] in gone):
+            return None
+        return name
+
+    return find
+
+
 def _write_images(
     folder: OutputFolder,
     result: Result,
     maps: MapSize,
-    photos: LoadImage | None,
+    photos: _Photos | None,
     overlays: bool,
+    reporter: ReportWriter | None,
     progress: Progress | None,
 ) -> Result:
-    """Write map, mask and overlay of every image; the result comes back with the contrast of its regions."""
+    """Write map, mask, overlay and pictures of every image; the result comes back with the contrast of its regions."""
     stems = file_stems(result.paths)
     prefix = evaluation_prefix(result.source, result.paths) if maps == "image" else ""
     regions = regions_by_image(result)
@@ -216,15 +235,14 @@ def _write_images(
         _write_mask(folder, result, i, stems[i], values)
         if maps != "none":
             _write_map(folder, result, i, prefix + stems[i], values, maps)
-        if photos is None or not (overlays or regions[i]):
-            return
-        try:
-            photo = photos(i)
-        except InputError:
-            return  # noted by the loader
-        regions[i] = with_contrast(regions[i], photo, values.shape[0])
-        if overlays:
-            _write_overlay(folder, result, i, stems[i], values, photo)
+        needed = photos is not None and (overlays or regions[i] or reporter is not None)
+        photo = photos.get(i) if photos is not None and needed else None
+        if photo is not None:
+            regions[i] = with_contrast(regions[i], photo, values.shape[0])
+            if overlays:
+                _write_overlay(folder, result, i, stems[i], values, photo)
+        if reporter is not None:
+            reporter.add(i, photo)
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
         for i, _ in enumerate(pool.map(write_image, range(len(stems)))):

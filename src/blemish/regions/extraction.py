@@ -121,10 +121,9 @@ def _grouped(above: BoolArray, distance: int) -> tuple[IntArray, int]:
     Cells whose row and column differ by at most ``distance`` belong to one group: squares of that side, one per cell,
     overlap or touch exactly then.
     """
-    from scipy.ndimage import binary_dilation, label
+    from scipy.ndimage import label, maximum_filter
 
-    squares = binary_dilation(above, np.ones((distance, distance), bool))
-    groups, count = label(squares, _NEIGHBORS)
+    groups, count = label(maximum_filter(above, size=distance), _NEIGHBORS)
     return np.where(above, groups, 0), int(count)
 
 

@@ -15,6 +15,7 @@ CONTENT_TYPES = {
     ".tiff": "image/tiff",
     ".webp": "image/webp",
     ".json": "application/json",
+    ".js": "text/javascript",
 }
 """Suffixes that are served."""
 

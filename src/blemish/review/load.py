@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from blemish.errors import shown
@@ -44,6 +45,8 @@ def with_review(result: Result, folder: Path | str) -> Result:
     Raises:
         DamagedLog: the review is damaged.
     """
+    if not os.path.lexists(Path(folder) / REVIEW_FILE):
+        return result
     session = Session(Path(folder), result)
     log, operations = session.log.read(), session.operations()
     path = short(session.log.path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from blemish.errors import InputError, OutputError, shown
 from blemish.output.claims import explain_os_errors, short
 from blemish.review.operations import Operation, Start, parse_line, to_line
+from blemish.runtime.files import read_regular
 from blemish.runtime.lock import FolderLock, FolderLocked
 
 REVIEW_FILE = "review.jsonl"
@@ -98,9 +99,7 @@ def parse_log(content: bytes, path: Path) -> Log:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_LOG_BYTES:
-            raise DamagedLog(f"{short(path)}: is larger than {MAX_LOG_BYTES >> 20} MB and no review; check the path")
-        return path.read_bytes()
+        return read_regular(path, MAX_LOG_BYTES)
     except OSError as error:
         raise DamagedLog(f"{short(path)}: cannot be read ({error.strerror}); check the path") from error
 

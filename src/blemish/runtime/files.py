@@ -27,4 +27,4 @@ def read_regular(path: Path | str, most: int, *, follow: bool = True) -> bytes:
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         if status.st_size > most:
             raise OSError(errno.EFBIG, f"it is larger than {most / 1e6:g} MB", str(path))
-        return stream.read(most)
+        return stream.read(status.st_size)  # a larger number would be allocated, whatever the file holds

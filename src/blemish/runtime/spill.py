@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, overload
+from typing import IO, Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +107,14 @@ class ArrayStore:
         place = FileSlot(self._end, values.shape)
         self._end += values.nbytes
         return place
+
+
+@runtime_checkable
+class Reorderable(Protocol):
+    """A sequence that can be brought into another order without reading its items."""
+
+    def take(self, order: Any) -> Any:
+        """The items at these places."""
 
 
 class Arrays(Sequence[npt.NDArray[Any]]):

@@ -14,7 +14,7 @@ from blemish.output.claims import short
 from blemish.output.colors import ByteArray
 from blemish.output.figures.style import caption, group_color, new_figure
 from blemish.output.overlays import draw_heat, fit_within
-from blemish.output.report.data import heat_scale
+from blemish.output.report.build import heat_scale
 from blemish.results import Result
 from blemish.types import IntArray
 

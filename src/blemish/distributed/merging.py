@@ -1,0 +1,166 @@
+"""The results of all shards as one result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from blemish.errors import InputError, shown
+from blemish.model import FittedModel
+from blemish.output import load_result
+from blemish.results import Result
+from blemish.types import FloatArray
+
+
+class JoinedMaps(Sequence[FloatArray]):
+    """The maps of several results as one sequence; each is read when it is used."""
+
+    def __init__(self, parts: Sequence[Sequence[FloatArray]]) -> None:
+        self._places = [(part, row) for part in parts for row in range(len(part))]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> FloatArray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[FloatArray]: ...
+    def __getitem__(self, index: int | slice) -> FloatArray | list[FloatArray]:
+        if isinstance(index, slice):
+            return [part[row] for part, row in self._places[index]]
+        part, row = self._places[index]
+        return part[row]
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return (part[row] for part, row in self._places)
+
+    def take(self, order: Sequence[int]) -> JoinedMaps:
+        """These maps in another order, without reading them."""
+        joined = JoinedMaps([])
+        joined._places = [self._places[row] for row in order]
+        return joined
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One shard: where it is, which one it is, and its result."""
+
+    folder: Path
+    index: int
+    result: Result
+
+
+def merge_shards(folders: Sequence[Path]) -> Result:
+    """The result of all shards of one folder, as one machine would have had it with the same model.
+
+    Args:
+        folders: the results folder of each shard, in any order. A shard that is given twice counts once.
+
+    Returns:
+        The result, with the images in the order of a run. Maps are read from the shards when they are used.
+
+    Raises:
+        InputError: a folder holds no complete shard, shards are missing or differ in model or number, or an image is
+            in two of them. The message names the folder or the shards.
+    """
+    parts = _complete([_read(folder) for folder in folders])
+    results = [one.result for one in parts]
+    first = results[0]
+    model = FittedModel.load(parts[0].folder)
+    paths = [path for one in results for path in one.paths]
+    repeated = len(paths) - len(set(paths))
+    if repeated:
+        raise InputError(
+            f"{repeated} images are in two shards; the input folder changed between them, so run them again"
+        )
+    unfamiliar = {path for one in results for path in one.info.get("unfamiliar", ())}
+    starts = np.cumsum([0, *(len(one.paths) for one in results)])
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in results]) for name in _ARRAYS}
+    joined = replace(
+        first,
+        paths=paths,
+        maps=JoinedMaps([one.maps for one in results]),
+        **arrays,
+        type_probability=_optional(results, "type_probability"),
+        anomaly_probability=_optional(results, "anomaly_probability"),
+        regions=[
+            replace(region, image=region.image + int(start))
+            for start, one in zip(starts, results, strict=False)
+            for region in one.regions
+        ],
+        skipped=sorted((one for part in results for one in part.skipped), key=lambda one: one.path),
+        drift_warning=model.familiarity.warning(np.array([path in unfamiliar for path in paths])),
+        timings={},
+        info=_info(results) | {"unfamiliar": sorted(unfamiliar)},
+        model=model,
+    )
+    return joined.take(np.array(sorted(range(len(paths)), key=paths.__getitem__)))
+
+
+_ARRAYS = ("sizes", "scores", "is_anomalous", "labels", "distances", "descriptors")
+
+
+def _optional(results: Sequence[Result], name: str) -> FloatArray | None:
+    parts = [getattr(one, name) for one in results]
+    return None if any(part is None for part in parts) else np.concatenate(parts)
+
+
+def _info(results: Sequence[Result]) -> dict[str, Any]:
+    """What the shards have in common, and what was passed over in any of them."""
+    common = {
+        key: value
+        for key, value in results[0].info.items()
+        if key not in ("shard", "passed_over", "cache") and all(one.info.get(key) == value for one in results)
+    }
+    seen: dict[str, dict[str, str]] = {}
+    for one in results:
+        seen.update({item["path"]: item for item in one.info.get("passed_over", ())})
+    return common | {"passed_over": [seen[path] for path in sorted(seen)], "shards": len(results), "cache": {}}
+
+
+def _read(folder: Path) -> tuple[_Part, int]:
+    """A shard and the number of shards."""
+    result = load_result(folder)
+    note = result.info.get("shard")
+    try:
+        index, count = int(note["index"]), int(note["count"])  # type: ignore[index]
+    except (TypeError, KeyError, ValueError):
+        raise InputError(
+            f"{shown(folder)}: is not the result of a shard; give folders of blemish predict --shard"
+        ) from None
+    return _Part(folder, index, result), count
+
+
+def _complete(found: Sequence[tuple[_Part, int]]) -> list[_Part]:
+    """Each shard once, in order.
+
+    Raises:
+        InputError: they do not belong together, or some are missing.
+    """
+    if not found:
+        raise InputError("no shards given; give the results folder of every shard")
+    count, parts = found[0][1], dict[int, _Part]()
+    first = found[0][0]
+    for part, own_count in found:
+        for what, one, other in (
+            ("number of shards", own_count, count),
+            ("model", part.result.info.get("model"), first.result.info.get("model")),
+        ):
+            if one != other:
+                raise InputError(
+                    f"{shown(part.folder)}: has another {what} than {shown(first.folder)}; merge shards of one set and model"
+                )
+        known = parts.setdefault(part.index, part)
+        if known.result.paths != part.result.paths:
+            raise InputError(
+                f"{shown(part.folder)} and {shown(known.folder)}: both are shard {part.index}/{count}, of other images"
+            )
+    missing = [index for index in range(1, count + 1) if index not in parts]
+    if missing:
+        names = ", ".join(f"{index}/{count}" for index in missing[:10])
+        raise InputError(f"{len(missing)} of {count} shards are missing: {names}; run them, then merge again")
+    return [parts[index] for index in sorted(parts)]
