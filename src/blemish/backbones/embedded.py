@@ -89,7 +89,8 @@ def mirrored(x: Tensor, margin: int) -> Tensor:
     """
     for dim in (2, 3):
         side = x.shape[dim]
-        index = torch.arange(-margin, side + margin, device=x.device) % (2 * side)
+        index = torch.arange(-margin, side + margin, device=x.device)
+        index = index % torch.full_like(index, 2 * side)  # ONNX has no remainder by a symbolic number
         x = x.index_select(dim, torch.minimum(index, 2 * side - 1 - index))
     return x
 

@@ -65,7 +65,7 @@ def reflect_indices(length: int, before: int, after: int) -> Tensor:
     if length == 1:
         return torch.zeros_like(positions)
     period = 2 * (length - 1)
-    positions = positions % period
+    positions = positions % torch.full_like(positions, period)  # ONNX has no remainder by a symbolic number
     return torch.where(positions < length, positions, period - positions)
 
 

@@ -122,20 +122,31 @@ def predict(
     return result.take(np.argsort(results.indices))
 
 
+def fitted_network(model: FittedModel, device: str, backbone: Backbone | None = None) -> Backbone:
+    """The network that a model was fitted with; ``backbone``: one that is loaded already.
+
+    Raises:
+        InputError: the weights are others than those that the model was fitted with.
+    """
+    from blemish.backbones import load_backbone
+
+    network = backbone or load_backbone(model.config.backbone.name, device)
+    if network.digest != model.weights_sha256:
+        raise InputError(
+            f"the model was fitted with other weights of the network {model.config.backbone.name} "
+            f"({model.weights_sha256[:12]}) than are installed ({network.digest[:12]}); install the version of blemish that "
+            "fitted it, or fit the model again"
+        )
+    return network
+
+
 def _stages(
     model: FittedModel, source: ImageSource, config: Config, device: str, backbone: Backbone | None
 ) -> MapStages:
     """The pass over the images, with the network that the model was fitted with."""
-    from blemish.backbones import load_backbone
     from blemish.features import Extractor
 
-    network = backbone or load_backbone(config.backbone.name, device)
-    if network.digest != model.weights_sha256:
-        raise InputError(
-            f"the model was fitted with other weights of the network {config.backbone.name} "
-            f"({model.weights_sha256[:12]}) than are installed ({network.digest[:12]}); install the version of blemish that "
-            "fitted it, or fit the model again"
-        )
+    network = fitted_network(model, device, backbone)
     before = FittedBefore(model.digest, model.sample_ids, model.pixels_per_image)
     return MapStages(source, Extractor(network, config.backbone), config, device, before)
 
