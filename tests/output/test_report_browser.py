@@ -182,6 +182,16 @@ def test_the_cut_changes_the_galleries_and_one_click_returns(page: Page, data: R
     assert counts(page) == {"type 1": 7, "type 2": 6, "type 3": 5, "normal": 10}
 
 
+def test_the_groups_of_a_cut_become_corrections(page: Page) -> None:
+    for types in (5, 2):
+        set_range(page, "#cut", types)
+        sizes = sorted(counts(page).values())
+        page.locator("#take-groups").click()
+        assert page.locator("#grouping-run").is_checked()
+        assert sorted(counts(page).values()) == sizes
+    assert {line["op"] for line in downloaded(page)} == {"new_type", "move"}
+
+
 def test_a_lasso_selects_and_pointing_shows_an_image(page: Page) -> None:
     page.locator("#scatter-panel summary").click()
     page.wait_for_selector("#scatter .points path")
