@@ -209,6 +209,8 @@ def test_without_the_token_nothing_opens(place: Place) -> None:
         "/overlays/folder/secret.png",
         "/overlays/pipe.png",
         "/overlays/plain.txt",
+        "/overlays/plain.js",
+        "/report_files/../overlays/plain.js",
         "/etc/passwd",
         "//etc/passwd",
         "/%2fetc%2fpasswd",
@@ -223,7 +225,8 @@ def test_no_path_leaves_the_folders_of_pictures(place: Place, target: str) -> No
             (overlays / name).symlink_to(leads_to)
     if not (overlays / "pipe.png").exists():
         os.mkfifo(overlays / "pipe.png")
-    (overlays / "plain.txt").write_text(SECRET)
+    for name in ("plain.txt", "plain.js"):
+        (overlays / name).write_text(SECRET)
     answer = place.get(target)
     assert answer.status == 404
     assert SECRET.encode() not in answer.body

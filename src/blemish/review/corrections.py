@@ -56,7 +56,7 @@ def corrected(result: Result, operations: Sequence[Operation]) -> Result:
     labels = np.array([mapping[state.labels[path]] for path in result.paths], np.int64)
     normal = None if state.normal is None else mapping.get(state.normal)
     anomalous = _anomalous(result, state)
-    known = np.array([path in state.marked for path in result.paths])
+    known = np.array([path in state.decided for path in result.paths])
     return dataclasses.replace(
         result,
         labels=labels,
@@ -87,6 +87,7 @@ def _move_with_only_region(result: Result, state: Reviewed) -> None:
         if count == 1 and 0 in state.regions.get(path, {}):
             state.labels[path] = state.regions[path][0]
             state.marked.add(path)
+            state.decided.add(path)
 
 
 def _contiguous(state: Reviewed) -> dict[int, int]:
@@ -113,7 +114,7 @@ def _anomalous(result: Result, state: Reviewed) -> BoolArray:
     for i, path in enumerate(result.paths):
         before, after = int(result.labels[i]), state.labels[path]
         crossed = (before == result.normal_label) != (after == state.normal)
-        if path in state.marked or crossed:
+        if path in state.decided or crossed:
             found[i] = after != state.normal
     return found
 
@@ -146,7 +147,7 @@ def _regions(result: Result, state: Reviewed, mapping: dict[int, int], anomalous
         moved = state.regions.get(path, {})
         for number, region in enumerate(regions):
             label = moved.get(number, _follows(result, state, region, alone=len(regions) == 1))
-            known = number in moved or path in state.marked
+            known = number in moved or path in state.decided
             found.append(
                 dataclasses.replace(
                     region,

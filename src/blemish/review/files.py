@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
+SCRIPTS = "report_files"
+"""The only folder whose scripts are served: the chart library of the report."""
+
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",
     ".png": "image/png",
     ".tiff": "image/tiff",
-    ".webp": "image/webp",
-    ".json": "application/json",
     ".js": "text/javascript",
 }
 """Suffixes that are served."""
 
-SERVED_FOLDERS = frozenset({"overlays", "maps", "anomaly_maps", "masks", "report_files"})
+SERVED_FOLDERS = frozenset({"overlays", "maps", "anomaly_maps", "masks", SCRIPTS})
 """Folders that are served; the model is not."""
 
 _CHUNK = 2**18
@@ -43,6 +44,7 @@ def open_file(root: Path, url_path: bytes) -> tuple[BinaryIO, str] | None:
         len(parts) < 2
         or parts[0] not in SERVED_FOLDERS
         or suffix not in CONTENT_TYPES
+        or (suffix == ".js" and parts[0] != SCRIPTS)
         or any(part in ("", ".", "..") or "\0" in part for part in parts)
         or (os.sep == "\\" and ("\\" in name or ":" in name))
     ):

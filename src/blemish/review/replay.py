@@ -33,6 +33,7 @@ class Reviewed:
         regions: path -> number of a region in the image -> label, of the regions that were moved on their own.
         merged: number of a type that is part of another one -> number of that one.
         marked: images that a person has put into their group, or confirmed there.
+        decided: those of them that the person looked at one by one, so that their verdict is known too.
         wrong_outlines: images whose outlines do not show the defect.
         notes: what had no effect, one sentence each.
     """
@@ -43,6 +44,7 @@ class Reviewed:
     regions: dict[str, dict[int, int]] = field(default_factory=dict)
     merged: dict[int, int] = field(default_factory=dict)
     marked: set[str] = field(default_factory=set)
+    decided: set[str] = field(default_factory=set)
     wrong_outlines: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
@@ -159,12 +161,12 @@ def _apply(one: Edit, state: Reviewed, numbers: Numbers) -> None:
             for label, part in zip([one.type, *numbers.made[one.id]], one.parts, strict=True):
                 _put(part, label, state, one.op)
         case Move():
-            _put(one.images, one.to, state, one.op)
+            state.decided.update(_put(one.images, one.to, state, one.op))
             _move_regions(one, state)
         case MarkNormal():
             state.normal = numbers.normal if state.normal is None else state.normal
             assert state.normal is not None
-            _put(one.images, state.normal, state, one.op)
+            state.decided.update(_put(one.images, state.normal, state, one.op))
         case WrongOutline():
             state.wrong_outlines.update(_present(one.images, state, one.op))
 
@@ -189,11 +191,14 @@ def _move_regions(one: Move, state: Reviewed) -> None:
             state.regions.setdefault(region.image, {})[region.region] = one.to
 
 
-def _put(paths: Sequence[str], label: int, state: Reviewed, op: str) -> None:
-    for path in _present(paths, state, op):
+def _put(paths: Sequence[str], label: int, state: Reviewed, op: str) -> list[str]:
+    """Put images into a group; returns those that exist."""
+    present = _present(paths, state, op)
+    for path in present:
         state.labels[path] = label
         state.marked.add(path)
         state.regions.pop(path, None)  # the image as a whole was decided later
+    return present
 
 
 def _present(paths: Sequence[str], state: Reviewed, op: str) -> list[str]:

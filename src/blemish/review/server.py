@@ -46,6 +46,7 @@ def review_app(session: Session, keys: Keys, port: int) -> Starlette:
         Route("/api/operations", api.read, methods=["GET"]),
         Route("/api/operations", api.submit, methods=["POST"]),
         Route("/api/split", api.split, methods=["POST"]),
+        Route("/favicon.ico", _no_icon),
         Route("/{path:path}", _file(session)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, keys=keys, port=port)])
@@ -157,6 +158,11 @@ def _page(session: Session, keys: Keys, port: int) -> Endpoint:
         return await run_in_threadpool(answer)
 
     return endpoint
+
+
+async def _no_icon(_: Request) -> Response:
+    """Browsers ask for an icon by themselves, and report an error if there is no answer."""
+    return Response(status_code=204)
 
 
 def _file(session: Session) -> Endpoint:

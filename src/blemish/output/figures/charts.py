@@ -147,6 +147,8 @@ def _images_below(merges: npt.NDArray[np.float64], leaf_of: IntArray, nodes: lis
 
 def score_histogram(result: Result) -> Figure:
     """Number of images by score, stacked by group, with the threshold."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(7.2, 4.2)
     axes = figure.add_subplot()
     top = float(result.scores.max(initial=0.0))
@@ -171,6 +173,7 @@ def score_histogram(result: Result) -> Figure:
         axes.axvline(result.threshold, color="black", linestyle="--", label=f"threshold {result.threshold:.3g}")
     axes.set_xlabel("anomaly score")
     axes.set_ylabel("images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper")
     return figure
