@@ -2,8 +2,8 @@
 
     python -m benchmarks.kills [--kills 50] [--images 200] [--write]
 
-The set is drawn. A moment is a share of the processor time of an undisturbed run, so that the load of the machine does
-not move it. Killing is SIGKILL, which no program can catch. Needs ``/proc``.
+The set is drawn. A moment is a share of the processor time of an undisturbed run, from its first stage on, so that the
+load of the machine does not move it. Killing is SIGKILL, which no program can catch. Needs ``/proc``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,12 @@ BENCHMARK = Benchmark(
 
 SIDE = 64
 OPTIONS = ("--size", str(SIDE))
-SETTINGS = ("output.report=false", "output.overlays=false", "contrastive.max_steps=100")
+SETTINGS = (
+    *("output.report=false", "output.overlays=false", "localization.sample_images=32"),
+    *("contrastive.max_steps=50", "cluster.method=ward"),
+)
+"""Settings that keep a run short, and leave every stage in it."""
+
 PER_BATCH = ("maps", "surfaces", "descriptors", "pixels")
 """Kinds of entries that every batch has, in the order in which they are stored."""
 
@@ -75,20 +81,38 @@ class Killed:
     equal: bool
 
 
-def kill_and_rerun(images: Path, folder: Path, seconds: float, wanted: dict[str, str]) -> Killed | None:
+def killed_run(images: Path, folder: Path, is_time: Callable[[float, str], bool]) -> tuple[float, str] | None:
+    """Start a run and kill it; None if it ended before.
+
+    Args:
+        images: the input.
+        folder: gets the folders ``out`` and ``cache``, and what the run says.
+        is_time: is given the processor time of the run, in seconds, and what it has said so far.
+
+    Returns:
+        Both at the end.
+    """
+    flags = [part for one in SETTINGS for part in ("--set", one)]
+    places = ["--out", folder / "out", "--cache-dir", folder / "cache"]
+    command = [sys.executable, "-m", "blemish", "run", images, *places, *OPTIONS, *flags, "--threads", "1"]
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+        seconds = _processor_seconds(process.pid)
+        while process.poll() is None and not is_time(seconds, (folder / "said").read_text()):
+            time.sleep(0.01)
+            seconds = _processor_seconds(process.pid)
+        process.send_signal(signal.SIGKILL)
+        ended = process.wait() != -signal.SIGKILL
+    return None if ended else (seconds, (folder / "said").read_text())
+
+
+def kill_and_rerun(images: Path, folder: Path, moment: float, wanted: dict[str, str]) -> Killed | None:
     """Kill a run after so much processor time, and run it again; None if it ended before."""
     cache, out = folder / "cache", folder / "out"
-    flags = [part for one in SETTINGS for part in ("--set", one)]
-    command = [sys.executable, "-m", "blemish", "run", images, "--out", out, "--cache-dir", cache]
-    with (folder / "said").open("w+") as said:
-        process = subprocess.Popen([*command, *OPTIONS, *flags, "--threads", "1"], stdout=said, stderr=said)
-        while process.poll() is None and _processor_seconds(process.pid) < seconds:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        if process.wait() != -signal.SIGKILL:
-            return None
-        said.seek(0)
-        stage = _stage(said.read())
+    done = killed_run(images, folder, lambda seconds, _: seconds >= moment)
+    if done is None:
+        return None
+    stage = _stage(done[1])
     stored = Counter(path.name.partition("-")[0] for path in cache.glob("*") if "partial" not in path.name)
     again = blemish_run(images, out, *OPTIONS, "--cache-dir", str(cache), threads=1, settings=SETTINGS)
     reused = sum(found for found, _ in again.document["cache"].values())
@@ -131,9 +155,12 @@ def main() -> None:
         cache = ("--cache-dir", str(root / "cache"))
         whole = blemish_run(images, root / "whole", *OPTIONS, *cache, threads=1, settings=SETTINGS)
         wanted = digests(root / "whole")
+        (root / "first").mkdir()
+        begun = killed_run(images, root / "first", lambda _, said: bool(said))
         while sum(map(len, killed.values())) < args.kills:
             with tempfile.TemporaryDirectory(dir=root) as folder:
-                one = kill_and_rerun(images, Path(folder), rng.uniform(0, whole.cpu), wanted)
+                moment = rng.uniform(begun[0] if begun else 0, whole.cpu)
+                one = kill_and_rerun(images, Path(folder), moment, wanted)
             if one is not None:
                 killed[one.stage].append(one)
                 print(json.dumps(vars(one)), file=sys.stderr, flush=True)

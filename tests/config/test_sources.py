@@ -38,6 +38,7 @@ def test_flags_take_precedence_over_environment_over_file_over_defaults(tmp_path
         ("roi", "masks", "masks"),
         ("backbone", "timm:x", "timm:x"),
         ("maps", "none", "none"),
+        ("report", "single", "single"),
         ("preset", "paper", "paper"),
         ("seed", "5", 5),
         ("device", "cpu", "cpu"),
@@ -53,7 +54,7 @@ def test_settings_with_a_flag_have_a_short_environment_name(short: str, text: st
 
 
 def test_every_short_name_is_tested_above() -> None:
-    assert len(SHORT_NAMES) == 11
+    assert len(SHORT_NAMES) == 12
 
 
 def test_nested_settings_have_an_environment_name() -> None:

@@ -256,16 +256,16 @@ def test_corner_cases_give_a_page(result: Result, tmp_path: Path) -> None:
 def test_large_sets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blemish.output.report.projections.MAX_TSNE", 100)
     monkeypatch.setattr("blemish.output.report.tree.MAX_TREE", 80)
-    labels = np.repeat([0, 1, 2], [300, 120, 80])
-    descriptors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32) + 5 * labels[:, None]
-    data = report_data(_plain_result(500, labels=labels, is_anomalous=labels > 0, descriptors=descriptors))
+    labels = np.repeat([0, 1, 2], [60, 90, 50])
+    descriptors = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32) + 5 * labels[:, None]
+    data = report_data(_plain_result(200, labels=labels, is_anomalous=labels > 0, descriptors=descriptors))
     assert data.projected == 100
-    assert len(data.images) == 500
+    assert len(data.images) == 200
     assert data.tree is not None
     assert data.tree.sampled == 80
-    assert sum(data.tree.leaves) == 200
-    leaf = np.array([row.leaf for row in data.images[300:]])
-    assert not set(leaf[:120]) & set(leaf[120:])  # images join the leaf of the most similar one
+    assert sum(data.tree.leaves) == 140
+    leaf = np.array([row.leaf for row in data.images[60:]])
+    assert not set(leaf[:90]) & set(leaf[90:])  # images join the leaf of the most similar one
 
 
 def test_thumbnails_are_small_even_for_noise() -> None:

@@ -35,7 +35,7 @@ function showAttention() {
       { type: "button", className: `part ${kind}`, onclick: choose, "aria-pressed": String(state.attention === kind), style: { flexGrow: Math.max(amount / total, 0.0001) } },
       make("span", { className: "amount" }, integer(amount)),
       make("span", { className: "kind" }, name),
-      make("span", { className: "hint" }, t(`attention_${kind}_hint`)),
+      make("span", { className: "hint" }, t(someChecks || kind !== "certain" ? `attention_${kind}_hint` : "anomalous_hint")),
     );
   });
   find("#attention").replaceChildren(...bar);

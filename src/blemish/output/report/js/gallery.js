@@ -123,7 +123,7 @@ function heading({ group, tiles }) {
   const amount = state.layout === "crop" && !group.normal ? count("tiles", tiles.length) : count("images", tiles.length);
   return make(
     "div",
-    { className: "row heading", role: "presentation", style: { borderColor: group.color } },
+    { className: "row heading", style: { borderColor: group.color } },
     badge(group),
     make("h3", {}, group.name),
     make("span", { className: "note" }, amount),
@@ -133,7 +133,7 @@ function heading({ group, tiles }) {
 }
 
 function tileRow({ group, tiles, first }) {
-  return make("div", { className: "row tiles", role: "presentation" }, ...tiles.map((tile, at) => tileOf(tile, group, first + at)));
+  return make("div", { className: "row tiles", role: "listbox", "aria-multiselectable": "true", "aria-label": group.name }, ...tiles.map((tile, at) => tileOf(tile, group, first + at)));
 }
 
 function tileOf({ i, k }, group, place) {

@@ -40,7 +40,7 @@ function showTree() {
   cutHandle.value = state.types;
   find("#cut-text").textContent = count("types", state.types);
   const own = typesOf("run");
-  find("#estimate").textContent = `${t(data.n_clusters_setting === "auto" ? "estimate" : "given", { n: own })} ${t("estimate_here", { n: data.tree.estimate })}`;
+  find("#estimate").textContent = `${t(data.n_clusters_setting === "auto" ? "estimate" : "given", { n: own })} ${t(data.tree.estimate === own ? "estimate_agrees" : "estimate_here", { n: data.tree.estimate })}`;
   cutHandle.setAttribute("aria-valuetext", find("#cut-text").textContent);
   drawTree();
   drawGains();

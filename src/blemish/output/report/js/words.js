@@ -1,6 +1,8 @@
 // Plain words for what was measured.
-const SMALL = 0.01;
+const SMALL = 0.01; // share of the image
 const LARGE = 0.15;
+const ANOTHER_COLOR = 4.6; // two just noticeable differences in CIELAB
+const ANOTHER_LIGHTNESS = 3;
 
 /** Two sentences on the look of a type; others are the looks of all types, because what all share tells nothing. */
 function describe(look, others) {
@@ -11,8 +13,8 @@ function describe(look, others) {
   else if (look.area <= SMALL) words.push(t("small"));
   if (look.area < 0.5) words.push(t(look.elongation >= 3 ? "thin" : look.elongation >= 1.7 ? "elongated" : "round"));
   const compared = [];
-  if (look.lightness !== null && Math.abs(look.lightness) >= 3) compared.push(t(look.lightness < 0 ? "darker" : "brighter"));
-  if (look.color !== null && look.color >= 6) compared.push(t("other_color"));
+  if (look.lightness !== null && Math.abs(look.lightness) >= ANOTHER_LIGHTNESS) compared.push(t(look.lightness < 0 ? "darker" : "brighter"));
+  if (look.color !== null && look.color >= ANOTHER_COLOR) compared.push(t("other_color"));
   if (compared.length) words.push(t("than_around", { words: compared.join(t("and")) }));
   if (look.border && !others.every((one) => one.border)) words.push(t("at_border"));
   const form = words.join(", ");
@@ -42,6 +44,6 @@ function stability(group) {
   if (!own || own.separation === undefined || view.corrected.moved.size || view.corrected.merged.size) return "";
   const closest = view.byLabel.get(own.closest)?.name ?? "";
   const key = own.separation >= 0.4 ? "stable" : own.separation >= 0.2 ? "fairly_stable" : "unstable";
-  const sure = own.confidence === undefined ? "" : ` ${t("type_confidence", { p: percent(own.confidence) })}`;
+  const sure = (own.confidence ?? 1) >= 0.95 ? "" : ` ${t("type_confidence", { p: percent(own.confidence) })}`;
   return t(key, { type: closest }) + sure;
 }
