@@ -18,8 +18,17 @@ if __name__ == "__main__":
 from helpers import source_tree
 
 PUBLIC: dict[str, list[str] | None] = {
-    "blemish": ["BlindAnomalyClustering", "Config", "FittedModel", "Result", "run"],
-    "blemish.backbones": ["Backbone", "load_backbone"],
+    "blemish": [
+        "BlindAnomalyClustering",
+        "Config",
+        "FittedModel",
+        "Result",
+        "run",
+    ],
+    "blemish.backbones": [
+        "Backbone",
+        "load_backbone",
+    ],
     "blemish.cli": [],
     "blemish.clustering": [
         "UNLIKE",
@@ -55,7 +64,16 @@ PUBLIC: dict[str, list[str] | None] = {
         "ward_tree",
         "with_normal",
     ],
-    "blemish.config": ["BASIC", "PAPER", "Config", "PresetName", "Section", "gather", "known_keys", "parse_value"],
+    "blemish.config": [
+        "BASIC",
+        "PAPER",
+        "Config",
+        "PresetName",
+        "Section",
+        "gather",
+        "known_keys",
+        "parse_value",
+    ],
     "blemish.descriptors": [
         "DescriptorModel",
         "Head",
@@ -86,7 +104,10 @@ PUBLIC: dict[str, list[str] | None] = {
         "weighted_sum",
         "whitening_matrix",
     ],
-    "blemish.distributed": ["Shard", "merge_shards"],
+    "blemish.distributed": [
+        "Shard",
+        "merge_shards",
+    ],
     "blemish.evaluation": [
         "SCORES",
         "ConfusionTable",
@@ -128,7 +149,11 @@ PUBLIC: dict[str, list[str] | None] = {
         "study_document",
         "study_markdown",
     ],
-    "blemish.export": ["FORMATS", "Exported", "export_result"],
+    "blemish.export": [
+        "FORMATS",
+        "Exported",
+        "export_result",
+    ],
     "blemish.features": [
         "Batch",
         "Extractor",
@@ -181,7 +206,14 @@ PUBLIC: dict[str, list[str] | None] = {
         "train_vae",
         "vae_residual",
     ],
-    "blemish.model": ["MODEL_CLASSES", "SCHEMA_VERSION", "FittedModel", "Update", "update", "without_places"],
+    "blemish.model": [
+        "MODEL_CLASSES",
+        "SCHEMA_VERSION",
+        "FittedModel",
+        "Update",
+        "update",
+        "without_places",
+    ],
     "blemish.output": [
         "NORMAL_COLOR",
         "MapSize",
@@ -274,7 +306,14 @@ PUBLIC: dict[str, list[str] | None] = {
         "find_regions",
         "type_regions",
     ],
-    "blemish.synthetic": ["DEMO_DEFECTS", "Demo", "defects", "make_demo", "materials", "render"],
+    "blemish.synthetic": [
+        "DEMO_DEFECTS",
+        "Demo",
+        "defects",
+        "make_demo",
+        "materials",
+        "render",
+    ],
 }
 """Folder -> the names that its ``__init__.py`` lists in ``__all__``."""
 
