@@ -156,7 +156,9 @@ def _discriminants(rows: FloatArray, labels: IntArray, k: int) -> tuple[FloatArr
         np.square(within).sum() > 1e-12
     ):  # otherwise every row is a group of its own, or equal to the others of its group
         covariance, _ = ledoit_wolf(within, assume_centered=True)
-        covariance += 1e-6 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))  # few rows shrink to nothing
+        covariance += (
+            1e-6 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        )  # few rows shrink to nothing
         solved = np.linalg.solve(covariance, means.T).T
     coefficients[present] = solved
     intercepts[present] = np.log(counts / len(rows)) - 0.5 * (means * solved).sum(1)
