@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from blemish.clustering.methods import content_order
 from blemish.types import FloatArray
 
 Array = npt.NDArray[np.float64]
@@ -51,7 +52,8 @@ def estimate_clusters(descriptors: FloatArray, *, max_clusters: int = 12, seed: 
     if distinct < 3:
         return min(distinct, max_clusters)
     # One more than the largest result: its last group has to be compared with a further one.
-    return min(ward_gaps(descriptors, min(max_clusters + 1, distinct), seed=seed).number(), max_clusters)
+    rows = descriptors[content_order(descriptors)]
+    return min(ward_gaps(rows, min(max_clusters + 1, distinct), seed=seed).number(), max_clusters)
 
 
 @dataclass(frozen=True)
