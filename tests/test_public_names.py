@@ -177,6 +177,8 @@ PUBLIC: dict[str, list[str] | None] = {
         "decode",
         "estimate_white_level",
         "find_images",
+        "folder_of",
+        "is_manifest",
         "plan_sizes",
         "probe",
         "resize",

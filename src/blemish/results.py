@@ -59,7 +59,8 @@ class Result:
         group_by: what the groups are made of: ``defect``, local defects, or ``image``, whole surfaces.
         group_by_reason: one sentence with the evidence; None if it is not known.
         other_labels: N int64, the groups in the other view; None if they were not computed.
-        source: the folder that paths are relative to, as the user gave it; None for arrays.
+        source: the folder that paths are relative to, or the manifest whose folder they are relative to, as the user gave
+            it; None for lists of paths and for arrays.
         regions: the anomalous regions of the anomalous images, image by image, the highest score of an image first.
         anomaly_probability: N float32 in [0, 1], probability that the image is anomalous; None if it is not known.
         type_probability: N float32 in [0, 1], probability that the image belongs to its group; None if it is not known.

@@ -12,6 +12,7 @@ from blemish import Config, FittedModel, run
 from blemish.cli.app import app
 from blemish.distributed import Shard, merge_shards
 from blemish.errors import ConfigError, InputError
+from blemish.export import export_result
 from blemish.output import load_result
 from blemish.synthetic.demo import make_demo
 from helpers.fitted import FAST
@@ -115,3 +116,29 @@ def test_an_empty_shard_is_one_clear_error(place: Path, tmp_path: Path) -> None:
 def test_a_wrong_shard_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="write i/n"):
         Shard.parse(text)
+
+
+def test_a_manifest_gives_what_the_folder_gives_alone_and_in_shards(place: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in (place / "images").iterdir())
+    manifest = place / "images" / "list.csv"
+    manifest.write_text("path\n" + "\n".join([*reversed(names), "gone.png"]))
+    try:
+        for i in (1, 2):
+            shard = ("--out", tmp_path / f"s{i}", "--shard", f"{i}/2")
+            assert blemish("predict", place / "model", manifest, *shard)[0] == 3
+        # the results may lie beside the images: a manifest names what is read
+        inside = place / "images" / "found"
+        code, text = blemish("predict", place / "model", manifest, "--out", inside)
+        assert (code, "2 files could not be read" in text) == (3, True), text
+        assert blemish("merge", tmp_path / "s1", tmp_path / "s2", "--out", tmp_path / "all")[0] == 3
+        for name in ("images.csv", "regions.csv", "descriptors.npy"):
+            expected = (place / "whole" / name).read_bytes()
+            assert (inside / name).read_bytes() == expected, name
+            assert (tmp_path / "all" / name).read_bytes() == expected, name
+        overlays = [len(list((one / "overlays").iterdir())) for one in (inside, tmp_path / "all", place / "whole")]
+        assert len(set(overlays)) == 1
+        assert not export_result(inside, "sorted", tmp_path / "sorted").skipped
+        assert [one.path for one in load_result(inside).skipped] == ["broken.png", "gone.png"]
+    finally:
+        manifest.unlink()
+        shutil.rmtree(place / "images" / "found", ignore_errors=True)

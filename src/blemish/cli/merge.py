@@ -34,7 +34,7 @@ def add_merge(app: typer.Typer) -> None:
         images: Annotated[
             Path | None,
             typer.Option(
-                help="The folder of the images, if it is elsewhere now; for overlays and the report.",
+                help="The folder or manifest of the images, if it is elsewhere now; for overlays and the report.",
                 show_default=False,
             ),
         ] = None,
@@ -63,10 +63,11 @@ def add_merge(app: typer.Typer) -> None:
 
 def _photos(result: Result, folder: Path) -> Callable[[int], FloatArray] | None:
     """What loads the photograph of each row; None, and no pictures are drawn, if the folder is not there."""
+    from blemish.images import is_manifest
     from blemish.model import FittedModel
 
     assert isinstance(result.model, FittedModel)
-    if not folder.is_dir():
+    if not folder.is_dir() and not (folder.is_file() and is_manifest(folder)):
         return None
     source = result.model.source(folder)
     place = {name: index for index, name in enumerate(source.names)}
@@ -74,7 +75,7 @@ def _photos(result: Result, folder: Path) -> Callable[[int], FloatArray] | None:
     def load(row: int) -> FloatArray:
         path = result.paths[row]
         if path not in place:
-            raise InputError(f"{shown(folder / path)}: is not there; give the folder of the images with --images")
+            raise InputError(f"{shown(path)}: is not in {shown(folder)}; give the folder of the images with --images")
         return source.full(place[path])
 
     return load

@@ -14,6 +14,7 @@ import typer
 from blemish.cli.options import Quiet, RunOptions, Settings, Verbose, takes_run_options
 from blemish.cli.run import (
     CacheDir,
+    Folder,
     GroupBy,
     Maps,
     NClusters,
@@ -39,7 +40,13 @@ if TYPE_CHECKING:
 ModelFolder = Annotated[
     Path, typer.Argument(help="Folder of a fitted model, or results that hold one.", show_default=False)
 ]
-ImageFolder = Annotated[Path, typer.Argument(help="Folder with images of the same material.", show_default=False)]
+ImageFolder = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder with images of the same material, or a CSV or Parquet file with the column path.",
+        show_default=False,
+    ),
+]
 
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads.")]
@@ -60,7 +67,7 @@ def _add_fit(app: typer.Typer) -> None:
     @app.command()
     @takes_run_options
     def fit(
-        folder: Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)],
+        folder: Folder,
         model: Annotated[Path, typer.Option("--model", help="Folder for the model.", show_default=False)],
         *,
         n_clusters: NClusters = None,

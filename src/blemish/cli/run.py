@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from blemish.results import Result
     from blemish.types import FloatArray
 
-Folder = Annotated[Path, typer.Argument(help="Folder with images of one material.", show_default=False)]
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder with images of one material, or a CSV or Parquet file with the column path.", show_default=False
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
 GroupBy = Annotated[str | None, typer.Option(help="What groups are made of: defect, image, or auto.")]
 NClusters = Annotated[str | None, typer.Option(help="Number of groups, including the normal group, or auto.")]

@@ -8,7 +8,7 @@ import numpy as np
 
 from blemish.errors import InputError
 from blemish.export.folder import ExportFolder
-from blemish.images import decode, probe
+from blemish.images import decode, folder_of, probe
 from blemish.images.decoders import read_raw
 from blemish.output import to_bytes
 from blemish.output.claims import short
@@ -30,7 +30,7 @@ class Photos:
 
     def __init__(self, result: Result, folder: Path | None = None, link: bool = False) -> None:
         self._result, self._link = result, link
-        self._folder = folder if folder is not None else Path(result.source or ".")
+        self._folder = folder if folder is not None else folder_of(result.source or ".")
         self.missing: dict[int, str] = {}
 
     def usable(self, i: int) -> Path | None:

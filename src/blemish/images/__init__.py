@@ -7,6 +7,7 @@ from blemish.images.calibration import Calibration
 from blemish.images.decoders import probe
 from blemish.images.finding import IMAGE_SUFFIXES, MASK_FOLDERS, find_images
 from blemish.images.loading import decode
+from blemish.images.manifest import folder_of, is_manifest
 from blemish.images.raw import MAX_MEGABYTES, ImageInfo
 from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
 from blemish.images.source import ALSO, Images, ImageSource
@@ -26,6 +27,8 @@ __all__ = [
     "decode",
     "estimate_white_level",
     "find_images",
+    "folder_of",
+    "is_manifest",
     "plan_sizes",
     "probe",
     "resize",

@@ -95,24 +95,24 @@ class OpenedFiles:
         self.passed_over += others.passed_over
 
 
-def open_files(paths: Sequence[Path], root: Path | None, max_megabytes: float, threads: int) -> OpenedFiles:
+def open_files(paths: Sequence[Path], names: Sequence[str] | None, max_megabytes: float, threads: int) -> OpenedFiles:
     """Read the header of every file.
 
-    Below a folder (``root`` given), each page of a file is an image: the first has the name of the file, the others that
-    name with ``#2``, ``#3`` and so on. From a list of paths, each path is one image, so that results have the order and
-    length of the list; ``roll.tif#2`` names the second page. The other pages of such a file are passed over.
+    From a folder or manifest (``names`` given), each page of a file is an image: the first has the name of the file, the
+    others that name with ``#2``, ``#3`` and so on. From a list of paths, each path is one image, so that results have the
+    order and length of the list; ``roll.tif#2`` names the second page. The other pages of such a file are passed over.
     """
-    opened = OpenedFiles()
-    taken = {_name(path, root) for path in paths}
+    opened, whole = OpenedFiles(), names is not None
+    names = [path.as_posix() for path in paths] if names is None else names
+    taken = set(names)
     with ThreadPoolExecutor(threads) as pool:
-        outcomes = pool.map(lambda path: _headers(path, root is not None, max_megabytes), paths)
-        for path, outcome in zip(paths, outcomes, strict=True):
-            name = _name(path, root)
+        outcomes = pool.map(lambda path: _headers(path, whole, max_megabytes), paths)
+        for name, outcome in zip(names, outcomes, strict=True):
             if isinstance(outcome, str):
                 opened.unreadable.append(Skipped(name, outcome))
                 continue
             file, first, pages, signature = outcome
-            chosen = range(len(pages)) if root is not None else [first]
+            chosen = range(len(pages)) if whole else [first]
             for page in chosen:
                 own = name if page == first else _page_name(name, page, taken)
                 info = pages[page]
@@ -121,7 +121,7 @@ def open_files(paths: Sequence[Path], root: Path | None, max_megabytes: float, t
                 else:
                     opened.files.append(ImageFile(file, page, len(pages), info, signature))
                     opened.names.append(own)
-            if root is None and len(pages) > 1:
+            if not whole and len(pages) > 1:
                 reason = "a page of a file from which the list takes another page"
                 others = [page for page in range(len(pages)) if page != first]
                 opened.passed_over += [Skipped(f"{file.as_posix()}#{page + 1}", reason) for page in others]
@@ -161,10 +161,6 @@ def _page_name(name: str, page: int, taken: set[str]) -> str:
     while f"{name}{mark}{page + 1}" in taken:
         mark += "#"
     return f"{name}{mark}{page + 1}"
-
-
-def _name(path: Path, root: Path | None) -> str:
-    return path.relative_to(root).as_posix() if root else path.as_posix()
 
 
 def _signature(handle: IO[bytes]) -> Signature:

@@ -29,15 +29,29 @@ _MASKS, _RESULTS = "in a folder of masks", "in the results folder of an earlier 
 
 @dataclass
 class Listing:
-    """The files below a folder.
+    """The image files of a set.
 
     Attributes:
-        images: image files, sorted by their path relative to the folder, with ``/`` as separator.
+        images: the files, sorted by name.
         passed_over: files and folders that are not read, and why, sorted by name.
+        names: name of each file. Below a folder, it is the path relative to the folder, with ``/`` as separator.
     """
 
     images: list[Path] = field(default_factory=list)
     passed_over: list[Skipped] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def part(self, index: int, count: int) -> Listing:
+        """Every ``count``-th file, beginning with file ``index``, from 1.
+
+        Raises:
+            InputError: there are fewer files than ``index``.
+        """
+        if index > len(self.images):
+            raise InputError(
+                f"shard {index}/{count} has no image, because the set has {len(self.images)}; use fewer shards"
+            )
+        return Listing(self.images[index - 1 :: count], self.passed_over, self.names[index - 1 :: count])
 
 
 def find_images(folder: Path, *, exclude: Collection[Path] = ()) -> list[Path]:
@@ -70,7 +84,9 @@ def list_images(folder: Path, *, exclude: Collection[Path] = ()) -> Listing:
     except (OSError, ValueError) as error:
         raise InputError(_unlistable(folder, error)) from error
     if not stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{shown(folder)}: is a file; give the folder that holds the images")
+        raise InputError(
+            f"{shown(folder)}: is a file; give the folder that holds the images, or a manifest (CSV or Parquet)"
+        )
     found, masks = Listing(), list[Path]()
     walk = _Walk(folder, exclude)
     for path, reason in walk:
@@ -88,6 +104,7 @@ def list_images(folder: Path, *, exclude: Collection[Path] = ()) -> Listing:
             f"such as {', '.join(('.png', '.jpg', '.tif', '.bmp', '.webp'))}"
         )
     found.images.sort(key=lambda path: path.relative_to(folder).as_posix())
+    found.names = [path.relative_to(folder).as_posix() for path in found.images]
     found.passed_over.sort(key=lambda one: one.path)
     return found
 

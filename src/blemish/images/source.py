@@ -1,4 +1,4 @@
-"""The images of one run, from a folder, a list of paths, or arrays, behind one interface."""
+"""The images of one run, from a folder, a manifest, a list of paths, or arrays, behind one interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +22,8 @@ from blemish.images._files import ImageFile, open_files
 from blemish.images._two_valued import TwoValued
 from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.calibration import Calibration
-from blemish.images.finding import describe_passed_over, list_images
+from blemish.images.finding import Listing, describe_passed_over, list_images
+from blemish.images.manifest import list_set
 from blemish.images.raw import ImageInfo
 from blemish.images.roi import RegionOfInterest
 from blemish.images.sizes import common_scale, plan_sizes, resize
@@ -58,17 +58,17 @@ class ImageSource:
     until :meth:`keep` drops it. So is an image whose file has changed since its header was read.
 
     Args:
-        images: a folder (each page of its files is an image), a list of paths (one image each), or arrays: a list of
-            H x W or H x W x C, or one array N x H x W or N x H x W x C; one H x W or H x W x C array is one image.
+        images: a folder or manifest (each page of its files is an image), a list of paths (one image each), or arrays: a
+            list of H x W or H x W x C, or one array N x H x W or N x H x W x C; one H x W or H x W x C array is one image.
         config: the section ``image`` of the settings.
         exclude: folders inside the input folder that are not read.
         calibration: that of an earlier set; None: decided by this set.
         also: a folder with further images of the set; their names begin with :data:`ALSO`.
-        shard: (i, n): of a folder, every n-th file, beginning with file i, from 1; None: all files.
+        shard: (i, n): of a folder or manifest, every n-th file, beginning with file i, from 1; None: all files.
 
     Attributes:
-        root: the folder given; None for paths and arrays.
-        names: name of each image: its path relative to ``root``, the path as given, or ``array-00001``; with ``#2`` and
+        root: the folder or manifest given; None for paths and arrays.
+        names: name of each image: its path relative to the folder, the path as given, or ``array-00001``; with ``#2`` and
             so on for further pages of a file.
         infos: header of each image.
         target_sizes: height and width that each image is brought to.
@@ -108,11 +108,11 @@ class ImageSource:
         self._two_valued = TwoValued()
         if isinstance(images, (str, Path)):
             self.root = Path(images)
-            found = list_images(self.root, exclude=exclude)
+            found = list_set(self.root, exclude=exclude)
             self.passed_over = found.passed_over
             if shard is not None:
-                found = replace(found, images=_part(found.images, *shard))
-            self._open_files(found.images, list_images(also).images if also else [], also)
+                found = found.part(*shard)
+            self._open_files(found.images, found.names, list_images(also) if also else None)
         else:
             items = to_list(images)
             if items and all(isinstance(one, (str, os.PathLike)) for one in items):
@@ -130,9 +130,10 @@ class ImageSource:
         )
         self._roi = RegionOfInterest(Path(config.roi).expanduser(), self.names, self.infos) if config.roi else None
 
-    def _open_files(self, paths: list[Path], further: list[Path] = [], also: Path | None = None) -> None:  # noqa: B006
-        opened = open_files(paths, self.root, self._config.max_megabytes, DECODERS)
-        opened.add(open_files(further, also, self._config.max_megabytes, DECODERS), ALSO)
+    def _open_files(self, paths: list[Path], names: list[str] | None = None, also: Listing | None = None) -> None:
+        opened = open_files(paths, names, self._config.max_megabytes, DECODERS)
+        if also is not None:
+            opened.add(open_files(also.images, also.names, self._config.max_megabytes, DECODERS), ALSO)
         for one in opened.unreadable:
             _log.warning("skipped %s", one.reason)
         self._dropped, self._files, self.names = opened.unreadable, opened.files, opened.names
@@ -379,13 +380,6 @@ class ImageSource:
 
     def _images(self) -> Iterator[ImageFile | FloatArray]:
         return iter(self._files if self._arrays is None else self._arrays)
-
-
-def _part(paths: list[Path], index: int, count: int) -> list[Path]:
-    """Every ``count``-th path, beginning with path ``index``."""
-    if index > len(paths):
-        raise InputError(f"shard {index}/{count} has no image, because the folder has {len(paths)}; use fewer shards")
-    return paths[index - 1 :: count]
 
 
 def _content_digest(image: ImageFile | FloatArray) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from blemish.images import IMAGE_SUFFIXES
+from blemish.images import IMAGE_SUFFIXES, folder_of
 
 MAX_NAME_BYTES = 200
 """Longest part of a path that we write. File systems allow 255 bytes; the rest is room for suffixes such as ``.tiff``."""
@@ -111,7 +111,7 @@ def evaluation_prefix(source: str | None, paths: Sequence[str]) -> str:
     """
     if source is None:
         return ""
-    folder = Path(os.path.abspath(source))
+    folder = Path(os.path.abspath(folder_of(source)))
     tops = {path.split("/")[0] if "/" in path else "" for path in paths}
     if tops <= {"train", "test"} and "test" in tops:
         return f"{folder.name}/"
