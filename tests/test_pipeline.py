@@ -53,7 +53,10 @@ def test_two_runs_give_the_same_bits(folder: Path, head: bool) -> None:
     np.testing.assert_array_equal(first.labels, second.labels)
 
 
-@pytest.mark.parametrize("values", [{}, {"localization__method": "vae_fca", "features__normalization": "image"}])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"localization__method": "vae_fca", "localization__vae__steps": 40, "features__normalization": "image"}],
+)
 def test_names_and_order_of_the_files_decide_nothing(folder: Path, tmp_path: Path, values: dict[str, object]) -> None:
     given = sorted((folder / "images").iterdir())
     renamed = [tmp_path / f"{(7 * place) % len(given):02d}{path.suffix}" for place, path in enumerate(given)]
@@ -158,7 +161,7 @@ def test_copies_of_an_image_do_not_make_the_others_anomalous() -> None:
     rng = np.random.default_rng(0)
     normal = [(0.5 + 0.1 * rng.standard_normal((96, 96))).clip(0, 1).astype(np.float32) for _ in range(20)]
     blank = np.full((96, 96), 0.5, np.float32)
-    settings = Config.from_values({"image.size": 96, "cache.enabled": False})
+    settings = Config.from_values({"image.size": 96, "cache.enabled": False, "contrastive.enabled": False})
     for added, anomalous in (([normal[0]] * 4, []), ([blank] * 4, [20, 21, 22, 23])):
         result = run(normal + added, settings)
         single = run(normal + added[:1], settings)

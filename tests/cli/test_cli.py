@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,13 +16,9 @@ from typer.testing import CliRunner
 from blemish.cli.app import app
 from blemish.cli.options import RunOptions
 from blemish.errors import InputError
+from helpers.command_line import Done, blemish
 
 FAST = ["--size", "64", "--set", "localization.sample_images=8", "--quiet"]
-
-
-def blemish(*args: object, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "blemish", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environ})
 
 
 def images(folder: Path, count: int, same: bool = False) -> Path:
@@ -106,7 +101,7 @@ def test_one_or_two_images(tmp_path: Path, count: int) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
+def one_line(done: Done, *words: str) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -8,18 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from blemish import FittedModel
-from blemish.cli.app import app
 from blemish.synthetic.demo import make_demo
+from helpers import command_line
 
 FAST = ("--set", "image.size=96", "--set", "contrastive.epochs=1", "--set", "localization.sample_images=12")
 
 
 def blemish(*arguments: object) -> tuple[int, str, str]:
-    found = CliRunner().invoke(app, list(map(str, arguments)))
-    return found.exit_code, found.stdout, found.stderr
+    done = command_line.blemish(*arguments)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.covariance import ledoit_wolf
 
 from blemish.clustering import UNLIKE, TypeClassifier, fit_classifier
+from blemish.clustering.classifier import _covariance_solved
 from blemish.types import BoolArray, FloatArray, IntArray
 
 
@@ -126,3 +128,13 @@ def test_distances_are_to_the_center_of_the_group_and_to_the_nearest_center_if_u
     centers = [rows[labels == label].mean(0) for label in (0, 1)]
     assert found[0] == pytest.approx(np.linalg.norm(rows[0] - centers[1]), rel=1e-5)
     assert found[1] == pytest.approx(min(np.linalg.norm(rows[1] - center) for center in centers), rel=1e-5)
+
+
+@pytest.mark.parametrize(("n", "dimensions"), [(6, 20), (20, 6), (9, 9)])
+def test_the_covariance_is_that_of_ledoit_and_wolf(n: int, dimensions: int) -> None:
+    rng = np.random.default_rng(n)
+    within = rng.standard_normal((n, dimensions)) * rng.uniform(0.1, 3, dimensions)
+    means = rng.standard_normal((3, dimensions))
+    covariance, _ = ledoit_wolf(within, assume_centered=True)
+    covariance += 1e-6 * np.trace(covariance) / dimensions * np.eye(dimensions)
+    np.testing.assert_allclose(_covariance_solved(within, means) @ covariance, means, rtol=1e-9, atol=1e-9)

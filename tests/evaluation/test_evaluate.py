@@ -5,9 +5,6 @@ import errno
 import importlib
 import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +39,7 @@ from blemish.evaluation.tables import document, format_score, markdown, rows, ta
 from blemish.evaluation.write import claim_folder, write_files
 from blemish.results import Result, Skipped
 from blemish.synthetic.demo import make_demo
+from helpers.command_line import blemish
 from helpers.reference_metrics import slow_aupro, slow_auroc, slow_average_precision
 
 FAST = {"image.size": 64, "localization.sample_images": 8}
@@ -263,11 +261,6 @@ def test_control_characters_of_names_do_not_reach_the_terminal(tmp_path: Path) -
     folder = tmp_path / "set\x1b[2J"
     write_scene(folder, {})
     assert load_dataset(folder).name.isprintable()
-
-
-def blemish(*args: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "blemish", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
 
 
 def test_the_command_writes_what_it_prints_and_takes_a_folder_or_its_csv_alike(demo: Path, tmp_path: Path) -> None:

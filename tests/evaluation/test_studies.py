@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -32,6 +31,7 @@ from blemish.evaluation.studies import (
 from blemish.evaluation.studies.data_studies import draw_contaminated, draw_with_normals
 from blemish.output.figures import save_figure
 from blemish.synthetic.demo import make_demo
+from helpers.command_line import blemish
 
 FAST = {
     "image.size": 64,
@@ -275,11 +275,6 @@ def test_a_study_table_has_means_over_seeds(data: LabeledSet) -> None:
     assert draw_figure(found) is None
     with pytest.raises(InputError, match="choose one of ablation"):
         run_study("everything", data)
-
-
-def blemish(*args: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "blemish", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_the_command_writes_tables_and_figures_and_refuses_foreign_files(data: LabeledSet, tmp_path: Path) -> None:

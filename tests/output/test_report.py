@@ -237,9 +237,10 @@ def _plain_result(count: int, **changes: object) -> Result:
         make_result(1, (1,), threshold=float("inf")),
         make_result(2, (1,) * 12),
         make_result(3, (3,), descriptors=np.ones((6, 4), np.float32)),
+        make_result(0, (3, 2), other_labels=np.zeros(5, np.int64)),
     ],
     ids=[
-        "normal", "anomalous", "one", "one-anomalous", "zero-maps", "shapes", "sizes", "no-threshold", "many-types", "equal",
+        "normal", "anomalous", "one", "one-anomalous", "zero-maps", "shapes", "sizes", "no-threshold", "many-types", "equal", "other-view",
     ],
 )  # fmt: skip
 def test_corner_cases_give_a_page(result: Result, tmp_path: Path) -> None:
@@ -248,7 +249,9 @@ def test_corner_cases_give_a_page(result: Result, tmp_path: Path) -> None:
     text = page.scripts["report"]
     assert "NaN" not in text
     assert "Infinity" not in text
-    assert len(json.loads(text)["images"]) == len(result.paths)
+    data = ReportData.model_validate_json(text)
+    assert len(data.images) == len(result.paths)
+    assert json.loads(data.to_json()) == json.loads(text)
     low, high = heat_scale(result)
     assert 0 <= low < high < np.inf
 

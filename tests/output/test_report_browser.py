@@ -182,6 +182,16 @@ def test_the_cut_changes_the_galleries_and_one_click_returns(page: Page, data: R
     assert counts(page) == {"type 1": 7, "type 2": 6, "type 3": 5, "normal": 10}
 
 
+def test_the_groups_of_a_cut_become_corrections(page: Page) -> None:
+    for types in (5, 2):
+        set_range(page, "#cut", types)
+        sizes = sorted(counts(page).values())
+        page.locator("#take-groups").click()
+        assert page.locator("#grouping-run").is_checked()
+        assert sorted(counts(page).values()) == sizes
+    assert {line["op"] for line in downloaded(page)} == {"new_type", "move"}
+
+
 def test_a_lasso_selects_and_pointing_shows_an_image(page: Page) -> None:
     page.locator("#scatter-panel summary").click()
     page.wait_for_selector("#scatter .points path")
@@ -338,12 +348,12 @@ def test_a_narrow_window_does_not_scroll_sideways(page: Page) -> None:
 
 
 def test_print_has_cards_and_pictures_but_no_controls(page: Page) -> None:
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#print figure")).to_have_count(10 + 7 + 6 + 5)
     page.emulate_media(media="print")
     assert not page.locator("#toolbar").is_visible()
-    assert not page.locator("#tools").is_visible()
+    assert not page.locator("#work").is_visible()
     assert page.locator(".card").count() == 4
-    assert page.locator(".tile").count() >= 20
+    assert page.evaluate("[...document.querySelectorAll('#print img')].every((one) => one.naturalWidth > 0)")
     assert len(page.pdf()) > 10_000
 
 

@@ -47,7 +47,7 @@ def _print_agreement(result: Result, labels: Path) -> None:
     with labels.open(encoding="utf-8", newline="") as handle:
         truth = {Path(row["path"]).name: row["label"] for row in csv.DictReader(handle)}
     drawn = [truth[Path(path).name] for path in result.paths]
-    agreement = nmi(drawn, result.labels.tolist())
+    agreement = nmi(drawn, result.groups.tolist())
     print(
         f"Compared with the drawn defects (labels not seen by the run): NMI {agreement:.3f}, {len(set(drawn))} groups"
     )

@@ -119,7 +119,7 @@ def fit_classifier(
     Returns:
         The classifier. With one group, every row belongs to it.
 
-    Cost: six decompositions of a D x D matrix, and one table of distances between at most `MAX_REFERENCES` rows.
+    Cost: six decompositions of a matrix of the smaller of N and D, and one table of distances between at most `MAX_REFERENCES` rows.
     """
     kept = _spread(len(rows), MAX_REFERENCES)
     coefficients, intercepts = _discriminants(rows, labels, int(labels.max()) + 1)
@@ -144,8 +144,6 @@ def _spread(count: int, most: int) -> IntArray:
 
 def _discriminants(rows: FloatArray, labels: IntArray, k: int) -> tuple[FloatArray, FloatArray]:
     """Coefficients K x D and intercepts K of linear discriminants; minus infinity for a group without rows."""
-    from sklearn.covariance import ledoit_wolf
-
     coefficients, intercepts = np.zeros((k, rows.shape[1]), np.float32), np.full(k, -np.inf, np.float32)
     present, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
     values = rows.astype(np.float64)
@@ -155,11 +153,28 @@ def _discriminants(rows: FloatArray, labels: IntArray, k: int) -> tuple[FloatArr
     if (
         np.square(within).sum() > 1e-12
     ):  # otherwise every row is a group of its own, or equal to the others of its group
-        covariance, _ = ledoit_wolf(within, assume_centered=True)
-        solved = np.linalg.solve(covariance, means.T).T
+        solved = _covariance_solved(within, means)
     coefficients[present] = solved
     intercepts[present] = np.log(counts / len(rows)) - 0.5 * (means * solved).sum(1)
     return coefficients, intercepts
+
+
+def _covariance_solved(within: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Each of the means, K x D, multiplied by the inverse of the shrunk covariance of the rows, N x D, whose mean is 0.
+
+    The covariance is a multiple of the identity plus N outer products. With fewer rows than dimensions, its inverse
+    follows from a matrix of N x N (Woodbury's identity), which takes a small part of the time.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    n, dimensions = within.shape
+    shrinkage = float(ledoit_wolf_shrinkage(within, assume_centered=True))
+    share = (1 - shrinkage) / n
+    floor = (shrinkage + 1e-6) * np.square(within).sum() / (n * dimensions)  # 1e-6: few rows shrink to nothing
+    if n >= dimensions:
+        return np.linalg.solve(share * within.T @ within + floor * np.eye(dimensions), means.T).T
+    inner = np.linalg.solve(share * within @ within.T + floor * np.eye(n), share * within @ means.T)  # N x K
+    return (means - inner.T @ within) / floor
 
 
 def _temperature(rows: FloatArray, labels: IntArray) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from blemish.clustering.methods import content_order
 from blemish.types import FloatArray
 
 Array = npt.NDArray[np.float64]
@@ -51,7 +52,8 @@ def estimate_clusters(descriptors: FloatArray, *, max_clusters: int = 12, seed: 
     if distinct < 3:
         return min(distinct, max_clusters)
     # One more than the largest result: its last group has to be compared with a further one.
-    return min(ward_gaps(descriptors, min(max_clusters + 1, distinct), seed=seed).number(), max_clusters)
+    rows = descriptors[content_order(descriptors)]
+    return min(ward_gaps(rows, min(max_clusters + 1, distinct), seed=seed).number(), max_clusters)
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,15 @@ class Gaps:
     deviation: Array
 
     def number(self) -> int:
-        """The number of groups: 1 if no split stands out; else the least k >= 2 whose next split adds little or is chance.
+        """The number of groups: 1 if no split stands out; else the least k >= 2 whose next splits add little or are chance.
+
+        The next split counts by its own advantage, or by that of the next two on average if this is larger: a split that
+        separates two pairs of types can add little before each pair is separated.
 
         >>> Gaps(np.array([0.1, 0.2, 0.05]), np.full(3, 0.01)).number()
         3
+        >>> Gaps(np.array([0.1, 0.2, 0.06, 0.08, 0.01]), np.full(5, 0.01)).number()
+        5
         >>> Gaps(np.array([0.02, 0.01, -0.1]), np.full(3, 0.01)).number()
         1
         """
@@ -79,7 +86,8 @@ class Gaps:
         if not (self.step[:1] > first * self.deviation[:1]).any() and not (self.step > later * self.deviation).any():
             return 1
         best = np.maximum.accumulate(self.step)
-        worth = (self.step > STEP_DEVIATIONS * self.deviation) & (self.step > STEP_SHARE * best)
+        gain = np.maximum(self.step, (self.step + np.append(self.step[1:], 0.0)) / 2)
+        worth = (gain > STEP_DEVIATIONS * self.deviation) & (gain > STEP_SHARE * best)
         worth[0] = True  # there are at least two groups
         return len(worth) + 1 if worth.all() else int(np.argmin(worth)) + 1
 

@@ -148,7 +148,7 @@ class OtherView(_Data):
     """The groups in the other view: of whole images if the run grouped by local defects, and the reverse."""
 
     view: Literal["defect", "image"]
-    normal_label: int | None
+    normal_label: int | None = None
     mean_maps: list[MeanMap]
 
 

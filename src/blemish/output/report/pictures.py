@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -74,6 +74,11 @@ class Pictures:
         named = {picture_name(i, "photo"): self.photo, picture_name(i, "heat"): self.heat}
         named |= {picture_name(i, "crop", k): data for k, (data, _) in enumerate(self.crops)}
         return {name: data for name, data in named.items() if data is not None}
+
+    def without_content(self) -> Pictures:
+        """The same with empty files, for when they are written: pictures of a large set do not fit into memory."""
+        photo = None if self.photo is None else b""
+        return replace(self, photo=photo, heat=b"", crops=[(b"", box) for _, box in self.crops])
 
 
 def picture_name(i: int, kind: Literal["photo", "heat", "crop"], k: int = 0) -> str:

@@ -56,7 +56,7 @@ class ReportWriter:
                 self._write(f"{FILES}/{name}", _writes(content))
             elif i in self._chosen:
                 self._embedded[f"{FILES}/{name}"] = content
-        self._pictures[i] = drawn
+        self._pictures[i] = drawn.without_content()
 
     def finish(self, find_file: FindFile | None = None, *, title: str | None = None) -> None:
         """Write ``report.json`` and the page once all images are drawn; see :func:`build_report` for the arguments."""

@@ -1,11 +1,10 @@
 // The gallery of all images: only the rows of tiles in view are in the document.
 const BUFFER = 600; // pixels above and below the window that are kept drawn
-const PRINTED = 3000; // pixels of the gallery that are printed: thousands of pages help nobody
+const PRINTED = 12; // images per group on paper: thousands of pages help nobody
 const grid = find("#grid");
 const drawn = new Map(); // index of a row -> its element
 let rows = []; // headings and rows of tiles with their place
 let order = []; // keys of all tiles in the order of the page
-let printing = false;
 let current = 0; // place in order of the tile that takes the keyboard
 
 const keyOf = (i, k) => (k === null ? `${i}` : `${i}:${k}`);
@@ -87,11 +86,11 @@ function arrange() {
   drawRows();
 }
 
-/** Draw the rows near the window, and take the others out of the document. Printing needs the first rows instead. */
+/** Draw the rows near the window, and take the others out of the document. */
 function drawRows() {
   const offset = grid.getBoundingClientRect().top;
-  const from = printing ? -Infinity : -BUFFER;
-  const to = printing ? offset + PRINTED : window.innerHeight + BUFFER;
+  const from = -BUFFER;
+  const to = window.innerHeight + BUFFER;
   let low = 0;
   let high = rows.length;
   while (low < high) {
@@ -293,12 +292,21 @@ new ResizeObserver(() => {
   arrange();
 }).observe(grid);
 
-window.addEventListener("beforeprint", () => {
-  printing = true;
-  drawRows();
-  grid.style.setProperty("--printed", `${Math.min(PRINTED, parseFloat(grid.style.height))}px`);
-});
-window.addEventListener("afterprint", () => {
-  printing = false;
-  drawRows();
-});
+// Printing does not wait for pictures, so what goes on paper is made ready as soon as nothing else is to be done.
+let printTimer = 0;
+
+function preparePrint() {
+  clearTimeout(printTimer);
+  printTimer = setTimeout(() => find("#print").replaceChildren(...view.groups.map(printedGroup)), 700);
+}
+
+/** The most typical images of a group. */
+function printedGroup(group) {
+  const tiles = group.rows.map((i) => ({ i, k: null })).sort(SORTS.distance).slice(0, PRINTED);
+  return make(
+    "section",
+    {},
+    make("h3", {}, badge(group), group.name, make("span", { className: "note" }, count("images", group.rows.length))),
+    make("div", { className: "printed" }, ...tiles.map(({ i, k }) => make("figure", {}, frame(i, k, group), make("figcaption", {}, `${pathOf(i)}, ${number(images[i].score)}`)))),
+  );
+}

@@ -34,7 +34,7 @@ buildTree();
 buildScatter();
 buildReviewBar();
 buildHelp();
-for (const listener of [showLead, showAttention, showCards, showToolbar, showThreshold, showTree, arrange, showReviewBar, showScatter]) onChange(listener);
+for (const listener of [showLead, showAttention, showCards, showToolbar, showThreshold, showTree, arrange, showReviewBar, showScatter, preparePrint]) onChange(listener);
 if (!images.some((image) => image.regions.some((region) => source(region.crop)))) state.layout = "whole";
 update();
 document.documentElement.classList.add("js");

@@ -8,7 +8,6 @@ function noCorrections() {
   return {
     names: new Map(), // label -> name
     merged: new Map(), // label -> label of the type that took it over
-    created: new Set(), // labels of new types
     moved: new Set(), // rows of images in another group than the run's
     regions: new Map(), // "row:number" -> label
     decided: new Set(), // rows whose verdict a person gave
@@ -53,16 +52,12 @@ const APPLY = {
     });
     for (const [key, label] of done.regions) if (from.has(label)) done.regions.set(key, into);
     for (const [label, target] of done.merged) if (from.has(target)) done.merged.set(label, into);
-    for (const label of from) {
-      done.merged.set(label, into);
-      done.created.delete(label);
-    }
+    for (const label of from) done.merged.set(label, into);
   },
   split(one, labels, anomalous, done) {
     const own = numbers().made.get(one.id);
     one.parts.slice(1).forEach((paths, at) => {
       const label = own[at];
-      done.created.add(label);
       for (const i of rowsOf(paths)) {
         labels[i] = label;
         done.moved.add(i);
@@ -77,10 +72,7 @@ const APPLY = {
       if (i !== undefined) done.regions.set(`${i}:${region}`, to);
     }
   },
-  new_type(one, labels, anomalous, done) {
-    done.created.add(one.label);
-    done.names.set(one.label, one.name);
-  },
+  new_type: (one, labels, anomalous, done) => done.names.set(one.label, one.name),
   normal(one, labels, anomalous, done) {
     for (const i of rowsOf(one.images)) put(i, NORMAL, labels, anomalous, done);
   },

@@ -163,6 +163,28 @@ function newType() {
   });
 }
 
+/** Turn the types that are shown into corrections: each takes over the type of the run that it shares most images with. */
+function takeGroups() {
+  const wanted = view.groups.filter((group) => isType(group) && group.rows.length);
+  update({ grouping: "run", filter: "all" });
+  const shared = wanted.flatMap(({ rows }, at) =>
+    view.groups.filter(isType).map(({ label }) => ({ at, label, size: rows.filter((i) => view.labels[i] === label).length })),
+  );
+  const labels = new Map();
+  for (const { at, label, size } of shared.sort((a, b) => b.size - a.size)) {
+    if (size && !labels.has(at) && ![...labels.values()].includes(label)) labels.set(at, label);
+  }
+  wanted.forEach(({ rows, name }, at) => {
+    if (!labels.has(at)) {
+      labels.set(at, numbers().next);
+      correct({ op: "new_type", name, label: labels.get(at) });
+    }
+    const moved = rows.filter((i) => view.labels[i] !== labels.get(at));
+    if (moved.length) correct({ op: "move", images: paths(moved), regions: [], to: labels.get(at) });
+  });
+  announce(t("took_groups"));
+}
+
 /** Split a type in two: by the server, else along the tree of the descriptors. */
 async function splitType(label) {
   const members = view.byLabel.get(label).rows;

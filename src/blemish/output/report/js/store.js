@@ -88,13 +88,9 @@ function attentionOf(i, anomalous, corrected) {
   return anomalous ? "certain" : "normal";
 }
 
-/** The groups in the order of the page: types by label, what is unlike every type, then the normal group. */
+/** The groups that have images: types by label, then what is of no type, then the normal group. */
 function groupsOf({ labels, corrected }) {
   const members = new Map();
-  const expected = state.grouping === "run" ? groups.filter((group) => group.label >= 0).map((group) => toLabel(group.label, runNormal)) : [];
-  const emptied = new Set([...corrected.merged.keys()]);
-  for (const label of expected) if (!emptied.has(label)) members.set(label, []);
-  for (const label of corrected.created) members.set(label, []);
   labels.forEach((label, i) => {
     if (!members.has(label)) members.set(label, []);
     members.get(label).push(i);

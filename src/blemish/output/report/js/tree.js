@@ -6,7 +6,7 @@ function buildTree() {
   const ways = [["run", data.view]];
   if (data.other) ways.push(["other", data.other.view]);
   find("#groupings").append(
-    ...ways.map(([value, name]) => groupingChoice(value, t(`view_${name}`, { n: typesOf(value) }))),
+    ...ways.map(([value, name]) => groupingChoice(value, t(`view_${name}`, { types: count("types", typesOf(value)) }))),
     data.tree ? groupingChoice("cut", t("view_cut")) : "",
   );
   find("#view-reason").textContent = data.view_reason ?? "";
@@ -18,6 +18,7 @@ function buildTree() {
   Object.assign(cutHandle, { min: 2, max: most, step: 1 });
   state.types = Math.min(most, Math.max(2, typesOf("run")));
   cutHandle.addEventListener("input", perFrame(() => update({ grouping: "cut", types: Number(cutHandle.value), filter: "all" })));
+  find("#take-groups").addEventListener("click", takeGroups);
   find("#grouping-reset").addEventListener("click", () => update({ grouping: "run", filter: "all" }));
 }
 
@@ -36,6 +37,7 @@ function typesOf(which) {
 function showTree() {
   find(`#grouping-${state.grouping}`).checked = true;
   find("#grouping-reset").hidden = state.grouping === "run";
+  find("#take-groups").hidden = state.grouping === "run";
   if (!data.tree) return;
   cutHandle.value = state.types;
   find("#cut-text").textContent = count("types", state.types);
