@@ -52,7 +52,7 @@ def add_merge(app: typer.Typer) -> None:
             timer, source = StageTimer(Bars(quiet)), images or Path(result.source or ".")
             with prepare_output(out, source if source.is_dir() else None) as output:
                 with timer.stage(Stage.READ) as advance:
-                    photos = _photos(result, source)
+                    photos = load_photos(result, source)
                     advance(1)
                 with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
                     written = write_results(result, photos, output, config, lambda _done, _total: advance(1))
@@ -61,7 +61,7 @@ def add_merge(app: typer.Typer) -> None:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def _photos(result: Result, folder: Path) -> Callable[[int], FloatArray] | None:
+def load_photos(result: Result, folder: Path) -> Callable[[int], FloatArray] | None:
     """What loads the photograph of each row; None, and no pictures are drawn, if the folder is not there."""
     from blemish.images import is_manifest
     from blemish.model import FittedModel

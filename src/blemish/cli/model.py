@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.cli.engine import Address, Engine, predict_by_ray, uses_ray
 from blemish.cli.options import Quiet, RunOptions, Settings, Verbose, takes_run_options
 from blemish.cli.run import (
     CacheDir,
@@ -146,6 +147,8 @@ def _add_predict(app: typer.Typer) -> None:
         idle: Annotated[
             float | None, typer.Option(min=0.0, help="With --watch: end after so many seconds without a new image.")
         ] = None,
+        engine: Engine = "local",
+        address: Address = None,
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> None:
@@ -169,7 +172,9 @@ def _add_predict(app: typer.Typer) -> None:
             fitted = FittedModel.load(model)
             if watch and part:
                 raise ConfigError("--watch and --shard exclude each other; give one of them")
-            if watch:
+            if uses_ray(engine, address, watch or part is not None):
+                predict_by_ray(fitted, folder, out, config, quiet, address, threads)
+            elif watch:
                 _watch(fitted, folder, out, config, idle, quiet)
             else:
                 _predict(fitted, folder, out, config, quiet, part)

@@ -68,20 +68,31 @@ def merge_shards(folders: Sequence[Path]) -> Result:
             in two of them. The message names the folder or the shards.
     """
     parts = _complete([_read(folder) for folder in folders])
-    results = [one.result for one in parts]
-    first = results[0]
-    model = FittedModel.load(parts[0].folder)
+    merged = merge_results([one.result for one in parts], FittedModel.load(parts[0].folder))
+    return replace(merged, info=merged.info | {"shards": len(parts)})
+
+
+def merge_results(results: Sequence[Result], model: FittedModel) -> Result:
+    """The results of parts of one set as the result of the set, with the images in the order of their paths.
+
+    Args:
+        results: at least one, of disjoint sets of images.
+        model: the model that made all of them.
+
+    Raises:
+        InputError: an image is in two of them.
+    """
     paths = [path for one in results for path in one.paths]
     repeated = len(paths) - len(set(paths))
     if repeated:
         raise InputError(
-            f"{repeated} images are in two shards; the input folder changed between them, so run them again"
+            f"{repeated} images are in two parts; the input folder changed between them, so run them again"
         )
     unfamiliar = {path for one in results for path in one.info.get("unfamiliar", ())}
     starts = np.cumsum([0, *(len(one.paths) for one in results)])
     arrays: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in results]) for name in _ARRAYS}
     joined = replace(
-        first,
+        results[0],
         paths=paths,
         maps=JoinedMaps([one.maps for one in results]),
         **arrays,
@@ -119,7 +130,7 @@ def _info(results: Sequence[Result]) -> dict[str, Any]:
     seen: dict[str, dict[str, str]] = {}
     for one in results:
         seen.update({item["path"]: item for item in one.info.get("passed_over", ())})
-    return common | {"passed_over": [seen[path] for path in sorted(seen)], "shards": len(results), "cache": {}}
+    return common | {"passed_over": [seen[path] for path in sorted(seen)], "cache": {}}
 
 
 def _read(folder: Path) -> tuple[_Part, int]:

@@ -5,9 +5,9 @@ The folder finds and decodes files and chooses one brightness scale and the targ
 
 from blemish.images.calibration import Calibration
 from blemish.images.decoders import probe
-from blemish.images.finding import IMAGE_SUFFIXES, MASK_FOLDERS, find_images
+from blemish.images.finding import IMAGE_SUFFIXES, MASK_FOLDERS, Listing, NothingReadableError, find_images
 from blemish.images.loading import decode
-from blemish.images.manifest import folder_of, is_manifest
+from blemish.images.manifest import folder_of, is_manifest, list_set
 from blemish.images.raw import MAX_MEGABYTES, ImageInfo
 from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
 from blemish.images.source import ALSO, Images, ImageSource
@@ -22,6 +22,8 @@ __all__ = [
     "ImageInfo",
     "ImageSource",
     "Images",
+    "Listing",
+    "NothingReadableError",
     "WhiteLevel",
     "common_scale",
     "decode",
@@ -29,6 +31,7 @@ __all__ = [
     "find_images",
     "folder_of",
     "is_manifest",
+    "list_set",
     "plan_sizes",
     "probe",
     "resize",

@@ -27,6 +27,18 @@ _HIDDEN, _NOT_IMAGE, _SPECIAL = "with a hidden name", "not an image", "not a reg
 _MASKS, _RESULTS = "in a folder of masks", "in the results folder of an earlier run"
 
 
+class NothingReadableError(InputError):
+    """None of the images can be read.
+
+    Attributes:
+        skipped: each of them, and why.
+    """
+
+    def __init__(self, message: str, skipped: list[Skipped]) -> None:
+        super().__init__(message)
+        self.skipped = skipped
+
+
 @dataclass
 class Listing:
     """The image files of a set.

@@ -22,7 +22,7 @@ from blemish.images._files import ImageFile, open_files
 from blemish.images._two_valued import TwoValued
 from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.calibration import Calibration
-from blemish.images.finding import Listing, describe_passed_over, list_images
+from blemish.images.finding import Listing, NothingReadableError, describe_passed_over, list_images
 from blemish.images.manifest import list_set
 from blemish.images.raw import ImageInfo
 from blemish.images.roi import RegionOfInterest
@@ -58,7 +58,7 @@ class ImageSource:
     until :meth:`keep` drops it. So is an image whose file has changed since its header was read.
 
     Args:
-        images: a folder or manifest (each page of its files is an image), a list of paths (one image each), or arrays: a
+        images: a folder, manifest or part of one (each page of a file is an image), a list of paths (one image each), or arrays: a
             list of H x W or H x W x C, or one array N x H x W or N x H x W x C; one H x W or H x W x C array is one image.
         config: the section ``image`` of the settings.
         exclude: folders inside the input folder that are not read.
@@ -84,7 +84,7 @@ class ImageSource:
 
     def __init__(
         self,
-        images: Images,
+        images: Images | Listing,
         config: ImageConfig,
         *,
         exclude: Sequence[Path] = (),
@@ -113,6 +113,8 @@ class ImageSource:
             if shard is not None:
                 found = found.part(*shard)
             self._open_files(found.images, found.names, list_images(also) if also else None)
+        elif isinstance(images, Listing):
+            self._open_files(images.images, images.names)
         else:
             items = to_list(images)
             if items and all(isinstance(one, (str, os.PathLike)) for one in items):
@@ -122,7 +124,7 @@ class ImageSource:
         if self.passed_over:
             _log.warning("%s", describe_passed_over(self.passed_over))
         if not self.names:
-            raise InputError(self._nothing_readable())
+            raise NothingReadableError(self._nothing_readable(), self.skipped)
         scale = calibration.scale if calibration else common_scale(self.infos, config.size)
         self.calibration = Calibration(scale, self.white_level)
         self.target_sizes = plan_sizes(
@@ -293,7 +295,7 @@ class ImageSource:
         for _, reason in sorted(self.unreadable.items()):
             _log.warning("skipped %s", reason)
         if len(self.unreadable) == len(self):
-            raise InputError(self._nothing_readable())
+            raise NothingReadableError(self._nothing_readable(), self.skipped)
         guess = None
         if self._arrays is None:
             guess = self._two_valued.warning(self.readable(self.content_order(0)), self._small_or_error)

@@ -17,7 +17,7 @@ from blemish.config.sections import Cache, Descriptor, Output
 from blemish.descriptors import DescriptorModel, Head
 from blemish.entries import CACHED_CLASSES, FittedLocalization
 from blemish.errors import InputError, shown
-from blemish.images import Calibration, Images, ImageSource, WhiteLevel
+from blemish.images import Calibration, Images, ImageSource, Listing, WhiteLevel
 from blemish.localization import Familiarity
 from blemish.results import Result, group_name
 from blemish.runtime.atomic import write_atomically
@@ -181,11 +181,23 @@ class FittedModel:
                 "or belongs to another model; copy the whole folder again"
             )
         try:
+            return cls.from_content(content)
+        except InputError as error:
+            raise InputError(f"{shown(folder / MODEL_FILE)}: {error}") from error
+
+    @classmethod
+    def from_content(cls, content: bytes) -> FittedModel:
+        """The model of which this is the :attr:`content`. Reading runs no code from it.
+
+        Raises:
+            InputError: the content cannot be used.
+        """
+        try:
             model = from_bytes(content, MODEL_CLASSES, SCHEMA)
         except UnreadableEntry as error:
-            raise InputError(f"{shown(folder / MODEL_FILE)}: cannot be used, {error}; fit the model again") from error
+            raise InputError(f"cannot be used, {error}; fit the model again") from error
         if not isinstance(model, cls):
-            raise InputError(f"{shown(folder / MODEL_FILE)}: holds no model; fit the model again")
+            raise InputError("holds no model; fit the model again")
         return model
 
     def predict(
@@ -204,7 +216,7 @@ class FittedModel:
         return predict(self, images, device=device, cache=cache, progress=progress, backbone=backbone, exclude=exclude)
 
     def source(
-        self, images: Images, *, exclude: Sequence[Path] = (), shard: tuple[int, int] | None = None
+        self, images: Images | Listing, *, exclude: Sequence[Path] = (), shard: tuple[int, int] | None = None
     ) -> ImageSource:
         """Further images, read as the fitted ones were; see :class:`blemish.images.ImageSource`."""
         return ImageSource(images, self.config.image, exclude=exclude, calibration=self.calibration, shard=shard)
