@@ -109,13 +109,18 @@ def test_watch_ends_in_two_seconds_when_it_is_interrupted(place: Path, tmp_path:
 
     belt = tmp_path / "belt"
     belt.mkdir()
-    command = [sys.executable, "-m", "blemish", "predict", place / "model", belt, "--out", tmp_path / "out", "--watch"]
+    # a shell that starts the tests in the background leaves SIGINT ignored, and Python then as well
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom blemish.__main__ import main; main()"
+    command = [sys.executable, "-c", code, "predict", place / "model", belt, "--out", tmp_path / "out", "--watch"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         while "Watching" not in process.stderr.readline():
             assert process.poll() is None
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        try:
+            assert process.wait(10) == 130
+        finally:
+            process.kill()
         assert time.monotonic() - start < 5  # two seconds on a machine that is not busy
         assert "Traceback" not in process.stderr.read()
