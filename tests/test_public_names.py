@@ -104,10 +104,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "weighted_sum",
         "whitening_matrix",
     ],
-    "blemish.distributed": [
-        "Shard",
-        "merge_shards",
-    ],
+    "blemish.distributed": ["Shard", "merge_shards"],
     "blemish.evaluation": [
         "SCORES",
         "ConfusionTable",
@@ -172,6 +169,8 @@ PUBLIC: dict[str, list[str] | None] = {
         "ImageInfo",
         "ImageSource",
         "Images",
+        "Listing",
+        "NothingReadableError",
         "WhiteLevel",
         "common_scale",
         "decode",
@@ -179,6 +178,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "find_images",
         "folder_of",
         "is_manifest",
+        "list_set",
         "plan_sizes",
         "probe",
         "resize",
