@@ -11,9 +11,11 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
+from sklearn.utils.validation import check_is_fitted
 
 from blemish import BlindAnomalyClustering, Config
 from blemish.errors import BlemishError, ConfigError, InputError
+from blemish.results import Result
 from blemish.runtime import spill
 from blemish.synthetic.demo import make_demo
 
@@ -315,9 +317,19 @@ class OnTables(BlindAnomalyClustering):
 
     def fit(self, X: Any, y: object = None) -> OnTables:
         table = np.asarray(X, np.float64)
-        table = (table - table.min()) / max(float(np.ptp(table)), 1e-9)
-        super().fit([np.resize(np.repeat(row, 4), (32, 32)).astype(np.float32) for row in table], y)
+        self.low_, self.span_ = float(table.min()), max(float(np.ptp(table)), 1e-9)
+        super().fit(self._images(table), y)
         return self
+
+    def _images(self, table: Any) -> list[np.ndarray]:
+        rows = np.clip((np.asarray(table, np.float64) - self.low_) / self.span_, 0, 1)
+        return [np.resize(np.repeat(row, 4), (32, 32)).astype(np.float32) for row in rows]
+
+    def inspect(self, X: Any) -> Result:
+        check_is_fitted(self, "model_")
+        if np.ndim(X) != 2:
+            raise ValueError("Expected 2D array. Reshape your data")
+        return super().inspect(self._images(X))
 
 
 def _name(check: Any) -> str:
@@ -328,6 +340,8 @@ TABLE_ONLY = "the input is images, not a table with a number of features: the im
 EXPECTED_FAILURES: dict[str, str] = {
     "check_n_features_in": "images have no number of features",
     "check_n_features_in_after_fitting": "images have no number of features",
+    "check_transformer_data_not_an_array": "images have no number of features",
+    "check_transformer_general": "images have no number of features",
     "check_complex_data": TABLE_ONLY,
     "check_estimators_empty_data_messages": TABLE_ONLY,
     "check_estimators_nan_inf": TABLE_ONLY,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 
 from blemish.config.schema import Config
 from blemish.config.sources import Source, merge
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blemish.model import FittedModel
 
 
-class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class BlindAnomalyClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Find defects in images of one texture and sort them into types, without labels.
 
     An argument that is None, and ``n_clusters="auto"``, keeps the value of ``config`` or, without one, the default. Any
@@ -129,30 +129,29 @@ class BlindAnomalyClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Images) -> IntArray:
-        """The group of each readable image among further ones; -1 for a defect unlike every type.
-
-        The complete result is in ``prediction_``; its ``skipped`` names the images that could not be read.
+        """The group of each readable image among further ones, N int64; -1 for a defect unlike every type.
 
         Args:
-            X: as for :func:`blemish.run`, images of the material that the estimator was fitted to.
+            X: as for :func:`blemish.run`, images of the material that the estimator was fitted to. :meth:`inspect` gives
+                names, maps and regions as well.
         """
-        return self._predicted(X).labels
+        return self.inspect(X).labels
 
     def score_samples(self, X: Images) -> FloatArray:
         """The anomaly score of each readable image among further ones, N float32; larger means more anomalous."""
-        return self._predicted(X).scores
+        return self.inspect(X).scores
 
     def transform(self, X: Images) -> FloatArray:
         """The vector of each readable image among further ones in the space that was clustered, N x D float32."""
-        return self._predicted(X).descriptors
+        return self.inspect(X).descriptors
 
-    def _predicted(self, X: Images) -> Result:
+    def inspect(self, X: Images) -> Result:
+        """The complete result of further images; ``skipped`` names the ones that could not be read."""
         from sklearn.utils.validation import check_is_fitted
 
         check_is_fitted(self, "model_")
         with _threads(self.n_jobs):
-            self.prediction_ = self.model_.predict(X, device=self.device or "auto")
-        return self.prediction_
+            return self.model_.predict(X, device=self.device or "auto")
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model into a folder; :meth:`load` and ``blemish predict`` read it."""

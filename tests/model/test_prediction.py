@@ -96,5 +96,5 @@ def test_the_estimator_predicts_and_comes_back_from_a_folder(folder: Path, tmp_p
     again = BlindAnomalyClustering.load(tmp_path / "model")
     later = folder / "later"
     np.testing.assert_array_equal(again.predict(later), estimator.predict(later))
-    np.testing.assert_array_equal(again.score_samples(later), estimator.prediction_.scores)
+    np.testing.assert_array_equal(again.score_samples(later), estimator.inspect(later).scores)
     assert again.transform(later).shape == (6, estimator.descriptors_.shape[1])
