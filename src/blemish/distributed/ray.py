@@ -36,7 +36,7 @@ BATCH = 32
 RESTARTS = 3
 """How often a worker that has died is started again."""
 
-CONNECT_SECONDS = 25
+CONNECT_SECONDS = 20
 """Longest wait for the answer of a cluster."""
 
 START_SECONDS = 300
@@ -180,8 +180,8 @@ def _require_answer(address: str) -> None:
         subprocess.run(command, capture_output=True, timeout=CONNECT_SECONDS, check=True)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
         raise InputError(
-            f"no cluster of Ray answers at {shown(address)[:80]}; start one with ray start --head, check the address and "
-            "that both have one version of Ray, or leave --address out"
+            f"no cluster of Ray answers at {shown(address)[:80]}; start one with ray start --head, check the address, that "
+            "both have one version of Ray, and RAY_AUTH_MODE if the cluster asks for a token"
         ) from error
 
 
