@@ -21,6 +21,7 @@ from benchmarks._results import Column, load
 from blemish.backbones import load_backbone
 from blemish.clustering.n_clusters import ward_gaps
 from blemish.clustering.ward import cut, ward_tree
+from blemish.config.localization import Localization
 from blemish.config.schema import Config
 from blemish.descriptors.geometry import region_geometry
 from blemish.features.normalization import within_image_covariance
@@ -29,7 +30,7 @@ from blemish.localization.fca import fca_map
 from blemish.localization.median_fill import median_filled
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import train_vae
-from blemish.localization.threshold import split_scores
+from blemish.localization.threshold import fit_score_model
 from blemish.pipeline import run
 
 BENCHMARK = Benchmark(
@@ -77,7 +78,7 @@ def localization_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield "border correction", "144 maps of 48 x 48", lambda: len(fit_border_correction(maps).median) == 5
     yield "median filling", "48 x 48", lambda: median_filled(maps[0], (7, 13, 25)).shape == (48, 48)
     scores = rng.lognormal(size=1344).astype(np.float32)
-    yield "threshold", "1344 scores", lambda: split_scores(scores) > 0
+    yield "threshold", "1344 scores", lambda: fit_score_model(maps, scores, Localization()).threshold > 0
     vectors = tensor(rng, 8192, 128)
     yield "autoencoder, 20 training steps", "8192 x 128", lambda: train_vae(vectors, steps=20, seed=0) is not None
 

@@ -16,7 +16,14 @@ from blemish.config.schema import Config
 from blemish.descriptors import fit_descriptor_model, region_shapes, training_steps
 from blemish.errors import ConfigError
 from blemish.images import ALSO, Images, ImageSource
-from blemish.localization import find_threshold, fit_familiarity, image_scores, median_filled_maps, threshold_warning
+from blemish.localization import (
+    ScoreModel,
+    fit_familiarity,
+    fit_score_model,
+    image_scores,
+    median_filled_maps,
+    threshold_warning,
+)
 from blemish.results import Result
 from blemish.runtime.device import choose_device
 from blemish.runtime.progress import Progress, Stage, StageTimer
@@ -105,8 +112,8 @@ def run(
 
     # Image scores and threshold: which images are anomalous.
     scores = image_scores(results.inside, config.localization.score_quantile)
-    threshold = _threshold(results, scores, normal, config.localization)
-    anomalous = scores > threshold
+    score_model = _score_model(results, scores, normal, config.localization)
+    anomalous = scores > (threshold := score_model.threshold)
     paths = [source.names[index] for index in results.indices]
     if knowledge is not None:
         anomalous = known_anomalous(knowledge, paths, anomalous)
@@ -159,6 +166,7 @@ def run(
         group_by_reason=views.choice.reason,
         other_labels=views.other.labels,
         regions=regions,
+        anomaly_probability=score_model.probability(scores),
         type_probability=model.classifier.classify(groups.descriptors, anomalous).probabilities,
         type_names=names,
         source=str(source.root) if source.root else None,
@@ -214,14 +222,14 @@ def _fitted_model(
     )
 
 
-def _threshold(results: MapResults, scores: FloatArray, normal: Collection[int], config: Localization) -> float:
-    """The threshold of the settings, or of known normal images, or else the estimate."""
+def _score_model(results: MapResults, scores: FloatArray, normal: Collection[int], config: Localization) -> ScoreModel:
+    """The estimate; or only a threshold, without probabilities, where the settings or known normal images give one."""
     from blemish.stages.known_normal import normal_threshold
 
     if config.threshold != "auto":
-        return float(config.threshold)
+        return ScoreModel(float(config.threshold))
     told = normal_threshold(scores, [row for row, index in enumerate(results.indices) if index in normal])
-    return find_threshold(results.inside, scores, config) if told is None else told
+    return fit_score_model(results.inside, scores, config) if told is None else ScoreModel(told)
 
 
 def _check_n_clusters(config: Config, n: int) -> None:

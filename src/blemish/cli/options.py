@@ -40,6 +40,10 @@ RUN_OPTIONS: dict[str, Any] = {
         ),
     ],
     "roi": Annotated[str | None, typer.Option(help="Mask of the region of interest, or a folder of masks.")],
+    "false_alarms": Annotated[
+        float | None,
+        typer.Option(parser=_setting, metavar="SHARE", help="Share of normal images that may be called anomalous."),
+    ],
     "preset": Preset,
     "seed": Annotated[int | None, typer.Option(parser=_setting, metavar="INTEGER", help="Seed of all random draws.")],
     "device": Annotated[str | None, typer.Option(help="auto, cpu or cuda.")],

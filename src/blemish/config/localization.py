@@ -116,6 +116,11 @@ class Localization(Section):
         description="Score above which an image, and map value above which a pixel, is anomalous; `auto` estimates it "
         "without labels. A higher value means fewer anomalous images.",
     )
+    false_alarms: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
+        default=None,
+        description="Share of the normal images that may be called anomalous; the automatic threshold is set so. `none`: "
+        "an image is anomalous if that is more likely than not. A higher share finds more faint defects.",
+    )
     score_quantile: float = Field(
         default=0.99,
         gt=0,

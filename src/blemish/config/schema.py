@@ -61,6 +61,7 @@ BASIC = (
     "backbone.name",
     "localization.method",
     "localization.threshold",
+    "localization.false_alarms",
     "contrastive.n_heads",
     "cluster.group_by",
     "cluster.method",

@@ -27,6 +27,7 @@ SHORT_NAMES: dict[str, str] = {
     "device": "device",
     "n_clusters": "n_clusters",
     "group_by": "cluster.group_by",
+    "false_alarms": "localization.false_alarms",
     "cache": "cache.enabled",
     "cache_dir": "cache.folder",
 }

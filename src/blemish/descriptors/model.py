@@ -88,7 +88,7 @@ def fit_descriptor_model(
     """Estimate temperature, level and whitening from sample maps.
 
     The level depends on the threshold of the sample's scores, because the scores of the whole set are not known yet. It
-    never depends on a threshold that the user gives, so trying another one needs no pass of the network.
+    never depends on a threshold or a false alarm rate that the user gives, so trying others needs no pass of the network.
 
     Args:
         maps: the sample's anomaly maps, at least one.
@@ -96,7 +96,8 @@ def fit_descriptor_model(
         settings: the descriptor section of the settings.
         localization: method and score quantile, for the threshold.
     """
-    threshold = find_threshold(maps, image_scores(maps, localization.score_quantile), localization)
+    usual = localization.model_copy(update={"false_alarms": None})
+    threshold = find_threshold(maps, image_scores(maps, localization.score_quantile), usual)
     shrinkage = settings.whitening_shrinkage
     return DescriptorModel(
         settings,

@@ -7,8 +7,8 @@ from blemish.localization.median_fill import median_filled, median_filled_maps
 from blemish.localization.model import MapModel, fit_map_model, inlier_cells
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import VAE, PrincipalSubspace, fit_pca, train_vae, vae_residual
-from blemish.localization.scores import NormalTexture, estimate_normal_texture, image_scores
-from blemish.localization.threshold import find_threshold, split_scores, threshold_warning
+from blemish.localization.scores import expected_normal_score, image_scores
+from blemish.localization.threshold import ScoreModel, find_threshold, fit_score_model, threshold_warning
 
 __all__ = [
     "VAE",
@@ -16,20 +16,20 @@ __all__ = [
     "Familiarity",
     "MapModel",
     "MemoryBank",
-    "NormalTexture",
     "PrincipalSubspace",
-    "estimate_normal_texture",
+    "ScoreModel",
+    "expected_normal_score",
     "fca_map",
     "find_threshold",
     "fit_border_correction",
     "fit_familiarity",
     "fit_map_model",
     "fit_pca",
+    "fit_score_model",
     "image_scores",
     "inlier_cells",
     "median_filled",
     "median_filled_maps",
-    "split_scores",
     "threshold_warning",
     "train_vae",
     "vae_residual",

@@ -49,7 +49,10 @@ from blemish.types import BoolArray, FloatArray
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
 """Settings that no anomaly map depends on. (The device counts by the name of the one in use.)"""
 
-AFTER_MAPS_LOCALIZATION = ("localization.threshold", "localization.score_quantile", "localization.median_windows")
+AFTER_MAPS_LOCALIZATION = (
+    *("localization.threshold", "localization.false_alarms"),
+    *("localization.score_quantile", "localization.median_windows"),
+)
 """Settings within ``localization`` that no anomaly map depends on."""
 
 RELEASE_EVERY = 16
