@@ -104,7 +104,10 @@ PUBLIC: dict[str, list[str] | None] = {
         "weighted_sum",
         "whitening_matrix",
     ],
-    "blemish.distributed": ["Shard", "merge_shards"],
+    "blemish.distributed": [
+        "Shard",
+        "merge_shards",
+    ],
     "blemish.evaluation": [
         "SCORES",
         "ConfusionTable",

@@ -138,7 +138,7 @@ def run(
         advance(1)
 
     # The fitted model: everything learned, without the images.
-    model = _fitted_model(stages, fitted, descriptor_model, refined, results, views, anomalous, threshold, names)
+    model = _fitted_model(stages, fitted, descriptor_model, refined, results, views, anomalous, score_model, names)
 
     # Filled maps: what lies within a largely anomalous region belongs to it.
     with timer.stage(Stage.FILLED_MAPS):
@@ -193,7 +193,7 @@ def _fitted_model(
     results: MapResults,
     views: GroupedViews,
     anomalous: BoolArray,
-    threshold: float,
+    score_model: ScoreModel,
     names: Mapping[int, str],
 ) -> FittedModel:
     """Everything that the stages have learned."""
@@ -209,7 +209,7 @@ def _fitted_model(
         descriptor_model=descriptor_model,
         pixels_per_image=stages.pixels_per_image,
         heads=refined.heads,
-        threshold=threshold,
+        score_model=score_model,
         view=views.view,
         space=groups.space,
         classifier=fit_classifier(

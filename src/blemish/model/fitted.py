@@ -18,7 +18,7 @@ from blemish.descriptors import DescriptorModel, Head
 from blemish.entries import CACHED_CLASSES, FittedLocalization
 from blemish.errors import InputError, shown
 from blemish.images import Calibration, Images, ImageSource, Listing, WhiteLevel
-from blemish.localization import Familiarity
+from blemish.localization import Familiarity, ScoreModel
 from blemish.results import Result, group_name
 from blemish.runtime.atomic import write_atomically
 from blemish.runtime.files import read_regular
@@ -52,7 +52,7 @@ class FittedModel:
         descriptor_model: from features and map to a descriptor.
         pixels_per_image: number of pixels of each image for the heads.
         heads: the trained contrastive heads.
-        threshold: images with a higher score are anomalous.
+        score_model: the threshold on scores, and the probability that a score means anomalous.
         view: what the groups are made of.
         space: from descriptors to the vectors that were clustered.
         classifier: from these vectors to the groups.
@@ -70,7 +70,7 @@ class FittedModel:
     descriptor_model: DescriptorModel
     pixels_per_image: int
     heads: list[Head]
-    threshold: float
+    score_model: ScoreModel
     view: View
     space: DefectSpace | SurfaceSpace
     classifier: TypeClassifier
@@ -88,6 +88,11 @@ class FittedModel:
     def digest(self) -> str:
         """SHA-256 of :attr:`content`."""
         return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def threshold(self) -> float:
+        """Images with a higher score are anomalous."""
+        return self.score_model.threshold
 
     @property
     def type_names(self) -> dict[int, str]:
@@ -224,7 +229,17 @@ class FittedModel:
 
 MODEL_CLASSES = (
     *CACHED_CLASSES,
-    *(FittedModel, Config, Descriptor, DescriptorModel, Calibration, WhiteLevel, TypeClassifier, Familiarity),
+    *(
+        FittedModel,
+        Config,
+        Descriptor,
+        DescriptorModel,
+        Calibration,
+        WhiteLevel,
+        TypeClassifier,
+        Familiarity,
+        ScoreModel,
+    ),
 )
 """The classes that a model file may contain."""
 

@@ -103,6 +103,7 @@ def predict(
         descriptors=rows,
         group_by=model.view,
         regions=regions,
+        anomaly_probability=model.score_model.probability(scores),
         type_probability=classified.probabilities,
         type_names=model.type_names,
         source=str(source.root) if source.root else None,
