@@ -113,10 +113,9 @@ def run(
     # Image scores and threshold: which images are anomalous.
     scores = image_scores(results.inside, config.localization.score_quantile)
     score_model = _score_model(results, scores, normal, config.localization)
-    anomalous = scores > (threshold := score_model.threshold)
+    threshold, possible = score_model.threshold, score_model.possible(scores)
     paths = [source.names[index] for index in results.indices]
-    if knowledge is not None:
-        anomalous = known_anomalous(knowledge, paths, anomalous)
+    anomalous = known_anomalous(knowledge, paths, scores > threshold)
 
     # Descriptors: the appearance, and the shape of the anomalous region.
     shapes = region_shapes(results.maps, threshold, config.descriptor.shape_weight)
@@ -132,10 +131,10 @@ def run(
 
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
-        views = group_stages.group(results, refined.descriptors, shapes, scores, threshold)
+        views = group_stages.group(results, refined.descriptors, shapes, scores, threshold, possible)
         views, names = apply_knowledge(views, knowledge, paths) if knowledge is not None else (views, {})
-        groups = views.counting
         advance(1)
+    groups = views.counting
 
     # The fitted model: everything learned, without the images.
     model = _fitted_model(stages, fitted, descriptor_model, refined, results, views, anomalous, score_model, names)
@@ -172,7 +171,7 @@ def run(
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
-        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, anomalous),
+        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, possible),
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
         | source.report()

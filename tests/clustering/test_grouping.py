@@ -298,3 +298,16 @@ def test_the_number_of_groups_comes_from_the_descriptors_without_heads() -> None
     assert three.labels.max() + 1 == 3
     np.testing.assert_array_equal(three.descriptors, known.descriptors)
     np.testing.assert_array_equal(three.labels, known.labels)
+
+
+def test_a_given_number_counts_for_images_that_may_be_defects_even_if_none_is_called() -> None:
+    rows = np.repeat(np.eye(3, dtype=np.float32), 5, axis=0) + np.random.default_rng(0).normal(0, 0.02, (15, 3)).astype(
+        np.float32
+    )
+    scores, shapes = np.linspace(1, 2, 15).astype(np.float32), np.zeros((15, 3), np.float32)
+    options = {"n_clusters": 3, "shape_weight": 0.0}
+    none_called = group_images(rows, shapes, scores, 9.0, Cluster(), **options)  # type: ignore[arg-type]
+    assert none_called.labels.max() == 0
+    possible = group_images(rows, shapes, scores, 9.0, Cluster(), possible=np.ones(15, bool), **options)  # type: ignore[arg-type]
+    assert len({tuple(possible.labels[i : i + 5]) for i in (0, 5, 10)}) == 3
+    assert possible.labels.max() == 2

@@ -201,3 +201,9 @@ def test_a_warning_says_that_images_are_too_few(count: int) -> None:
     assert (warning is not None) == (1 < count < 8)
     assert warning is None or warning.startswith(f"{count} images are too few")
     assert threshold_warning(count, Localization(method="fca", threshold=0.5)) is None
+
+
+def test_images_that_may_be_defects_are_those_above_the_threshold_and_the_not_improbable_ones() -> None:
+    scores = np.array([1.0, 2.0, 3.0], np.float32)
+    assert ScoreModel(2.5).possible(scores).tolist() == [False, False, True]
+    assert ScoreModel(2.5, (1.0, 2.0, 3.0), (0.0, 0.2, 0.9)).possible(scores).tolist() == [False, True, True]

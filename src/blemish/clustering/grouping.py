@@ -98,13 +98,18 @@ def group_surfaces(
 
 
 def resolve_view(
-    evidence: ViewChoice, scores: FloatArray, threshold: float, settings: Cluster, n_clusters: int | Literal["auto"]
+    evidence: ViewChoice,
+    scores: FloatArray,
+    threshold: float,
+    settings: Cluster,
+    n_clusters: int | Literal["auto"],
+    possible: BoolArray | None = None,
 ) -> ViewChoice:
     """The view that counts: that of the settings, or else that of the evidence.
 
     Defect-free images differ as a whole too (light, pose), and these differences are not types of defects. Whole surfaces
     therefore count only if enough images are anomalous: most of them if the number of groups is estimated, or as many as
-    a given number of groups needs, see :func:`most_groups`.
+    a given number of groups needs, see :func:`most_groups`. Arguments are those of :func:`group_images`.
     """
     if settings.group_by != "auto":
         return requested_choice(settings.group_by, evidence)
@@ -112,7 +117,9 @@ def resolve_view(
     if n_clusters == "auto":
         mostly_normal = anomalous.mean() < 0.5
     else:
-        mostly_normal = settings.score_weighting != "none" and n_clusters > most_groups(anomalous)
+        mostly_normal = settings.score_weighting != "none" and n_clusters > most_groups(
+            anomalous if possible is None else possible
+        )
     return mostly_normal_choice(evidence) if evidence.view == "image" and mostly_normal else evidence
 
 
@@ -165,6 +172,7 @@ def group_images(
     normalize: bool = Descriptor().normalize,
     seed: int = 0,
     counted: FloatArray | None = None,
+    possible: BoolArray | None = None,
 ) -> Grouping:
     """Sort images into groups.
 
@@ -193,6 +201,8 @@ def group_images(
         seed: of all random draws.
         counted: N x E, the descriptors that the number of groups is estimated from. These are the ones without heads: the
             heads also draw similar types together, so fewer groups stand out in their output. None: ``descriptors``.
+        possible: N bool, the images that may show a defect, which a given number of groups is held against; None: the
+            anomalous ones.
     """
 
     def fitted(rows: FloatArray) -> DefectSpace:
@@ -203,7 +213,7 @@ def group_images(
     space = fitted(descriptors)
     inputs = space.rows(descriptors, shapes, scores)
     plain = inputs if counted is None or n_clusters != "auto" else fitted(counted).rows(counted, shapes, scores)
-    return _grouped(inputs, plain, space, scores, threshold, settings, n_clusters, seed)
+    return _grouped(inputs, plain, space, scores, threshold, settings, n_clusters, seed, possible)
 
 
 def _grouped(
@@ -215,6 +225,7 @@ def _grouped(
     settings: Cluster,
     n_clusters: int | Literal["auto"],
     seed: int,
+    possible: BoolArray | None = None,
 ) -> Grouping:
     """The groups of N vectors; ``counted`` has the vectors that their number is estimated from."""
     anomalous = scores > threshold
@@ -227,7 +238,7 @@ def _grouped(
     rows = inputs[part]
     k = min(most - hard, len(rows))
     if settings.score_weighting == "soft":
-        k = min(k, most_groups(anomalous))
+        k = min(k, most_groups(anomalous if possible is None or n_clusters == "auto" else possible))
     if n_clusters == "auto":
         k = min(k, _estimated_number(counted[part], anomalous[part], k, settings, seed))
     found = cluster(rows, k, method=settings.method, seed=seed)

@@ -62,14 +62,16 @@ def with_normal(knowledge: Knowledge | None, paths: Collection[str]) -> Knowledg
     return dataclasses.replace(before, groups=groups, placed=before.placed | frozenset(paths))
 
 
-def known_anomalous(knowledge: Knowledge, paths: Sequence[str], anomalous: BoolArray) -> BoolArray:
+def known_anomalous(knowledge: Knowledge | None, paths: Sequence[str], anomalous: BoolArray) -> BoolArray:
     """Which images are anomalous, where the person's word counts more than the scores.
 
     Args:
-        knowledge: what the person said.
+        knowledge: what the person said; None: nothing.
         paths: of N images.
         anomalous: N bool, by the scores.
     """
+    if knowledge is None:
+        return anomalous
     known = knowledge.known(paths)
     return np.where(known.placed, known.groups != NORMAL, anomalous)
 

@@ -11,10 +11,14 @@ from blemish.config.localization import Localization
 from blemish.errors import InputError
 from blemish.localization.scores import expected_normal_score, log_scores
 from blemish.localization.two_groups import posterior
-from blemish.types import FloatArray
+from blemish.types import BoolArray, FloatArray
 
 ESTIMATE_FROM = 8
 """Number of images below which the estimate is called unreliable."""
+
+POSSIBLE = 0.1
+"""Probability from which an image may be a defect for a user who gives the number of types. Where a batch without normal
+images cannot be told from one without defects, no image is called, and the given number still has to count."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ class ScoreModel:
         if not self.scores:
             return None
         return np.interp(scores, self.scores, self.probabilities).astype(np.float32)
+
+    def possible(self, scores: FloatArray) -> BoolArray:
+        """N bool: images above the threshold, and those that are anomalous with a probability above `POSSIBLE`."""
+        probability = self.probability(scores)
+        above: BoolArray = scores > self.threshold
+        return above if probability is None else above | (probability > POSSIBLE)
 
 
 def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Localization) -> float:

@@ -92,7 +92,13 @@ class GroupStages:
         return Refined(heads, join_heads(results.descriptors, refined, config.contrastive))
 
     def group(
-        self, results: MapResults, descriptors: FloatArray, shapes: FloatArray, scores: FloatArray, threshold: float
+        self,
+        results: MapResults,
+        descriptors: FloatArray,
+        shapes: FloatArray,
+        scores: FloatArray,
+        threshold: float,
+        possible: BoolArray,
     ) -> GroupedViews:
         """The groups of the images, by local defect and by whole surface.
 
@@ -112,6 +118,7 @@ class GroupStages:
                 normalize=config.descriptor.normalize,
                 seed=config.seed,
                 counted=results.descriptors,
+                possible=possible,
             )
             by_image = group_surfaces(
                 results.surfaces, scores, threshold, config.cluster, n_clusters=config.n_clusters, seed=config.seed
@@ -121,18 +128,18 @@ class GroupStages:
         arrays = (descriptors, results.descriptors, results.surfaces, shapes, scores)
         by_defect, by_image = self.cache.once(
             "groups",
-            lambda: _groups_key(arrays, threshold, config),
+            lambda: _groups_key(arrays, threshold, config, possible),
             compute,
             lambda two: are_groupings(two, len(scores)),
         )
         comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
         evidence = choose_view(results.surfaces, results.inside) if comparable else unknown_choice()
-        choice = resolve_view(evidence, scores, threshold, config.cluster, config.n_clusters)
+        choice = resolve_view(evidence, scores, threshold, config.cluster, config.n_clusters, possible)
         return GroupedViews(by_defect, by_image, choice)
 
 
-def _groups_key(arrays: Sequence[FloatArray], threshold: float, config: Config) -> str:
+def _groups_key(arrays: Sequence[FloatArray], threshold: float, config: Config, possible: BoolArray) -> str:
     """The key of the clustering: its input by bytes, and all settings but those on presets, devices, regions and outputs."""
     names = (name for name in Config.model_fields if name not in ("preset", "device", "regions", "output", "cache"))
-    digests = [array_digest(values) for values in arrays]
+    digests = [array_digest(values) for values in (*arrays, possible)]
     return digest("groups", environment_digest("cpu", ""), digests, repr(threshold), config.stage_digest(*names))
