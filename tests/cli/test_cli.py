@@ -51,8 +51,9 @@ def test_commands_that_run_the_method_share_their_options(command: str) -> None:
         "preset": "paper",
         "backbone": "embedded",
         "threads": 1,
+        "false_alarms": 0.02,
     }
-    flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     seen = {}
 
     def settings(options: RunOptions, **flags: object) -> None:
