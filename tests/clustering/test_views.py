@@ -10,6 +10,7 @@ import pytest
 from blemish import Config, run
 from blemish.clustering import (
     GroupedViews,
+    ViewChoice,
     choose_view,
     fit_surface_space,
     group_images,
@@ -156,3 +157,11 @@ def test_one_surface_with_defects_is_grouped_by_defect() -> None:
     images = [render("weave", "hole" if i % 2 else None, rng, SIZE)[0] for i in range(16)]
     result = run(images, Config.from_values({"image.size": SIZE, "contrastive.epochs": 1, "cache.enabled": False}))
     assert result.group_by == "defect"
+
+
+@pytest.mark.parametrize(("anomalous", "view"), [(0.3, "defect"), (0.7, "image")])
+def test_weak_evidence_needs_most_images_to_be_anomalous(anomalous: float, view: str) -> None:
+    scores = (np.arange(20) < 20 * anomalous).astype(np.float32)
+    weak, clear = ViewChoice("image", 0.05, 0.04, "weak"), ViewChoice("image", 0.5, 0.04, "clear")
+    assert resolve_view(weak, scores, 0.5, Cluster(), 4).view == view
+    assert resolve_view(clear, scores, 0.5, Cluster(), 4).view == "image"

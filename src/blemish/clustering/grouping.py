@@ -108,13 +108,13 @@ def resolve_view(
     """The view that counts: that of the settings, or else that of the evidence.
 
     Defect-free images differ as a whole too (light, pose), and these differences are not types of defects. Whole surfaces
-    therefore count only if enough images are anomalous: most of them if the number of groups is estimated, or as many as
-    a given number of groups needs, see :func:`most_groups`. Arguments are those of :func:`group_images`.
+    therefore count only if enough images are anomalous: most of them if the number of groups is estimated or the evidence
+    is weak, or as many as a given number of groups needs, see :func:`most_groups`. Arguments are those of :func:`group_images`.
     """
     if settings.group_by != "auto":
         return requested_choice(settings.group_by, evidence)
     anomalous = scores > threshold
-    if n_clusters == "auto":
+    if n_clusters == "auto" or evidence.doubtful:
         mostly_normal = anomalous.mean() < 0.5
     else:
         mostly_normal = settings.score_weighting != "none" and n_clusters > most_groups(

@@ -17,6 +17,11 @@ DOUBTFUL = 2.0
 """The choice is said to be doubtful if the two energies differ by less than this factor."""
 
 
+def weak(between: float, local: float) -> bool:
+    """Whether two energies differ by less than `DOUBTFUL`."""
+    return max(between, local) < DOUBTFUL * min(between, local)
+
+
 @dataclass(frozen=True)
 class ViewChoice:
     """Which view a set calls for, and the evidence.
@@ -32,6 +37,11 @@ class ViewChoice:
     between: float
     local: float
     reason: str
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the two energies hardly differ."""
+        return weak(self.between, self.local)
 
 
 def choose_view(means: FloatArray, maps: Sequence[FloatArray]) -> ViewChoice:
@@ -62,8 +72,7 @@ def choose_view(means: FloatArray, maps: Sequence[FloatArray]) -> ViewChoice:
     between = float(np.square(means - means.mean(0)).sum(1).mean())
     quantiles = np.array([np.quantile(one, [0.5, 0.99]) for one in maps])
     local = float(np.median(np.square(quantiles[:, 1] - quantiles[:, 0])))
-    doubtful = max(between, local) < DOUBTFUL * min(between, local)
-    doubt = " The evidence is weak; groups.csv has both groupings." if doubtful else ""
+    doubt = " The evidence is weak; groups.csv has both groupings." if weak(between, local) else ""
     if between > local:
         reason = (
             f"Grouped by whole images: they differ more as a whole ({between:.3f}) than by local defects ({local:.3f})."
