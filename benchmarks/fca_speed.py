@@ -19,7 +19,7 @@ from benchmarks._results import Cell, Column
 from blemish.localization.fca import fca_map
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.reference_fca import straightforward_fca
+from helpers.reference_fca import pytorch_fca
 
 BENCHMARK = Benchmark(
     name="fca_speed",
@@ -59,14 +59,14 @@ def measure(case: tuple[int, int, int, int, int], rounds: int) -> list[Cell]:
     features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     seconds = interleaved(
         {
-            "direct": lambda: straightforward_fca(features, size, stable=False),
+            "direct": lambda: pytorch_fca(features, size, stable=False),
             "ours": lambda: [fca_map(features, patch_size=size) for _ in range(OURS)],
         },
         rounds,
     )
     slow, fast = seconds["direct"], seconds["ours"] / OURS
     # At the border reflection makes ties, which an unstable sort may place anywhere: compare with the stable one.
-    expected = straightforward_fca(features, size)
+    expected = pytorch_fca(features, size)
     difference = (fca_map(features, patch_size=size) - expected).abs()
     worst = float(difference.max()), float((difference / expected).max())
     return [" x ".join(map(str, shape)), size, round(slow, 4), round(fast, 5), round(slow / fast, 1), *worst]
