@@ -82,7 +82,7 @@ function arrange() {
   current = Math.min(current, Math.max(0, order.length - 1));
   for (const element of drawn.values()) element.remove();
   drawn.clear();
-  find("#shown").textContent = order.length ? count(state.layout === "crop" ? "pictures" : "images", order.length) : t("nothing_shown");
+  find("#shown").textContent = order.length ? (state.layout === "crop" ? count("pictures", order.length) : count("images", order.length)) : t("nothing_shown");
   drawRows();
 }
 
