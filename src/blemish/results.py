@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from blemish.regions import Region
-from blemish.runtime.spill import Reorderable
+from blemish.runtime.spill import Arrays
 from blemish.types import BoolArray, FloatArray, IntArray, Skipped
 
 __all__ = ["UNCERTAIN", "UNSORTED", "Result", "Skipped", "Verdict"]
@@ -114,7 +114,7 @@ class Result:
         return replace(
             self,
             paths=[self.paths[i] for i in order],
-            maps=self.maps.take(order) if isinstance(self.maps, Reorderable) else [self.maps[i] for i in order],
+            maps=self.maps.take(order) if isinstance(self.maps, Arrays) else [self.maps[i] for i in order],
             regions=sorted(
                 (replace(one, image=place[one.image]) for one in self.regions if one.image in place),
                 key=lambda one: one.image,

@@ -108,8 +108,8 @@ def test_a_run_gives_the_same_result_with_its_maps_in_a_file(
     filed = run(images, config)
     assert isinstance(held.maps, Arrays)
     assert isinstance(filed.maps, Arrays)
-    assert not any(isinstance(one, FileSlot) for one in held.maps._stored)
-    assert all(isinstance(one, FileSlot) for one in filed.maps._stored)
+    assert not any(isinstance(one, FileSlot) for one in held.maps._places)
+    assert all(isinstance(one, FileSlot) for one in filed.maps._places)
     assert [one.tobytes() for one in held.maps] == [one.tobytes() for one in filed.maps]
     np.testing.assert_array_equal(held.labels, filed.labels)
     np.testing.assert_array_equal(held.descriptors, filed.descriptors)

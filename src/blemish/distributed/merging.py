@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -13,36 +13,16 @@ from blemish.errors import InputError, shown
 from blemish.model import FittedModel
 from blemish.output import load_result
 from blemish.results import Result
+from blemish.runtime.spill import Arrays
 from blemish.types import FloatArray
 
 
-class JoinedMaps(Sequence[FloatArray]):
-    """The maps of several results as one sequence; each is read when it is used."""
+class _MapsOfParts:
+    """Reads a map by the maps of its part and its row there."""
 
-    def __init__(self, parts: Sequence[Sequence[FloatArray]]) -> None:
-        self._places = [(part, row) for part in parts for row in range(len(part))]
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> FloatArray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[FloatArray]: ...
-    def __getitem__(self, index: int | slice) -> FloatArray | list[FloatArray]:
-        if isinstance(index, slice):
-            return [part[row] for part, row in self._places[index]]
-        part, row = self._places[index]
-        return part[row]
-
-    def __iter__(self) -> Iterator[FloatArray]:
-        return (part[row] for part, row in self._places)
-
-    def take(self, order: Sequence[int]) -> JoinedMaps:
-        """These maps in another order, without reading them."""
-        joined = JoinedMaps([])
-        joined._places = [self._places[row] for row in order]
-        return joined
+    def read(self, place: tuple[Sequence[FloatArray], int], /) -> FloatArray:
+        maps, row = place
+        return maps[row]
 
 
 @dataclass(frozen=True)
@@ -94,7 +74,7 @@ def merge_results(results: Sequence[Result], model: FittedModel) -> Result:
     joined = replace(
         results[0],
         paths=paths,
-        maps=JoinedMaps([one.maps for one in results]),
+        maps=Arrays(_MapsOfParts(), [(one.maps, row) for one in results for row in range(len(one.paths))]),
         **arrays,
         type_probability=_optional(results, "type_probability"),
         anomaly_probability=_optional(results, "anomaly_probability"),

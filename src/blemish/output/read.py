@@ -22,7 +22,7 @@ from blemish.errors import InputError
 from blemish.output._read_regions import Damaged, column, read_regions
 from blemish.output.claims import DATA_FILES, JOURNAL, RUN_FILE, hidden_files, read_run, short
 from blemish.output.run_file import SCHEMA_VERSION
-from blemish.output.stored_maps import StoredMaps
+from blemish.output.stored_maps import stored_maps
 from blemish.regions import Region
 from blemish.results import UNSORTED, Result
 from blemish.types import FloatArray, IntArray, Skipped
@@ -100,7 +100,7 @@ def load_result(folder: Path | str) -> Result:
         paths=paths,
         sizes=rows["sizes"],
         scores=rows["score"],
-        maps=StoredMaps(root, paths, run.source),
+        maps=stored_maps(root, paths, run.source),
         threshold=math.inf if run.threshold is None else run.threshold,
         is_anomalous=rows["is_anomalous"],
         labels=labels,

@@ -2,56 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
 from blemish.errors import InputError
 from blemish.output.claims import short
 from blemish.output.names import evaluation_prefix, file_stems
+from blemish.runtime.spill import Arrays
 from blemish.types import FloatArray
 
 MAX_MAP_CELLS = 2**29
 """Cells up to which a map is read: more than the largest image that can be decoded by default."""
 
 
-class StoredMaps(Sequence[FloatArray]):
-    """Maps as a sequence, in the order of the images; each access reads a file.
+def stored_maps(root: Path, paths: Sequence[str], source: str | None) -> Arrays:
+    """The maps of a results folder, in the order of the images; each access reads a file.
 
-    Raises :class:`InputError` on access if the maps were not written, or if a file is missing, damaged or not a map.
+    Access raises :class:`InputError` if the maps were not written, or if a file is missing, damaged or not a map.
 
     Args:
         root: the results folder.
         paths: names of the images.
         source: the input folder, as ``run.json`` has it.
     """
+    if (root / "anomaly_maps").is_dir() and not (root / "maps").is_dir():
+        prefix = evaluation_prefix(source, paths)
+        return Arrays(_MapFolder(root, "anomaly_maps"), [prefix + stem for stem in file_stems(paths)])
+    return Arrays(_MapFolder(root, "maps"), file_stems(paths))
 
-    def __init__(self, root: Path, paths: Sequence[str], source: str | None) -> None:
-        self._root, self._stems, self._folder, self._prefix = root, file_stems(paths), "maps", ""
-        if (root / "anomaly_maps").is_dir() and not (root / "maps").is_dir():
-            self._folder, self._prefix = "anomaly_maps", evaluation_prefix(source, paths)
 
-    def __len__(self) -> int:
-        return len(self._stems)
+@dataclass(frozen=True)
+class _MapFolder:
+    """Reads maps by the stems of their files."""
 
-    @overload
-    def __getitem__(self, index: int) -> FloatArray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[FloatArray]: ...
-    def __getitem__(self, index: int | slice) -> FloatArray | list[FloatArray]:
-        if isinstance(index, slice):
-            return [self._read(stem) for stem in self._stems[index]]
-        return self._read(self._stems[index])
+    root: Path
+    folder: str
 
-    def __iter__(self) -> Iterator[FloatArray]:
-        return map(self._read, self._stems)
-
-    def _read(self, stem: str) -> FloatArray:
-        path = self._root / self._folder / f"{self._prefix}{stem}.tiff"
-        if not path.parent.is_dir() and not (self._root / self._folder).is_dir():
-            raise InputError(f"{short(self._root)}: has no anomaly maps; run again with --maps feature")
+    def read(self, stem: str, /) -> FloatArray:
+        path = self.root / self.folder / f"{stem}.tiff"
+        if not path.parent.is_dir() and not (self.root / self.folder).is_dir():
+            raise InputError(f"{short(self.root)}: has no anomaly maps; run again with --maps feature")
         if path.is_symlink() or not path.is_file():
             raise InputError(f"{short(path)}: is missing; run again to write all results")
         return _read_map(path)

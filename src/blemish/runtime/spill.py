@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Protocol, overload, runtime_checkable
+from typing import IO, Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,7 @@ class ArrayStore:
 
     def view(self, stored: Sequence[Stored]) -> Arrays:
         """The arrays behind these handles as a sequence, in this order."""
-        return Arrays(self, list(stored))
+        return Arrays(self, stored)
 
     def read(self, stored: Stored) -> npt.NDArray[Any]:
         """The array behind a handle.
@@ -109,22 +109,26 @@ class ArrayStore:
         return place
 
 
-@runtime_checkable
-class Reorderable(Protocol):
-    """A sequence that can be brought into another order without reading its items."""
+class Reader(Protocol):
+    """Reads arrays by their places."""
 
-    def take(self, order: Any) -> Any:
-        """The items at these places."""
+    def read(self, place: Any, /) -> npt.NDArray[Any]:
+        """The array at a place."""
 
 
 class Arrays(Sequence[npt.NDArray[Any]]):
-    """Sequence of arrays of an :class:`ArrayStore`; arrays in the file are read on access. Copies and pickles are lists."""
+    """Arrays that are read when they are used, as a sequence of their places. Copies and pickles are lists.
 
-    def __init__(self, store: ArrayStore, stored: list[Stored]) -> None:
-        self._store, self._stored = store, stored
+    Args:
+        reader: reads an array by its place, such as an :class:`ArrayStore` by its handles.
+        places: of the arrays, in order.
+    """
+
+    def __init__(self, reader: Reader, places: Sequence[Any]) -> None:
+        self._reader, self._places = reader, list(places)
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._places)
 
     @overload
     def __getitem__(self, place: int) -> npt.NDArray[Any]: ...
@@ -134,15 +138,15 @@ class Arrays(Sequence[npt.NDArray[Any]]):
 
     def __getitem__(self, place: int | slice) -> npt.NDArray[Any] | Arrays:
         if isinstance(place, slice):
-            return Arrays(self._store, self._stored[place])
-        return self._store.read(self._stored[place])
+            return Arrays(self._reader, self._places[place])
+        return self._reader.read(self._places[place])
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        return map(self._store.read, self._stored)
+        return map(self._reader.read, self._places)
 
     def take(self, order: Iterable[int]) -> Arrays:
         """These arrays in another order, without reading them."""
-        return Arrays(self._store, [self._stored[place] for place in order])
+        return Arrays(self._reader, [self._places[place] for place in order])
 
     def __reduce__(self) -> tuple[type[list[npt.NDArray[Any]]], tuple[list[npt.NDArray[Any]]]]:
         return list, (list(self),)
