@@ -216,6 +216,8 @@ PUBLIC: dict[str, list[str] | None] = {
         "SCHEMA_VERSION",
         "FittedModel",
         "Update",
+        "holds_model",
+        "model_folder",
         "update",
         "without_places",
     ],

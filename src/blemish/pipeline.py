@@ -166,7 +166,7 @@ def run(
         other_labels=views.other.labels,
         regions=regions,
         anomaly_probability=score_model.probability(scores),
-        type_probability=model.classifier.classify(groups.descriptors, anomalous).probabilities,
+        type_probability=model.classifier.probabilities(groups.descriptors, groups.labels),
         type_names=names,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,

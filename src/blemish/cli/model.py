@@ -91,9 +91,8 @@ def _add_fit(app: typer.Typer) -> None:
             from blemish.images import ImageSource
             from blemish.pipeline import run
 
-            also = normal if normal is not None and normal.is_dir() else None
+            knowledge, also = read_knowledge(review, normal, types)
             source = ImageSource(folder, config.image, also=also)
-            knowledge = read_knowledge(review, normal, types)
             result = run(source, config, progress=Bars(quiet), knowledge=knowledge)
             assert result.model is not None
             size = save_model(result.model, model)  # type: ignore[arg-type]
@@ -107,9 +106,11 @@ def _add_fit(app: typer.Typer) -> None:
 
 def check_model_folder(folder: Path) -> None:
     """Raise OutputError before the work if a model cannot be saved there."""
+    from blemish.model import holds_model
+
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{shown(folder)}: is not a folder; choose another one with --model")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not holds_model(folder):
         raise OutputError(f"{shown(folder)}: is not empty and holds no model; choose another folder with --model")
     parent = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not os.access(parent, os.W_OK):
@@ -289,7 +290,7 @@ def _add_update(app: typer.Typer) -> None:
         """Fold further images into a model: more examples of its types, and new types."""
         with Guard(verbose):
             config = read_settings(None, None, threads=threads, device=device)
-            from blemish.model import FittedModel
+            from blemish.model import FittedModel, model_folder
             from blemish.model import update as fold
 
             fitted = FittedModel.load(model)
@@ -305,11 +306,6 @@ def _add_update(app: typer.Typer) -> None:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def model_folder(folder: Path) -> Path:
-    """Where a model is that was loaded from this folder."""
-    return folder if (folder / "model.json").is_file() else folder / "model"
-
-
 def _add_rename(app: typer.Typer) -> None:
     @app.command()
     def rename(
@@ -319,7 +315,7 @@ def _add_rename(app: typer.Typer) -> None:
     ) -> None:
         """Give names to the groups of a model; later results show them."""
         with Guard(verbose):
-            from blemish.model import FittedModel
+            from blemish.model import FittedModel, model_folder
 
             fitted = FittedModel.load(model).renamed(dict(map(_name, names)))
             save_model(fitted, model_folder(model))

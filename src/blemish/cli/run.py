@@ -86,8 +86,7 @@ def add_run(app: typer.Typer) -> None:
                 cache=False if no_cache else None,
                 cache_dir=cache_dir,
             )
-            knowledge = read_knowledge(review, normal, types)
-            also = normal if normal is not None and normal.is_dir() else None
+            knowledge, also = read_knowledge(review, normal, types)
             result, written = run_and_write(folder, out, config, quiet, knowledge, also)
             print_summary(result, written)
             _print_review(result, written, knowledge)
@@ -95,8 +94,10 @@ def add_run(app: typer.Typer) -> None:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def read_knowledge(review: Path | None, normal: Path | None, types: Path | None) -> Knowledge | None:
-    """What is known of images before a run; None if nothing is. A folder of normal images is read with the images."""
+def read_knowledge(
+    review: Path | None, normal: Path | None, types: Path | None
+) -> tuple[Knowledge | None, Path | None]:
+    """What is known of images before a run, None if nothing is; and the folder of normal images to read with them."""
     from blemish import review as reviews
 
     if review is not None and types is not None:
@@ -104,9 +105,9 @@ def read_knowledge(review: Path | None, normal: Path | None, types: Path | None)
     knowledge = reviews.read_knowledge(review) if review is not None else None
     if types is not None:
         knowledge = reviews.read_types(types)
-    if normal is not None and not normal.is_dir():
-        knowledge = reviews.read_normal(normal, knowledge)
-    return knowledge
+    if normal is not None and normal.is_dir():
+        return knowledge, normal
+    return (knowledge if normal is None else reviews.read_normal(normal, knowledge)), None
 
 
 def _print_review(result: Result, written: OutputPaths, knowledge: Knowledge | None) -> None:

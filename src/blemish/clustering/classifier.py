@@ -75,13 +75,9 @@ class TypeClassifier:
         """
         if not len(rows):
             return Classified(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
-        logits = (rows @ self.coefficients.T + self.intercepts).astype(np.float64) / self.temperature
-        allowed = np.ones(len(self.references), bool)
-        if types_only and self.normal_label is not None and logits.shape[1] > 1:
-            logits[:, self.normal_label] = -np.inf
-            allowed = self.reference_types
-        probabilities = np.exp(logits - logits.max(1, keepdims=True))
-        probabilities /= probabilities.sum(1, keepdims=True)
+        types_only = types_only and self.normal_label is not None and len(self.coefficients) > 1
+        probabilities = self._posterior(rows, types_only)
+        allowed = self.reference_types if types_only else np.ones(len(self.references), bool)
         labels = probabilities.argmax(1).astype(np.int64)
         distances = _distances(rows, self.references)
         to_types = distances[:, self.reference_types].min(1, initial=np.inf)
@@ -91,6 +87,18 @@ class TypeClassifier:
         chosen = probabilities[np.arange(len(rows)), labels].astype(np.float32)
         labels[anomalous & ~known & (to_types > self.reach)] = UNLIKE
         return Classified(labels, chosen, to_types.astype(np.float32))
+
+    def probabilities(self, rows: FloatArray, labels: IntArray) -> FloatArray:
+        """Probability of given groups, M float32 in [0, 1], of M rows and their labels; no row is compared with others."""
+        return self._posterior(rows, types_only=False)[np.arange(len(rows)), labels].astype(np.float32)
+
+    def _posterior(self, rows: FloatArray, types_only: bool) -> np.ndarray:
+        """Probability of each group, M x K; 0 for the normal group if only types are considered."""
+        logits = (rows @ self.coefficients.T + self.intercepts).astype(np.float64) / self.temperature
+        if types_only:
+            logits[:, self.normal_label] = -np.inf
+        posterior = np.exp(logits - logits.max(1, keepdims=True))
+        return posterior / posterior.sum(1, keepdims=True)
 
     def center_distances(self, rows: FloatArray, labels: IntArray) -> FloatArray:
         """Distance of each row to the center of its group, M float32; to the nearest center where it is `UNLIKE`."""

@@ -171,9 +171,7 @@ class FittedModel:
         Raises:
             InputError: no model, one of a later version, or a damaged or altered one; the message says which.
         """
-        folder = Path(folder)
-        if not (folder / DESCRIPTION_FILE).is_file() and (folder / "model" / DESCRIPTION_FILE).is_file():
-            folder = folder / "model"
+        folder = model_folder(folder)
         description = _read_description(folder)
         try:
             content = read_regular(folder / MODEL_FILE, MAX_MODEL_BYTES)
@@ -242,6 +240,18 @@ MODEL_CLASSES = (
     ),
 )
 """The classes that a model file may contain."""
+
+
+def model_folder(folder: str | Path) -> Path:
+    """Where the model of a folder is: the folder itself, or ``model`` in it if it is a results folder."""
+    folder = Path(folder)
+    inner = folder / "model"
+    return inner if not holds_model(folder) and holds_model(inner) else folder
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder is that of a model."""
+    return (folder / DESCRIPTION_FILE).is_file()
 
 
 def without_places(config: Config) -> Config:

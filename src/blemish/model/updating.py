@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from blemish.clustering import UNLIKE, TypeClassifier, fit_classifier
+from blemish.clustering.classifier import SAME
 from blemish.errors import InputError
 from blemish.model.fitted import FittedModel
 from blemish.results import Result
@@ -104,7 +105,7 @@ def _contained(rows: FloatArray, others: FloatArray) -> BoolArray:
     if not len(others):
         return np.zeros(len(rows), bool)
     distances, _ = cKDTree(others).query(rows)
-    return np.asarray(distances < 1e-3, bool)
+    return np.asarray(distances < SAME, bool)
 
 
 def _refitted(model: FittedModel, rows: FloatArray, labels: IntArray, types: BoolArray) -> TypeClassifier:
