@@ -11,7 +11,7 @@ from blemish.cli.merge import load_photos
 from blemish.cli.run import print_summary, write_results
 from blemish.cli.shared import SOME_SKIPPED
 from blemish.errors import ConfigError, shown
-from blemish.runtime.progress import Stage, StageTimer
+from blemish.runtime.progress import StageTimer
 from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def predict_by_ray(
             model, folder, address=address, device=config.device, threads=threads or 1, progress=Bars(quiet)
         )
         photos = load_photos(result, folder)
-        with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
-            written = write_results(result, photos, output, config, lambda _done, _total: advance(1))
+        written = write_results(result, photos, output, config, timer)
     print_summary(result, written)
     if result.skipped or written.not_drawn:
         raise typer.Exit(SOME_SKIPPED)

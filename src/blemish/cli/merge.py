@@ -54,8 +54,7 @@ def add_merge(app: typer.Typer) -> None:
                 with timer.stage(Stage.READ) as advance:
                     photos = load_photos(result, source)
                     advance(1)
-                with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
-                    written = write_results(result, photos, output, config, lambda _done, _total: advance(1))
+                written = write_results(result, photos, output, config, timer)
             print_summary(result, written)
             if result.skipped:
                 raise typer.Exit(SOME_SKIPPED)

@@ -210,8 +210,7 @@ def _predict(model: FittedModel, folder: Path, out: Path, config: Config, quiet:
         result.timings.update(timer.timings)
         if shard is not None:
             result.info.update(shard.note())
-        with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
-            written = write_results(result, source.full, output, config, lambda _done, _total: advance(1))
+        written = write_results(result, source.full, output, config, timer)
     print_summary(result, written)
     if result.skipped or written.not_drawn:
         raise typer.Exit(SOME_SKIPPED)

@@ -139,8 +139,7 @@ def run_and_write(
             advance(1)
         result = run(source, config, progress=Bars(quiet), knowledge=knowledge)
         result.timings.update(timer.timings)
-        with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
-            written = write_results(result, source.full, output, config, lambda _done, _total: advance(1))
+        written = write_results(result, source.full, output, config, timer)
     result.timings.update(timer.timings)
     return result, written
 
@@ -150,22 +149,23 @@ def write_results(
     load_image: Callable[[int], FloatArray] | None,
     out: OutputFolder,
     config: Config,
-    progress: Callable[[int, int], None] | None = None,
+    timer: StageTimer,
 ) -> OutputPaths:
-    """Write all files that the settings ask for into a folder that ``prepare_output`` has claimed."""
+    """Write all files that the settings ask for into a folder that ``prepare_output`` has claimed, as a stage of its own."""
     from blemish.output import write_outputs
 
-    return write_outputs(
-        result,
-        out,
-        maps=config.output.maps,
-        overlays=config.output.overlays,
-        report=config.output.report,
-        report_mode=config.output.report_mode,
-        model=config.output.model,
-        load_image=load_image,
-        progress=progress,
-    )
+    with timer.stage(Stage.OUTPUT, len(result.paths)) as advance:
+        return write_outputs(
+            result,
+            out,
+            maps=config.output.maps,
+            overlays=config.output.overlays,
+            report=config.output.report,
+            report_mode=config.output.report_mode,
+            model=config.output.model,
+            load_image=load_image,
+            progress=lambda _done, _total: advance(1),
+        )
 
 
 def print_summary(result: Result, written: OutputPaths) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -37,22 +37,8 @@ class RegionShape:
 
     def region(self, image: int, label: int, contrast: float | None = None, confidence: float | None = None) -> Region:
         """The region as a row of a result; arguments are the attributes of :class:`blemish.regions.Region`."""
-        return Region(
-            image=image,
-            left=self.left,
-            top=self.top,
-            width=self.width,
-            height=self.height,
-            outlines=self.outlines,
-            holes=self.holes,
-            area=self.area,
-            elongation=self.elongation,
-            orientation=self.orientation,
-            contrast=contrast,
-            score=self.score,
-            label=label,
-            confidence=confidence,
-        )
+        measured = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "cells"}
+        return Region(image=image, label=label, contrast=contrast, confidence=confidence, **measured)
 
 
 def principal_axes(mask: BoolArray, pixel_height: float = 1.0, pixel_width: float = 1.0) -> tuple[float, float]:
