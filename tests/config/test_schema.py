@@ -51,7 +51,7 @@ def test_basic_settings_exist_and_are_few() -> None:
 
 def test_the_documented_tables_are_those_of_the_schema() -> None:
     printed = subprocess.run([sys.executable, ROOT / "scripts/settings"], capture_output=True, text=True, check=True)
-    page = (ROOT / "docs/usage.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
     stored = page.split("<!-- settings:begin -->\n")[1].split("<!-- settings:end -->")[0]
     assert stored == printed.stdout, "run scripts/settings --write"
     assert [key for key in KEYS if stored.count(f"\n| `{key}` |") != 1] == []

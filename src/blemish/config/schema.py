@@ -1,6 +1,6 @@
 """All settings of a run as one frozen, validated object, and the published method's values.
 
-A default lives here and nowhere else. The description of each setting is its entry in ``docs/usage.md``. Where values
+A default lives here and nowhere else. The description of each setting is its entry in ``docs/settings.md``. Where values
 come from, and which source wins, is decided in :mod:`blemish.config.sources`.
 """
 
