@@ -8,24 +8,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from blemish.config.schema import Config
 from blemish.descriptors.model import DescriptorModel
 from blemish.descriptors.pixels import Pixels, PixelSample, PixelStore, pixels_per_image, sample_pixels
 from blemish.entries import (
+    AREAS,
     CACHED_CLASSES,
     DESCRIPTORS,
     MAPS,
     PIXELS,
     SURFACES,
     FittedLocalization,
+    is_area_state,
     is_batch_entry,
     is_localization,
 )
-from blemish.features.batches import Batch, FeatureBatches
+from blemish.features.bands import Features, map_size, mean_cell, normalized
+from blemish.features.batches import HELD_BYTES, Batch, FeatureBatches
 from blemish.features.extractor import Extractor
-from blemish.features.normalization import fit_normalizer, within_image_covariance
+from blemish.features.statistics import fit_normalizer, within_image_covariance
 from blemish.images import ImageSource
 from blemish.localization.inside import (
     InsideMaps,
@@ -54,6 +56,12 @@ AFTER_MAPS_LOCALIZATION = (
     *("localization.score_quantile", "localization.median_windows"),
 )
 """Settings within ``localization`` that no anomaly map depends on."""
+
+SAMPLE_CELLS = 2**23
+"""Cells of the sampled images together, above which fewer images are sampled: their features take 5 GB on the disk."""
+
+FEWEST_SAMPLED = 4
+"""Images that are sampled however large they are."""
 
 RELEASE_EVERY = 16
 """Number of images after which freed memory is returned to the system."""
@@ -137,6 +145,7 @@ class MapStages:
         ensure_threads(torch.get_num_threads())
         self.source, self.extractor, self.config = source, extractor, config
         self.cache = open_cache(config.cache, CACHED_CLASSES)
+        self._recall_areas()
         backbone = extractor.backbone
         stem = ""
         if self.cache.active:
@@ -149,11 +158,18 @@ class MapStages:
         self._order = source.content_order(config.seed)
         sampled = [index for index in self._order if index in normal or len(normal) < FEWEST_FITTED]
         self.n_sample = 0 if fitted_before else min(len(sampled), config.localization.sample_images)
+        self.n_sample = self._few_enough(sampled[: self.n_sample])
         chosen = set(sampled[: self.n_sample])
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
         self._since_release = 0
         self._sample_maps: dict[int, FloatArray] = {}  # by-product of the fit, for the pass over all images
+
+    def _few_enough(self, sampled: Sequence[int]) -> int:
+        """How many of these images have `SAMPLE_CELLS` cells together, but at least `FEWEST_SAMPLED`."""
+        sizes = (self.extractor.map_size(self.source.target_sizes[index]) for index in sampled)
+        cells = np.cumsum([rows * columns for rows, columns in sizes])
+        return min(len(sampled), max(FEWEST_SAMPLED, int((cells <= SAMPLE_CELLS).sum())))
 
     # Localization model
 
@@ -167,31 +183,32 @@ class MapStages:
 
     def _fit(self, advance: Advance) -> FittedLocalization:
         sample = self._sample_features(advance)
-        masks = [self.source.inside(index, *raw.shape[1:]) for index, raw in sample]
+        masks = [self.source.inside(index, *map_size(raw)) for index, raw in sample]
         normalizer = fit_normalizer(
             [inside_cells(raw, mask) for (_, raw), mask in zip(sample, masks, strict=True)],
             self.extractor.channels(),
             self.config.features.normalization,
         )
-        features = [(self.image_ids[index], normalizer.apply(raw)) for index, raw in sample]
+        features = [(self.image_ids[index], normalized(raw, normalizer)) for index, raw in sample]
         map_model, maps = fit_map_model(
             features,
             self.config.localization,
             pool_size=self.config.features.pool_size,
             channels=self.extractor.map_channels(self.config.localization.strides),
             seed=self.config.seed,
-            inside=known_masks(masks),
+            inside=known_masks(masks, (map_size(raw) for _, raw in sample)),
         )
         cells = [inside_cells(one, mask) for (_, one), mask in zip(features, masks, strict=True)]
         covariance = within_image_covariance(cells)
         fitted = FittedLocalization(normalizer, map_model, covariance, maps, [index for index, _ in sample])
         return canonicalized(fitted, CACHED_CLASSES)
 
-    def _sample_features(self, advance: Advance) -> list[tuple[int, Tensor]]:
+    def _sample_features(self, advance: Advance) -> list[tuple[int, Features]]:
         """(index, features) of the sampled images, by content; of the next readable batch if none of them can be read."""
-        sample: list[tuple[int, Tensor]] = []
+        sample: list[tuple[int, Features]] = []
         for _, members in self.features.stream(self.sampled, hold=True):
-            sample += members
+            crowded = sum(one.nbytes for _, one in sample if isinstance(one, torch.Tensor)) > HELD_BYTES
+            sample += [(index, self.features.spilled(one) if crowded else one) for index, one in members]
             advance(len(members))
             self._release_memory(len(members))
         if not sample:
@@ -237,7 +254,9 @@ class MapStages:
             self._spill(batch, results[batch], store, pixels)
             self._release_memory(len(batch))
         self.source.finish()
-        return self._in_order(results, store, pixels)
+        found = self._in_order(results, store, pixels)
+        self._store_areas()
+        return found
 
     @property
     def _kinds(self) -> tuple[str, ...]:
@@ -260,7 +279,7 @@ class MapStages:
     def _compute(
         self,
         batch: Batch,
-        members: Sequence[tuple[int, Tensor]],
+        members: Sequence[tuple[int, Features]],
         fitted: FittedLocalization,
         descriptor_model: DescriptorModel,
         results: BatchResults,
@@ -271,7 +290,7 @@ class MapStages:
         maps, surfaces, descriptors = list[FloatArray](), list[FloatArray](), list[FloatArray]()
         pixels = list[Pixels]()
         for place, (index, raw) in enumerate(members):
-            features, inside = fitted.normalizer.apply(raw), self.source.inside(index, *raw.shape[1:])
+            features, inside = normalized(raw, fitted.normalizer), self.source.inside(index, *map_size(raw))
             values = self._map(index, features, fitted.map_model) if results.maps is None else results.maps[place]
             values = zero_outside(values, inside)
             weights = descriptor_model.pixel_weights(values, inside)
@@ -279,7 +298,7 @@ class MapStages:
             if MAPS in missing:
                 maps.append(values)
             if SURFACES in missing:
-                surfaces.append(cells.flatten(1).mean(1).numpy())
+                surfaces.append(mean_cell(cells).numpy())
             if DESCRIPTORS in missing:
                 descriptors.append(descriptor_model.descriptor(features, weights))
             if PIXELS in missing:
@@ -306,7 +325,7 @@ class MapStages:
                     kind, self.key(kind, batch, descriptor_model), {"unreadable": unreadable, "rows": computed[kind]}
                 )
 
-    def _map(self, index: int, features: Tensor, model: MapModel) -> FloatArray:
+    def _map(self, index: int, features: Features, model: MapModel) -> FloatArray:
         known = self._sample_maps.pop(index, None)
         return model.anomaly_map(features, self.image_ids[index]) if known is None else known
 
@@ -330,7 +349,7 @@ class MapStages:
             rows |= dict(zip(readable, zip(one.stored, one.surfaces, one.descriptors, strict=True), strict=True))
         indices = [index for index in self._order if index in rows]
         maps = store.view([rows[index][0] for index in indices])
-        shapes = (rows[index][0].shape for index in indices)
+        shapes = [rows[index][0].shape for index in indices]
         masks = [self.source.inside(index, *shape) for index, shape in zip(indices, shapes, strict=True)]
         return MapResults(
             indices,
@@ -338,7 +357,7 @@ class MapStages:
             np.stack([rows[index][1] for index in indices]),
             np.stack([rows[index][2] for index in indices]),
             pixels.view(indices) if PIXELS in self._kinds else None,
-            known_masks(masks),
+            known_masks(masks, shapes),
         )
 
     def inside_sample(self, fitted: FittedLocalization) -> Sequence[FloatArray]:
@@ -354,6 +373,22 @@ class MapStages:
             return self._fitted_before.pixels_per_image
         channels, budget = sum(self.extractor.channels()), self.config.contrastive.pixel_budget_mb
         return pixels_per_image(len(self.source), channels, budget)
+
+    # Constant borders, which a run with results from the cache does not decode images for
+
+    def _areas_key(self) -> str:
+        return digest("areas", [self.source.content(index) for index in range(len(self.source))])
+
+    def _recall_areas(self) -> None:
+        if self.cache.active and self.config.image.borders == "auto":
+            shape = self.source.area.state.shape
+            found = self.cache.get(AREAS, self._areas_key(), lambda value: is_area_state(value, shape))
+            if found is not None:
+                self.source.area.recall(found)
+
+    def _store_areas(self) -> None:
+        if self.cache.active and self.config.image.borders == "auto" and not self.cache.found[AREAS]:
+            self.cache.put(AREAS, self._areas_key(), self.source.area.state)
 
     # Keys and memory
 
