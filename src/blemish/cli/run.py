@@ -183,6 +183,8 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
         if warning:
             print(f"  {warning}")
+    for note in result.input_notes:
+        print(f"  {note}")
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:

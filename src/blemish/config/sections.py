@@ -58,7 +58,7 @@ class Image(Section):
         "megapixel of an image in tiles takes 10 MB of temporary files while it is worked on.",
     )
     max_megabytes: int = Field(
-        default=6000,
+        default=2000,
         ge=1,
         le=10**6,
         description="Memory that one image may take once decoded, in MB; larger images are skipped and named. An image "

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby, islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,24 @@ HELD_BYTES = 512 * 2**20
 
 BATCH_PIXELS = 2**23
 """Most pixels per forward pass: about 2 GB of activations. Only images above a million pixels are fewer for it."""
+
+
+SAMPLE_CELLS = 2**23
+"""Cells of the sampled images together, above which fewer images are sampled: their features take 5 GB on the disk."""
+
+FEWEST_SAMPLED = 4
+"""Images that are sampled however large they are."""
+
+
+def sample_count(sizes: Sequence[tuple[int, int]], most: int) -> int:
+    """How many of the first images are sampled: ``most``, if they have `SAMPLE_CELLS` cells or fewer together.
+
+    Args:
+        sizes: rows and columns of the map of each image.
+        most: number of images that are enough.
+    """
+    cells = np.cumsum([rows * columns for rows, columns in sizes[:most]])
+    return min(len(cells), max(FEWEST_SAMPLED, int((cells <= SAMPLE_CELLS).sum())))
 
 
 def plan_batches(sizes: Sequence[tuple[int, int]], chosen: Iterable[int], batch_size: int) -> list[Batch]:

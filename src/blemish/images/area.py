@@ -35,12 +35,15 @@ class PictureArea:
         roi: the region of interest; None: whole images.
         borders: whether constant borders and transparent pixels are no picture.
         decode: decodes image i, which calls :meth:`look`; used where results of an earlier run left that out.
+
+    Attributes:
+        seeks_borders: as ``borders``.
     """
 
     def __init__(
         self, infos: Sequence[ImageInfo], roi: RegionOfInterest | None, borders: bool, decode: Callable[[int], object]
     ) -> None:
-        self._roi, self._borders, self._decode = roi, borders, decode
+        self._roi, self.seeks_borders, self._decode = roi, borders, decode
         self._sizes = [(info.height, info.width) for info in infos]
         # for each image whether it has transparent pixels, and its borders
         self._known = np.full((len(infos), 1 + _NUMBERS), _UNKNOWN, np.int64)
@@ -48,7 +51,7 @@ class PictureArea:
 
     def look(self, index: int, image: StoredImage) -> None:
         """Find the borders of image ``index``. Thread-safe: each image has its own row."""
-        if not self._borders:
+        if not self.seeks_borders:
             return
         hidden = image.transparent
         usable = hidden is not None and hidden.any() and not hidden.mean() > 1 - LEAST_VISIBLE
@@ -109,7 +112,10 @@ class PictureArea:
 
     def digest(self, index: int) -> tuple[Any, ...]:
         """What a key must hold of the region; borders follow from the content of the image."""
-        return (*(() if self._roi is None else (self._roi.digest(index),)), *(("borders",) if self._borders else ()))
+        return (
+            *(() if self._roi is None else (self._roi.digest(index),)),
+            *(("borders",) if self.seeks_borders else ()),
+        )
 
     def keep(self, indices: Sequence[int]) -> None:
         """Drop every other image, see :meth:`blemish.images.ImageSource.keep`."""
@@ -120,7 +126,7 @@ class PictureArea:
         self._alpha = OrderedDict((new, self._alpha[old]) for new, old in enumerate(indices) if old in self._alpha)
 
     def _has_borders(self, index: int) -> bool:
-        if not self._borders:
+        if not self.seeks_borders:
             return False
         if self._known[index, 0] == _UNKNOWN:
             self._decode(index)

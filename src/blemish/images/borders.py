@@ -23,10 +23,13 @@ FEWEST_CORNERS = 3
 """A rotation leaves a triangle in each corner. Only one may be missing: a broken piece can end in one by itself."""
 
 BLUR = 16
-"""Pixels from the edge that compression can change: a JPEG block of halved colors."""
+"""Pixels from a straight edge that compression can change, a JPEG block of halved colors; from a slanted one, half more."""
 
-NEAR, CONTRAST = 24 / 255, 12 / 255
-"""Share of white by which blurred pixels may differ from the border, and by which the picture must differ from it."""
+NEAR, STEADY, CONTRAST = 24 / 255, 3 / 255, 12 / 255
+"""Share of white by which single blurred pixels may differ from the border, half of them, and by which the picture must."""
+
+EDGE = 4
+"""Pixels behind a border that must differ from it: where a surface fades into black, they do not."""
 
 LEAST_PICTURE = 0.25
 """Share of the image that must remain."""
@@ -126,10 +129,16 @@ def _bar(lines: Values, white: float) -> int:
     if exact < FEWEST_PIXELS:
         return 0
     end = exact
-    while end < min(len(lines), exact + BLUR) and np.quantile(_difference(lines[end], value), 0.95) <= NEAR * white:
+    while end < min(len(lines), exact + BLUR) and _is_blurred(_difference(lines[end], value), white):
         end += 1
-    beyond = _difference(lines[end : end + BLUR], value)
+    beyond = _difference(lines[end + 1 : end + 1 + EDGE], value)
     return end if beyond.size and np.median(beyond) >= CONTRAST * white else 0
+
+
+def _is_blurred(difference: FloatArray, white: float) -> bool:
+    """Whether a line is the border but for what compression did to it; a gradient of the picture is not."""
+    middle, most = np.quantile(difference, [0.5, 0.95])
+    return bool(middle <= STEADY * white and most <= NEAR * white)
 
 
 def _corners(inner: Values, white: float) -> tuple[tuple[int, int], ...]:
@@ -158,11 +167,12 @@ def _triangle(view: Values, white: float) -> tuple[int, int]:
     part = view[:column_leg, :row_leg]
     difference = _difference(part, value)
     depth = _depth(np.arange(part.shape[1]) + 0.5, np.arange(part.shape[0])[:, None] + 0.5, row_leg, column_leg)
-    core = difference[depth > BLUR] if (depth > BLUR).sum() >= FEWEST_PIXELS**2 else difference[depth > 2]
-    beyond = difference[(depth < -FEWEST_PIXELS) & (depth > -FEWEST_PIXELS - BLUR)]
-    solid = core.size > 0 and not core.any() and np.quantile(difference[depth > 2], 0.97) <= NEAR * white
-    sharp = beyond.size > 0 and np.median(beyond) >= CONTRAST * white
-    return (row_leg, column_leg) if solid and sharp else (0, 0)
+    within, beyond = difference[depth > 2], difference[(depth < -EDGE) & (depth > -EDGE - FEWEST_PIXELS)]
+    if not (within.size and beyond.size):
+        return 0, 0
+    middle, most = np.quantile(within, [0.5, 0.97])
+    solid = middle == 0 and most <= CONTRAST * white and not difference[depth > 1.5 * BLUR].any()
+    return (row_leg, column_leg) if solid and np.median(beyond) >= 2 * CONTRAST * white else (0, 0)
 
 
 def _run(line: Values, value: Values, white: float) -> int:

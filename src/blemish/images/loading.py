@@ -64,15 +64,16 @@ def decode(
         InputError: missing, not a file, not an image, truncated, too large, or with NaN or negative values; the message
             names the file.
     """
-    image = decode_stored(path, white, page, max_megabytes=max_megabytes, check=check, repair_hot=repair_hot)
-    return image[:, :]
+    return decode_stored(path, white=white, page=page, max_megabytes=max_megabytes, check=check, repair_hot=repair_hot)[
+        :, :
+    ]
 
 
 def decode_stored(
     path: Path,
+    *,
     white: float | None = None,
     page: int = 0,
-    *,
     max_megabytes: float = MAX_MEGABYTES,
     check: Check | None = None,
     repair_hot: bool = False,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +22,7 @@ from blemish.images._two_valued import TwoValued
 from blemish.images.area import PictureArea
 from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.calibration import Calibration
+from blemish.images.contents import Contents
 from blemish.images.finding import Listing, NothingReadableError, describe_passed_over, list_images
 from blemish.images.manifest import list_set
 from blemish.images.raw import ImageInfo
@@ -32,7 +32,7 @@ from blemish.images.sizes import common_scale, resize
 from blemish.images.stored import Photo, StoredImage
 from blemish.images.tiling import TilePixels
 from blemish.images.white_level import WhiteLevel, estimate_white_level
-from blemish.runtime.digests import array_digest, digest
+from blemish.runtime.digests import digest
 from blemish.types import BoolArray, FloatArray, Skipped
 
 Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] | npt.NDArray[np.generic]
@@ -108,7 +108,6 @@ class ImageSource:
         self._dropped: list[Skipped] = []
         self._arrays: list[FloatArray] | None = None
         self._files: list[ImageFile] = []
-        self._contents: list[str] | None = None
         self._huge = threading.RLock()
         self._two_valued = TwoValued()
         if isinstance(images, (str, Path)):
@@ -145,6 +144,7 @@ class ImageSource:
         self._dropped, self._files, self.names = opened.unreadable, opened.files, opened.names
         self.passed_over += opened.passed_over
         self.infos = [one.info for one in self._files]
+        self._contents = Contents(self._files)
         if self._given is not None:
             without = next(
                 (one for one in self._files if one.info.deep and self.white_level.of(one.info) is None), None
@@ -166,6 +166,7 @@ class ImageSource:
     def _open_arrays(self, arrays: Sequence[object]) -> None:
         given = None if self._config.white_level == "auto" else self._config.white_level
         self._arrays, level = arrays_to_rgb(arrays, self._given.white_level.level if self._given else given)
+        self._contents = Contents(self._arrays)
         if self._given and level is not None and self._given.white_level.level is None:
             raise InputError(f"an array {_OTHER_DEPTH}")
         self.white_level = self._given.white_level if self._given else WhiteLevel(level)
@@ -201,8 +202,8 @@ class ImageSource:
         with self._turn(file.info):
             image = loading.decode_stored(
                 file.path,
-                self.white_level.of(file.info),
-                file.page,
+                white=self.white_level.of(file.info),
+                page=file.page,
                 max_megabytes=self._config.max_megabytes,
                 check=lambda handle: self._check_unchanged(index, handle),
                 repair_hot=self._config.white_level == "auto",
@@ -245,7 +246,7 @@ class ImageSource:
         return info.megabytes > HUGE_MEGABYTES
 
     def _check_unchanged(self, index: int, handle: IO[bytes]) -> None:
-        error = self._files[index].changed(handle, self._contents[index] if self._contents else None)
+        error = self._files[index].changed(handle, self._contents.known(index))
         if error is not None:
             raise error
 
@@ -285,8 +286,9 @@ class ImageSource:
         found under the digest of a file that can be read. :attr:`changed` says so.
         """
         self.unreadable[index] = reason
-        if self._contents is not None and self._arrays is None:
-            self.changed |= self._files[index].content_digest() != self._contents[index]
+        known = self._contents.known(index)
+        if known is not None and self._arrays is None:
+            self.changed |= self._files[index].content_digest() != known
 
     def confirm_unreadable(self, indices: Iterable[int]) -> bool:
         """Whether none of these images, which an earlier run could not decode, can be decoded now.
@@ -341,8 +343,7 @@ class ImageSource:
         else:
             self._files = [self._files[index] for index in indices]
         self.area.keep(indices)
-        if self._contents is not None:
-            self._contents = [self._contents[index] for index in indices]
+        self._contents.keep(indices)
 
     # ---- content
 
@@ -359,22 +360,16 @@ class ImageSource:
         The first k of them are a random sample that depends neither on names nor on the order of the files, and that one
         more image rarely changes. The first call reads every file of the set.
         """
-        ranks = [digest(seed, content) for content in self._content_digests()]
+        ranks = [digest(seed, content) for content in self._contents.digests()]
         return sorted(range(len(self)), key=lambda index: (ranks[index], index))
 
     def content(self, index: int) -> str:
         """Digest of the content of image ``index``. The first call reads every file of the set."""
-        return self._content_digests()[index]
+        return self._contents.digests()[index]
 
     def content_seed(self, index: int) -> int:
         """A seed, 0 to 2^48 - 1, that the content of image ``index`` alone decides."""
         return int(self.content(index)[:12], 16)
-
-    def _content_digests(self) -> list[str]:
-        if self._contents is None:
-            with ThreadPoolExecutor(DECODERS) as pool:
-                self._contents = list(pool.map(_content_digest, self._images()))
-        return self._contents
 
     def _white_of(self, index: int) -> float | None:
         return None if self._arrays is not None else self.white_level.of(self._files[index].info)
@@ -384,22 +379,4 @@ class ImageSource:
 
         Reads only files whose size another file has too.
         """
-        images = list(self._images())
-        alike: dict[Hashable, list[int]] = {}
-        first = list(range(len(self)))
-        for index, image in enumerate(images):
-            extent = image.extent if isinstance(image, ImageFile) else image.shape
-            alike.setdefault(extent, []).append(index)
-        for indices in alike.values():
-            seen: dict[str, int] = {}
-            for index in indices if len(indices) > 1 else ():
-                content = self._contents[index] if self._contents else _content_digest(images[index])
-                first[index] = seen.setdefault(content, index)
-        return first
-
-    def _images(self) -> Iterator[ImageFile | FloatArray]:
-        return iter(self._files if self._arrays is None else self._arrays)
-
-
-def _content_digest(image: ImageFile | FloatArray) -> str:
-    return image.content_digest() if isinstance(image, ImageFile) else array_digest(image)
+        return self._contents.originals()

@@ -13,19 +13,17 @@ from blemish.config.schema import Config
 from blemish.descriptors.model import DescriptorModel
 from blemish.descriptors.pixels import Pixels, PixelSample, PixelStore, pixels_per_image, sample_pixels
 from blemish.entries import (
-    AREAS,
     CACHED_CLASSES,
     DESCRIPTORS,
     MAPS,
     PIXELS,
     SURFACES,
     FittedLocalization,
-    is_area_state,
     is_batch_entry,
     is_localization,
 )
 from blemish.features.bands import Features, map_size, mean_cell, normalized
-from blemish.features.batches import HELD_BYTES, Batch, FeatureBatches
+from blemish.features.batches import HELD_BYTES, Batch, FeatureBatches, sample_count
 from blemish.features.extractor import Extractor
 from blemish.features.statistics import fit_normalizer, within_image_covariance
 from blemish.images import ImageSource
@@ -45,6 +43,7 @@ from blemish.runtime.progress import Advance
 from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
+from blemish.stages.areas import recall_areas, store_areas
 from blemish.stages.known_normal import FEWEST_FITTED
 from blemish.types import BoolArray, FloatArray
 
@@ -56,12 +55,6 @@ AFTER_MAPS_LOCALIZATION = (
     *("localization.score_quantile", "localization.median_windows"),
 )
 """Settings within ``localization`` that no anomaly map depends on."""
-
-SAMPLE_CELLS = 2**23
-"""Cells of the sampled images together, above which fewer images are sampled: their features take 5 GB on the disk."""
-
-FEWEST_SAMPLED = 4
-"""Images that are sampled however large they are."""
 
 RELEASE_EVERY = 16
 """Number of images after which freed memory is returned to the system."""
@@ -145,7 +138,7 @@ class MapStages:
         ensure_threads(torch.get_num_threads())
         self.source, self.extractor, self.config = source, extractor, config
         self.cache = open_cache(config.cache, CACHED_CLASSES)
-        self._recall_areas()
+        recall_areas(source, self.cache)
         backbone = extractor.backbone
         stem = ""
         if self.cache.active:
@@ -157,19 +150,13 @@ class MapStages:
         # draws and sums run in the order of contents, so that names and their order decide nothing
         self._order = source.content_order(config.seed)
         sampled = [index for index in self._order if index in normal or len(normal) < FEWEST_FITTED]
-        self.n_sample = 0 if fitted_before else min(len(sampled), config.localization.sample_images)
-        self.n_sample = self._few_enough(sampled[: self.n_sample])
+        sizes = [extractor.map_size(source.target_sizes[index]) for index in sampled]
+        self.n_sample = 0 if fitted_before else sample_count(sizes, config.localization.sample_images)
         chosen = set(sampled[: self.n_sample])
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
         self._since_release = 0
         self._sample_maps: dict[int, FloatArray] = {}  # by-product of the fit, for the pass over all images
-
-    def _few_enough(self, sampled: Sequence[int]) -> int:
-        """How many of these images have `SAMPLE_CELLS` cells together, but at least `FEWEST_SAMPLED`."""
-        sizes = (self.extractor.map_size(self.source.target_sizes[index]) for index in sampled)
-        cells = np.cumsum([rows * columns for rows, columns in sizes])
-        return min(len(sampled), max(FEWEST_SAMPLED, int((cells <= SAMPLE_CELLS).sum())))
 
     # Localization model
 
@@ -255,7 +242,7 @@ class MapStages:
             self._release_memory(len(batch))
         self.source.finish()
         found = self._in_order(results, store, pixels)
-        self._store_areas()
+        store_areas(self.source, self.cache)
         return found
 
     @property
@@ -373,22 +360,6 @@ class MapStages:
             return self._fitted_before.pixels_per_image
         channels, budget = sum(self.extractor.channels()), self.config.contrastive.pixel_budget_mb
         return pixels_per_image(len(self.source), channels, budget)
-
-    # Constant borders, which a run with results from the cache does not decode images for
-
-    def _areas_key(self) -> str:
-        return digest("areas", [self.source.content(index) for index in range(len(self.source))])
-
-    def _recall_areas(self) -> None:
-        if self.cache.active and self.config.image.borders == "auto":
-            shape = self.source.area.state.shape
-            found = self.cache.get(AREAS, self._areas_key(), lambda value: is_area_state(value, shape))
-            if found is not None:
-                self.source.area.recall(found)
-
-    def _store_areas(self) -> None:
-        if self.cache.active and self.config.image.borders == "auto" and not self.cache.found[AREAS]:
-            self.cache.put(AREAS, self._areas_key(), self.source.area.state)
 
     # Keys and memory
 
