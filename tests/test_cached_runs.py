@@ -457,7 +457,10 @@ def test_closing_lines_name_what_came_from_the_cache(folder: Path, tmp_path: Pat
     assert "cache" not in cli(*cache, "--no-cache")
     assert not (tmp_path / "kept").exists()
     assert "cache" not in cli(*cache)
-    assert re.search(r"from the cache: borders, localization, maps, surfaces, descriptors, pixels, heads, groups\n", cli(*cache))
     assert re.search(
-        r"from the cache: borders, localization, maps, surfaces, descriptors, pixels, heads\n", cli(*cache, "--n-clusters", "4")
+        r"from the cache: borders, localization, maps, surfaces, descriptors, pixels, heads, groups\n", cli(*cache)
+    )
+    assert re.search(
+        r"from the cache: borders, localization, maps, surfaces, descriptors, pixels, heads\n",
+        cli(*cache, "--n-clusters", "4"),
     )
