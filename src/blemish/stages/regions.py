@@ -13,10 +13,10 @@ from torch import Tensor
 from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier
 from blemish.config.sections import Regions
 from blemish.descriptors.contrastive import Head
-from blemish.descriptors.geometry import region_geometry
+from blemish.descriptors.geometry import region_shapes
 from blemish.descriptors.heads import head_descriptors
 from blemish.descriptors.model import DescriptorModel
-from blemish.descriptors.pixels import PixelSample, sample_pixels
+from blemish.descriptors.pixels import Pixels, PixelSample, sample_pixels
 from blemish.descriptors.vectors import join_heads
 from blemish.entries import FittedLocalization, is_finite_matrix
 from blemish.regions import Region, RegionShape, extract_regions
@@ -90,10 +90,6 @@ class Fitted(Protocol):
     def classifier(self) -> TypeClassifier:
         """From these vectors to the groups."""
 
-    @property
-    def threshold(self) -> float:
-        """Map value above which a cell belongs to a region."""
-
 
 class RegionDescriber:
     """Describes each region as if it were the only one of its image: the map is lowered where the other regions are.
@@ -139,7 +135,7 @@ class RegionDescriber:
     def _key(self, rows: FloatArray, found: FoundRegions) -> str:
         """The rows of the images cover everything fitted; the cells say what each region is."""
         cells = [array_digest(shape.cells) for row in found.several for shape in found.shapes[row]]
-        return digest("regions", array_digest(rows), cells, repr(self.model.threshold))
+        return digest("regions", array_digest(rows), cells)
 
     def _describe(
         self, results: MapResults, image_rows: FloatArray, scores: FloatArray, found: FoundRegions, advance: Advance
@@ -168,21 +164,19 @@ class RegionDescriber:
     ) -> FloatArray:
         """The vectors of the regions of one image."""
         config = self.stages.config
-        descriptors, geometries, pixels = list[FloatArray](), list[tuple[float, float, float]](), []
-        for shape in shapes:
-            alone = without_others(values, shape, shapes)
+        maps = [without_others(values, shape, shapes) for shape in shapes]
+        descriptors, pixels = list[FloatArray](), list[Pixels]()
+        for alone in maps:
             weights = self.model.descriptor_model.pixel_weights(alone)
             descriptors.append(self.model.descriptor_model.descriptor(features, weights))
-            geometries.append(
-                region_geometry(alone, self.model.threshold) if config.descriptor.shape_weight else (0.0, 0.0, 0.0)
-            )
             count = self.stages.pixels_per_image
             pixels.append(sample_pixels(features, alone, weights, image_seed, config.seed, count))
         plain = np.stack(descriptors)
         if self.model.heads:
             sample = PixelSample(*(list(part) for part in zip(*pixels, strict=True)))
             plain = join_heads(plain, head_descriptors(sample, self.model.heads, lambda _: None), config.contrastive)
-        return self.space.rows(plain, np.array(geometries, np.float32), np.full(len(shapes), score, np.float32))
+        geometries = region_shapes(maps, self.model.descriptor_model.level, config.descriptor.shape_weight)
+        return self.space.rows(plain, geometries, np.full(len(shapes), score, np.float32))
 
 
 def without_others(values: FloatArray, shape: RegionShape, shapes: Sequence[RegionShape]) -> FloatArray:
