@@ -30,6 +30,7 @@ SECTIONS = (
     "stages",
     "reruns",
     "memory",
+    "large_images",
     "report",
     "busy",
     "kills",

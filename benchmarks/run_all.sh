@@ -17,6 +17,7 @@ commands=(
   "backbone_speed   |  1 min |"
   "busy             |  2 min |"
   "memory           |  4 min |"
+  "large_images     | 30 min |"
   "report           |  5 min |"
   "reruns           |  4 min | --data $data"
   "fca_speed        |  4 min |"

@@ -7,7 +7,7 @@ import torch
 from blemish.config.sections import Descriptor
 from blemish.descriptors.model import DescriptorModel, fit_descriptor_model, whitening_matrix
 from blemish.errors import InputError
-from blemish.features.normalization import within_image_covariance
+from blemish.features.statistics import within_image_covariance
 from blemish.types import FloatArray
 from helpers.reference_method import blur_loop, descriptor_loop, quantile_loop
 

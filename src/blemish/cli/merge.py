@@ -16,8 +16,8 @@ from blemish.runtime.progress import Stage, StageTimer
 from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
+    from blemish.images import Photo
     from blemish.results import Result
-    from blemish.types import FloatArray
 
 
 def add_merge(app: typer.Typer) -> None:
@@ -60,7 +60,7 @@ def add_merge(app: typer.Typer) -> None:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def load_photos(result: Result, folder: Path) -> Callable[[int], FloatArray] | None:
+def load_photos(result: Result, folder: Path) -> Callable[[int], Photo] | None:
     """What loads the photograph of each row; None, and no pictures are drawn, if the folder is not there."""
     from blemish.images import is_manifest
     from blemish.model import FittedModel
@@ -71,7 +71,7 @@ def load_photos(result: Result, folder: Path) -> Callable[[int], FloatArray] | N
     source = result.model.source(folder)
     place = {name: index for index, name in enumerate(source.names)}
 
-    def load(row: int) -> FloatArray:
+    def load(row: int) -> Photo:
         path = result.paths[row]
         if path not in place:
             raise InputError(f"{shown(path)}: is not in {shown(folder)}; give the folder of the images with --images")

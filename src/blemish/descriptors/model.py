@@ -19,6 +19,7 @@ from blemish.descriptors.pooling import (
     weighted_sum,
 )
 from blemish.errors import InputError
+from blemish.features.bands import Features, parts
 from blemish.localization.scores import expected_normal_score
 from blemish.types import BoolArray, FloatArray
 
@@ -64,7 +65,7 @@ class DescriptorModel:
             return softmax_weights(maps, self.tau)
         return max_weights(maps) if s.weighting == "max" else average_weights(maps)
 
-    def descriptor(self, features: Tensor, weights: Tensor) -> FloatArray:
+    def descriptor(self, features: Features, weights: Tensor) -> FloatArray:
         """The descriptor of one image, C float32: the weighted sum of its features, whitened.
 
         Args:
@@ -74,7 +75,11 @@ class DescriptorModel:
         Raises:
             InputError: the features contain NaN or infinite values.
         """
-        vector = weighted_sum(features[None], weights[None])[0]
+        vector, top = torch.zeros(()), 0
+        for part in parts(features):
+            rows = part.shape[1]
+            found = weighted_sum(part[None], weights[None, top : top + rows])[0]
+            vector, top = found if top == 0 else vector + found, top + rows
         if not bool(torch.isfinite(vector).all()):
             raise InputError("The features contain NaN or infinite values.")
         return (vector if self.whitening is None else self.whitening @ vector).numpy()
@@ -90,7 +95,7 @@ def fit_descriptor_model(
 
     Args:
         maps: the sample's anomaly maps, at least one.
-        covariance: C x C, see :func:`blemish.features.normalization.within_image_covariance`.
+        covariance: C x C, see :func:`blemish.features.statistics.within_image_covariance`.
         settings: the descriptor section of the settings.
         score_quantile: quantile of a map that is its image's score.
     """
@@ -110,7 +115,7 @@ def whitening_matrix(covariance: Tensor, shrinkage: float) -> Tensor:
     After whitening it has no more weight than anything else. Defects cover too few cells to affect S much.
 
     Args:
-        covariance: C x C, see :func:`blemish.features.normalization.within_image_covariance`.
+        covariance: C x C, see :func:`blemish.features.statistics.within_image_covariance`.
         shrinkage: > 0; larger values whiten less.
 
     Returns:

@@ -11,6 +11,7 @@ from blemish.images.manifest import folder_of, is_manifest, list_set
 from blemish.images.raw import MAX_MEGABYTES, ImageInfo
 from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
 from blemish.images.source import ALSO, Images, ImageSource
+from blemish.images.stored import Photo, StoredImage
 from blemish.images.white_level import WhiteLevel, estimate_white_level
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Images",
     "Listing",
     "NothingReadableError",
+    "Photo",
+    "StoredImage",
     "WhiteLevel",
     "common_scale",
     "decode",
