@@ -141,13 +141,6 @@ class Descriptor(Section):
         description="Pixel weights of the average. `thresholded`: how far the map exceeds a level. `softmax`: softmax of "
         "the map (published). `average`: all pixels alike. `max`: the highest pixel only.",
     )
-    threshold_fraction: float = Field(
-        default=0.75,
-        ge=0,
-        le=1,
-        description="Level of `thresholded` weights, from 0 = the median map value to 1 = the automatic "
-        "threshold. Lower values let more of a faint defect contribute.",
-    )
     tau: Annotated[float, Field(ge=1e-9, le=1e9)] | None = Field(
         default=None,
         description="Temperature of the softmax in units of the map; `none` = computed from `relative_tau` (`softmax`).",
@@ -297,7 +290,7 @@ class Cluster(Section):
         "scores are ignored (published).",
     )
     soft_width: float = Field(
-        default=0.05, gt=0, le=10, description="Width of the transition around the threshold, relative to it (`soft`)."
+        default=0.2, gt=0, le=10, description="Width of the transition around the threshold, relative to it (`soft`)."
     )
     soft_floor: float = Field(
         default=0.5,

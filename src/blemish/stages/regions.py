@@ -12,10 +12,10 @@ import torch
 from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier
 from blemish.config.sections import Regions
 from blemish.descriptors.contrastive import Head
-from blemish.descriptors.geometry import region_geometry
+from blemish.descriptors.geometry import region_shapes
 from blemish.descriptors.heads import head_descriptors
 from blemish.descriptors.model import DescriptorModel
-from blemish.descriptors.pixels import PixelSample, sample_pixels
+from blemish.descriptors.pixels import Pixels, PixelSample, sample_pixels
 from blemish.descriptors.vectors import join_heads
 from blemish.entries import FittedLocalization, is_finite_matrix
 from blemish.features.bands import FeatureBands, Features, normalized
@@ -93,10 +93,6 @@ class Fitted(Protocol):
     def classifier(self) -> TypeClassifier:
         """From these vectors to the groups."""
 
-    @property
-    def threshold(self) -> float:
-        """Map value above which a cell belongs to a region."""
-
 
 class RegionDescriber:
     """Describes each region as if it were the only one of its image: the map is lowered where the other regions are.
@@ -142,7 +138,7 @@ class RegionDescriber:
     def _key(self, rows: FloatArray, found: FoundRegions) -> str:
         """The rows of the images cover everything fitted; the cells say what each region is."""
         cells = [array_digest(shape.places) for row in found.several for shape in found.shapes[row]]
-        return digest("regions", array_digest(rows), cells, repr(self.model.threshold))
+        return digest("regions", array_digest(rows), cells)
 
     def _describe(
         self, results: MapResults, image_rows: FloatArray, scores: FloatArray, found: FoundRegions, advance: Advance
@@ -171,24 +167,23 @@ class RegionDescriber:
     ) -> FloatArray:
         """The vectors of the regions of one image; in a large image, each with what is around it."""
         config = self.stages.config
-        descriptors, geometries, pixels = list[FloatArray](), list[tuple[float, float, float]](), []
+        descriptors, pixels, maps = list[FloatArray](), list[Pixels](), list[FloatArray]()
         owners, typical = _owners(shapes, values.shape), float(np.median(values))
         for number, shape in enumerate(shapes, start=1):
             around = surroundings(shape) if isinstance(features, FeatureBands) else (slice(None), slice(None))
             seen = features.window(*around) if isinstance(features, FeatureBands) else features
             alone = without_others(values[around], owners[around], number, typical)
+            maps.append(alone)
             weights = self.model.descriptor_model.pixel_weights(alone)
             descriptors.append(self.model.descriptor_model.descriptor(seen, weights))
-            geometries.append(
-                region_geometry(alone, self.model.threshold) if config.descriptor.shape_weight else (0.0, 0.0, 0.0)
-            )
             count = self.stages.pixels_per_image
             pixels.append(sample_pixels(seen, alone, weights, image_seed, config.seed, count))
         plain = np.stack(descriptors)
         if self.model.heads:
             sample = PixelSample(*(list(part) for part in zip(*pixels, strict=True)))
             plain = join_heads(plain, head_descriptors(sample, self.model.heads, lambda _: None), config.contrastive)
-        return self.space.rows(plain, np.array(geometries, np.float32), np.full(len(shapes), score, np.float32))
+        geometries = region_shapes(maps, self.model.descriptor_model.level, config.descriptor.shape_weight)
+        return self.space.rows(plain, geometries, np.full(len(shapes), score, np.float32))
 
 
 def _owners(shapes: Sequence[RegionShape], size: tuple[int, ...]) -> IntArray:
