@@ -40,7 +40,7 @@ def uses_ray(engine: str, address: str | None, others: bool) -> bool:
 
 
 def predict_by_ray(
-    model: FittedModel, folder: Path, out: Path, config: Config, quiet: bool, address: str | None, threads: int | None
+    model: FittedModel, folder: str, out: Path, config: Config, quiet: bool, address: str | None, threads: int | None
 ) -> None:
     """Inspect all images of a folder by Ray and write results like those of a run."""
     from blemish.distributed.ray import predict_with_ray

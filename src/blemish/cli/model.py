@@ -42,9 +42,10 @@ ModelFolder = Annotated[
     Path, typer.Argument(help="Folder of a fitted model, or results that hold one.", show_default=False)
 ]
 ImageFolder = Annotated[
-    Path,
+    str,
     typer.Argument(
-        help="Folder with images of the same material, or a CSV or Parquet file with the column path.",
+        help="Folder, tar file or address with images of the same material, or a CSV or Parquet file with the column "
+        "path.",
         show_default=False,
     ),
 ]
@@ -176,7 +177,7 @@ def _add_predict(app: typer.Typer) -> None:
             if uses_ray(engine, address, watch or part is not None):
                 predict_by_ray(fitted, folder, out, config, quiet, address, threads)
             elif watch:
-                _watch(fitted, folder, out, config, idle, quiet)
+                _watch(fitted, Path(folder), out, config, idle, quiet)
             else:
                 _predict(fitted, folder, out, config, quiet, part)
 
@@ -197,7 +198,7 @@ def _own_settings(config: Config) -> Config:
     return config
 
 
-def _predict(model: FittedModel, folder: Path, out: Path, config: Config, quiet: bool, shard: Shard | None) -> None:
+def _predict(model: FittedModel, folder: str, out: Path, config: Config, quiet: bool, shard: Shard | None) -> None:
     """Inspect all images of a folder and write results like those of a run."""
     from blemish.output import prepare_output
 

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from blemish.types import FloatArray
 
 Folder = Annotated[
-    Path,
+    str,
     typer.Argument(
-        help="Folder with images of one material, or a CSV or Parquet file with the column path.", show_default=False
+        help="Folder, tar file or address such as s3://BUCKET/PREFIX with images of one material, or a CSV or Parquet "
+        "file with the column path.",
+        show_default=False,
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
@@ -125,7 +127,12 @@ def _print_review(result: Result, written: OutputPaths, knowledge: Knowledge | N
 
 
 def run_and_write(
-    folder: Path, out: Path, config: Config, quiet: bool, knowledge: Knowledge | None = None, also: Path | None = None
+    folder: str | Path,
+    out: Path,
+    config: Config,
+    quiet: bool,
+    knowledge: Knowledge | None = None,
+    also: Path | None = None,
 ) -> tuple[Result, OutputPaths]:
     """Run the method on a folder and write all outputs, with progress on stderr; ``also`` holds known normal images."""
     from blemish.images import ImageSource

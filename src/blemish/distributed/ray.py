@@ -22,7 +22,8 @@ from blemish import __version__
 from blemish.backbones import load_backbone
 from blemish.distributed.merging import merge_results
 from blemish.errors import BlemishError, ConfigError, InputError, MissingDependencyError, shown
-from blemish.images import Listing, NothingReadableError, list_set
+from blemish.images import Listing, NothingReadableError, as_place, list_set
+from blemish.images.places import absolute
 from blemish.model import FittedModel
 from blemish.results import Result
 from blemish.runtime.device import choose_device
@@ -85,7 +86,7 @@ class Worker:
 
 def predict_with_ray(
     model: FittedModel,
-    images: Path,
+    images: str | Path,
     *,
     address: str | None = None,
     device: str = "auto",
@@ -96,7 +97,7 @@ def predict_with_ray(
 
     Args:
         model: the fitted model. The workers get it from here; they need blemish, and the files under the same paths.
-        images: a folder or a manifest.
+        images: as for :func:`blemish.images.list_set`.
         address: ``auto`` for the cluster of this machine, or ``HOST:PORT``; None starts Ray on this machine.
         device: ``auto``, ``cpu`` or ``cuda``. With GPUs there is one worker for each, otherwise one per ``threads`` CPUs.
         threads: threads of each worker.
@@ -112,8 +113,8 @@ def predict_with_ray(
     require_ray()
     timer = StageTimer(progress)
     with timer.stage(Stage.READ) as advance:
-        listing = list_set(images)
-        listing = replace(listing, images=[path.absolute() for path in listing.images])
+        listing = list_set(as_place(images))
+        listing = replace(listing, images=[absolute(place) for place in listing.images])
         count = math.ceil(len(listing.images) / BATCH)
         batches = [replace(listing.part(i, count), passed_over=[]) for i in range(1, count + 1)]
         advance(1)

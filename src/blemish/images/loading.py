@@ -18,7 +18,6 @@ Decisions, stated once:
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ import numpy.typing as npt
 from blemish.errors import InputError, shown
 from blemish.images.decoders import Check, read_raw
 from blemish.images.hot_pixels import without_hot_pixels
+from blemish.images.places import Place
 from blemish.images.raw import MAX_MEGABYTES
 from blemish.types import FloatArray
 
@@ -35,7 +35,7 @@ UNIT_OVERSHOOT = 1.1
 
 
 def decode(
-    path: Path,
+    path: Place,
     *,
     white: float | None = None,
     page: int = 0,
@@ -64,7 +64,7 @@ def decode(
         InputError: missing, not a file, not an image, truncated, too large, or with NaN or negative values; the message
             names the file.
     """
-    raw = read_raw(Path(path), page, max_megabytes=max_megabytes, check=check)
+    raw = read_raw(path, page, max_megabytes=max_megabytes, check=check)
     values = raw.values if white is None or not raw.deep or not repair_hot else without_hot_pixels(raw.values, white)
     if raw.floating:
         scale = _float_scale(path, values, white)
@@ -80,7 +80,7 @@ def decode(
     return np.clip(rgb, 0.0, 1.0, out=rgb)
 
 
-def _float_scale(path: Path, values: npt.NDArray[Any], white: float | None) -> float:
+def _float_scale(path: Place, values: npt.NDArray[Any], white: float | None) -> float:
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{shown(path)}: holds NaN or infinite values; replace them")
