@@ -49,7 +49,13 @@ def predict_by_ray(
     timer = StageTimer(Bars(quiet))
     with prepare_output(out, folder) as output:
         result = predict_with_ray(
-            model, folder, address=address, device=config.device, threads=threads or 1, progress=Bars(quiet)
+            model,
+            folder,
+            address=address,
+            device=config.device,
+            threads=threads or 1,
+            cache=config.cache,
+            progress=Bars(quiet),
         )
         photos = load_photos(result, folder)
         written = write_results(result, photos, output, config, timer)

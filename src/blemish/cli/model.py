@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from blemish.config.schema import Config
     from blemish.distributed import Shard
     from blemish.model import FittedModel
+    from blemish.results import Result
+    from blemish.types import FloatArray
 
 ModelFolder = Annotated[
     Path, typer.Argument(help="Folder of a fitted model, or results that hold one.", show_default=False)
@@ -204,17 +206,33 @@ def _predict(model: FittedModel, folder: str, out: Path, config: Config, quiet: 
 
     timer = StageTimer(Bars(quiet))
     with prepare_output(out, folder) as output:
+        result, photos = _inspected(model, folder, config, quiet, shard, timer)
+        result.timings.update(timer.timings)
+        if shard is not None:
+            result.info.update(shard.note())
+        written = write_results(result, photos, output, config, timer)
+    print_summary(result, written)
+    if result.skipped or written.not_drawn:
+        raise typer.Exit(SOME_SKIPPED)
+
+
+def _inspected(
+    model: FittedModel, folder: str, config: Config, quiet: bool, shard: Shard | None, timer: StageTimer
+) -> tuple[Result, Callable[[int], FloatArray] | None]:
+    """The result, and what loads the photograph of each row. A shard may have no readable image, a whole set may not."""
+    from blemish.images import NothingReadableError
+    from blemish.model.prediction import nothing_found
+
+    try:
         with timer.stage(Stage.READ) as advance:
             source = model.source(folder, shard=(shard.index, shard.count) if shard else None)
             advance(1)
         result = model.predict(source, device=config.device, cache=config.cache, progress=Bars(quiet))
-        result.timings.update(timer.timings)
-        if shard is not None:
-            result.info.update(shard.note())
-        written = write_results(result, source.full, output, config, timer)
-    print_summary(result, written)
-    if result.skipped or written.not_drawn:
-        raise typer.Exit(SOME_SKIPPED)
+    except NothingReadableError as error:
+        if shard is None:
+            raise
+        return nothing_found(model, folder, error.skipped), None
+    return result, source.full
 
 
 def _watch(model: FittedModel, folder: Path, out: Path, config: Config, idle: float | None, quiet: bool) -> None:

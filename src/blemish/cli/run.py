@@ -178,7 +178,7 @@ def write_results(
 def print_summary(result: Result, written: OutputPaths) -> None:
     """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
-    share = 100 * anomalous / n
+    share = 100 * anomalous / max(n, 1)
     print(f"{counted(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {counted(result.n_clusters, 'group')}")
     groups, needs_check = result.groups, result.needs_check
     for label in result.group_numbers:

@@ -17,6 +17,9 @@ RECENT_BYTES = 256 * 2**20
 BLOCK_BYTES = 4 * 2**20
 """Bytes that are fetched at a time while the headers of a tar file are read."""
 
+_STATE = ("size", "etag", "lastmodified", "last_modified", "mtime", "created", "updated", "md5", "generation")
+"""What file systems call the state of an object, in lower case."""
+
 _PACKAGES = {"s3": "pip install 'blemish[cloud]'", "s3a": "pip install 'blemish[cloud]'"}
 
 
@@ -72,8 +75,10 @@ def forget_fetched() -> None:
     _recent.clear()
 
 
-def find(address: str) -> list[str]:
-    """The names of all objects below an address, relative to it, sorted; an empty name if it is an object itself.
+def find(address: str) -> dict[str, str]:
+    """The names of all objects below an address, relative to it, sorted, and a text that changes with each of them.
+
+    The name is empty if the address is that of an object.
 
     Raises:
         InputError: nothing is there, or it may not be listed.
@@ -83,8 +88,15 @@ def find(address: str) -> list[str]:
         system = _filesystem(address)
         root = system._strip_protocol(address).rstrip("/")
         system.invalidate_cache()
-        found = system.find(address)
-    return sorted(path[len(root) :].lstrip("/") for path in found)
+        found = system.find(address, detail=True)
+    versions = {path[len(root) :].lstrip("/"): _version(info) for path, info in found.items()}
+    return dict(sorted(versions.items()))
+
+
+def _version(info: dict[str, Any]) -> str:
+    """Size, times and checksums that a listing has of an object; empty if it has none but the size."""
+    known = {name.casefold(): str(value) for name, value in info.items() if name.casefold() in _STATE and value}
+    return " ".join(f"{name}={known[name]}" for name in sorted(known)) if set(known) - {"size"} else ""
 
 
 def open_stream(address: str) -> IO[bytes]:

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
@@ -28,9 +28,11 @@ class Url:
 
     Attributes:
         text: the address, without a slash at its end.
+        version: what a listing said about the state of the object, such as its size and time; empty if nobody looked.
     """
 
     text: str
+    version: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return self.text
@@ -136,6 +138,21 @@ def signature(handle: IO[bytes]) -> Signature:
     if isinstance(raw, _Section):
         return (raw.size, *_status(raw.archive)[1:])
     return _status(handle)
+
+
+def stamp(place: Place) -> tuple[object, ...] | None:
+    """What tells, without opening an image, whether it is still the same; None if nothing does.
+
+    Raises:
+        OSError: the file cannot be looked at.
+    """
+    if isinstance(place, Member):
+        outer = stamp(place.archive)
+        return None if outer is None else (*outer, place.start, place.size)
+    if isinstance(place, Url):
+        return (place.version,) if place.version else None
+    status = place.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def open_regular(path: Path) -> IO[bytes]:

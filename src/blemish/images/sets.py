@@ -103,13 +103,14 @@ def _list_address(address: Url) -> Listing:
     try:
         names = _remote.find(address.text)
     except FileNotFoundError:
-        names = []
-    if names == [""] and is_tar(address.name):
-        return _list_archives(address, [(address.name, address)], [])
+        names = {}
+    if list(names) == [""] and is_tar(address.name):
+        return _list_archives(address, [(address.name, Url(address.text, names[""]))], [])
     if not any(names):
         raise InputError(f"{shown(address)}: holds no images; give the address of a folder or of a tar file")
-    seen: list[tuple[str, Place, str | None]] = [(name, address / name, reason_by_name(name)) for name in names]
-    archives = [(name, address / name) for name in names if is_tar(name)]
+    places = {name: Url((address / name).text, version) for name, version in names.items()}
+    seen: list[tuple[str, Place, str | None]] = [(name, place, reason_by_name(name)) for name, place in places.items()]
+    archives = [(name, place) for name, place in places.items() if is_tar(name)]
     if archives and all(reason is not None for *_, reason in seen):
         others = [Skipped(name, reason or "") for name, _, reason in seen if not is_tar(name)]
         return _list_archives(address, archives, others)
