@@ -122,7 +122,7 @@ def predict_with_ray(
         count = math.ceil(len(listing.images) / BATCH)
         batches = [replace(listing.part(i, count), passed_over=[]) for i in range(1, count + 1)]
         advance(1)
-    parts, gathered, missing = Parts(cache, model, device, threads), _Gathered(), list[Listing]()
+    parts, gathered, missing = Parts(cache, model, device, threads), Gathered(), list[Listing]()
     with timer.stage(Stage.ANOMALY_MAPS, len(listing.images)) as advance:
         for files in batches:
             known = parts.get(files)
@@ -160,7 +160,7 @@ def _computed(
             yield files, result, unreadable
 
 
-class _Gathered:
+class Gathered:
     """The results of the batches so far, with their maps in a temporary file, and the files that cannot be read."""
 
     def __init__(self) -> None:
@@ -168,6 +168,7 @@ class _Gathered:
         self._store = ArrayStore()
 
     def add(self, result: Result) -> None:
+        """Add the result of one batch."""
         # what Ray hands over cannot be written to, and takes its memory until it is copied
         maps = self._store.view(self._store.add(map(np.array, result.maps)))
         self.results.append(replace(result, maps=maps, skipped=[]))

@@ -47,11 +47,11 @@ class MemoryBank:
         """Euclidean distance of each cell to its nearest patch in the other images, at the quantile over these images.
 
         Args:
-            features: C x h x w, float32, normalized as the patches are.
+            features: C x h x w, float32, normalized as the patches are, on the device of the patches.
             image_id: id of this image; its own patches are left out. None: all patches count.
 
         Returns:
-            h x w, float32, >= 0; zeros if there is no other image to compare with.
+            h x w, float32, >= 0, on the same device; zeros if there is no other image to compare with.
 
         Cost: h w M S C multiply-adds, 4 `BLOCK` M S bytes.
 
@@ -59,12 +59,12 @@ class MemoryBank:
         its interval mean; not part of Ardelean & Weyrich.
         """
         height, width = features.shape[1:]
-        keep = torch.tensor([one != image_id for one in self.image_ids])
+        keep = torch.tensor([one != image_id for one in self.image_ids], device=features.device)
         if not keep.any():
-            return torch.zeros(height, width)
+            return torch.zeros(height, width, device=features.device)
         columns, squares = self._columns
         cells = features.flatten(1).T.contiguous()  # P x C
-        buffer = torch.empty(min(BLOCK, len(cells)), len(squares))
+        buffer = torch.empty(min(BLOCK, len(cells)), len(squares), device=features.device)
         parts = [
             self._nearest(torch.addmm(squares, block, columns, alpha=-2, out=buffer[: len(block)]), keep)
             for block in cells.split(BLOCK)
