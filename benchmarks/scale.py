@@ -3,7 +3,7 @@
     python -m benchmarks.scale [--images 64] [--side 1024] [--driver 1000 10000 100000] [--write]
 
 Images are drawn. Workers are processes with one thread each. The driver gets the results of one batch again and again
-under new names, because its cost does not depend on what is in the images.
+under new names, because its cost does not depend on what is in the images. Needs ``/proc``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import Any
 import torch
 
 from benchmarks._command import Benchmark, Report, parser
-from benchmarks._measure import peak_mb
 from benchmarks._results import Column
 from blemish import Config, FittedModel, run
 from blemish.backbones import load_backbone
@@ -180,7 +179,7 @@ def _driver(result: Result, place: Path, counts: Sequence[int], report: Report) 
 def _drive(content: bytes, count: int, place: Path) -> tuple[float, float, float, float]:
     """Seconds of collecting and writing the answers of workers, and memory in MB before it and at its peak."""
     model = FittedModel.load(place / "model")
-    base, gathered = peak_mb(), Gathered()
+    base, gathered = _peak_mb(), Gathered()
     start = time.perf_counter()
     for batch in range(-(-count // BATCH)):
         part = pickle.loads(content)
@@ -191,7 +190,13 @@ def _drive(content: bytes, count: int, place: Path) -> tuple[float, float, float
         start = time.perf_counter()
         write_outputs(replace(merged, source=None), Path(out) / "out", maps="none", overlays=False, report=False)
         write = time.perf_counter() - start
-    return collect, write, base, peak_mb()
+    return collect, write, base, _peak_mb()
+
+
+def _peak_mb() -> float:
+    """Most resident memory of this process in MB; the system's count for a child begins with the memory of its parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _project(

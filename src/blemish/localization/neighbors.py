@@ -66,7 +66,7 @@ class MemoryBank:
         cells = features.flatten(1).T.contiguous()  # P x C
         buffer = torch.empty(min(BLOCK, len(cells)), len(squares), device=features.device)
         parts = [
-            self._nearest(torch.addmm(squares, block, columns, alpha=-2, out=buffer[: len(block)]), keep)
+            self._nearest(self._products(block, columns, squares, buffer[: len(block)]), keep)
             for block in cells.split(BLOCK)
         ]
         own_squares = cells.square().sum(1)
@@ -76,6 +76,10 @@ class MemoryBank:
         if self.density_weights is not None:
             found = found * self.density_weights.T.flatten()[torch.cat([column for _, column in parts])]
         return found.unflatten(0, (height, width))
+
+    def _products(self, cells: Tensor, columns: Tensor, squares: Tensor, out: Tensor) -> Tensor:
+        """|b|^2 - 2 a b of P cells a and all patches b, into ``out``, P x (S M)."""
+        return torch.addmm(squares, cells, columns, alpha=-2, out=out)
 
     def _nearest(self, products: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Value and column of the patch that counts, P each, from |b|^2 - 2 a b of P cells and all patches."""
