@@ -26,6 +26,8 @@ SECTIONS = (
     "anomaly_decision",
     "defaults",
     "networks",
+    "scale",
+    "gpu",
     "backbone_speed",
     "stages",
     "reruns",
