@@ -74,7 +74,7 @@ def run(
     """
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
-    from blemish.stages import GroupStages, MapStages, Refined, find_regions, type_regions
+    from blemish.stages import GroupStages, MapStages, Refined, describe_regions, find_regions, type_regions
     from blemish.stages.known_normal import settings_for_normal
 
     config = config or Config()
@@ -145,9 +145,10 @@ def run(
 
     # Regions: the connected anomalous parts, each with a type.
     sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
-    found = find_regions(maps, sizes, anomalous, threshold, config.regions)
+    found = find_regions(maps, results.maps, sizes, anomalous, threshold, config.regions)
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
-        regions = type_regions(stages, model, results, groups.descriptors, scores, groups.labels, found, advance)
+        rows = describe_regions(stages, model, results, groups.descriptors, scores, found, advance)
+        model = model.with_regions(rows[found.whole], groups.descriptors[found.images[found.whole]])
 
     # The stages order images by content; users get them in the order of the input.
     result = Result(
@@ -164,7 +165,7 @@ def run(
         group_by=views.view,
         group_by_reason=views.choice.reason,
         other_labels=views.other.labels,
-        regions=regions,
+        regions=type_regions(model, rows, groups.labels, found),
         anomaly_probability=score_model.probability(scores),
         type_probability=model.classifier.probabilities(groups.descriptors, groups.labels),
         type_names=names,
@@ -179,9 +180,9 @@ def run(
         | {"cache": stages.cache.report()},
         model=model,
     )
-    rows = [row for row in np.argsort(results.indices) if not paths[row].startswith(ALSO)]
-    source.keep([results.indices[row] for row in rows])
-    return result.take(np.array(rows))
+    order = [row for row in np.argsort(results.indices) if not paths[row].startswith(ALSO)]
+    source.keep([results.indices[row] for row in order])
+    return result.take(np.array(order))
 
 
 def _fitted_model(

@@ -12,6 +12,7 @@ from blemish.config.sections import Regions
 from blemish.regions.masks import upsample_map
 from blemish.regions.outlines import Ring, trace_outlines
 from blemish.regions.shape import RegionShape, principal_axes
+from blemish.regions.valleys import basins
 from blemish.types import BoolArray, FloatArray, IntArray
 
 MAX_MASK_PIXELS = 2**24
@@ -56,8 +57,7 @@ def extract_regions(
     above = values > threshold
     if not (above.any() and math.isfinite(threshold)):
         return []
-    shrink = math.sqrt(min(1.0, max_pixels / (height * width)))
-    grid = _Grid(values.shape, (max(1, round(height * shrink)), max(1, round(width * shrink))), (height, width))
+    grid = _grid(values, height, width, max_pixels)
     groups, count = _grouped(above, max(settings.join_cells + 1, grid.reach))
     mask = upsample_map(values, *grid.size) > threshold
     order = _by_strength(values, groups, count)
@@ -72,6 +72,62 @@ def extract_regions(
         if found is not None:
             shapes.append(_measured(*found, grid, float(values[cells].max()), cells))
     return shapes
+
+
+def region_parts(
+    shape: RegionShape,
+    values: FloatArray,
+    detail: FloatArray,
+    threshold: float,
+    height: int,
+    width: int,
+    settings: Regions,
+    *,
+    max_pixels: int = MAX_MASK_PIXELS,
+) -> list[RegionShape]:
+    """The parts of a region that may be defects of their own, because valleys of the map separate them.
+
+    Args:
+        shape: one of the regions of :func:`extract_regions`.
+        values, threshold, height, width, max_pixels: as given there.
+        detail: h x w float32, the map before median filling, which also fills valleys.
+        settings: ``split_depth``, how deep a valley must be; ``speck_fraction`` and ``min_cells``, which parts are too small
+            or too weak to be defects.
+
+    Returns:
+        At least two parts, the highest score first, which share the pixels of the region; none if it has no parts.
+    """
+    if settings.split_depth is None:
+        return []
+    numbers = basins(detail, shape.cells, threshold, settings.split_depth)
+    order = list(range(1, int(numbers.max()) + 1))
+    kept = list(_without_specks(detail, threshold, numbers, order, settings.speck_fraction)) if len(order) > 1 else []
+    if len(kept) < 2:
+        return []
+    grid = _grid(values, height, width, max_pixels)
+    mask = upsample_map(values, *grid.size) > threshold
+    territory = np.where(_spread(shape.cells, grid.spread), _nearest(numbers, kept), 0)
+    parts: list[RegionShape] = []
+    for part in kept:
+        cells = (territory == part) & shape.cells
+        found = _pixels(mask, territory, part, grid, settings.min_cells, keep=False)
+        if found is not None:
+            parts.append(_measured(*found, grid, float(values[cells].max()), cells))
+    return sorted(parts, key=lambda one: -one.score) if len(parts) > 1 else []
+
+
+def _nearest(numbers: IntArray, kept: list[int]) -> IntArray:
+    """For each cell the number of the nearest cell whose number is one of some."""
+    from scipy.ndimage import distance_transform_edt
+
+    rows, columns = distance_transform_edt(~np.isin(numbers, kept), return_distances=False, return_indices=True)
+    return numbers[rows, columns]
+
+
+def _grid(values: FloatArray, height: int, width: int, max_pixels: int) -> _Grid:
+    """The grid of a map over an image, with a mask of at most about that many pixels."""
+    shrink = math.sqrt(min(1.0, max_pixels / (height * width)))
+    return _Grid(values.shape, (max(1, round(height * shrink)), max(1, round(width * shrink))), (height, width))
 
 
 class _Grid:
@@ -127,7 +183,7 @@ def _grouped(above: BoolArray, distance: int) -> tuple[IntArray, int]:
     return np.where(above, groups, 0), int(count)
 
 
-def _spread(groups: IntArray, spread: int) -> IntArray:
+def _spread(groups: IntArray | BoolArray, spread: int) -> IntArray:
     """The number of the group within ``spread`` cells of each cell; groups are too far apart to meet."""
     from scipy.ndimage import maximum_filter
 

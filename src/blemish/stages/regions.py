@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier
+from blemish.clustering import UNLIKE, DefectSpace, SurfaceSpace, TypeClassifier
 from blemish.config.sections import Regions
 from blemish.descriptors.contrastive import Head
 from blemish.descriptors.geometry import region_geometry
@@ -19,7 +20,8 @@ from blemish.descriptors.model import DescriptorModel
 from blemish.descriptors.pixels import PixelSample, sample_pixels
 from blemish.descriptors.vectors import join_heads
 from blemish.entries import FittedLocalization, is_finite_matrix
-from blemish.regions import Region, RegionShape, extract_regions
+from blemish.localization.inside import inside_cells, inside_values
+from blemish.regions import Region, RegionShape, extract_regions, region_parts
 from blemish.runtime.digests import array_digest, digest
 from blemish.runtime.progress import Advance
 from blemish.stages.maps import MapResults, MapStages
@@ -32,39 +34,62 @@ class FoundRegions:
 
     Attributes:
         shapes: for each of N images its regions, the strongest first; none for an image that is not anomalous.
+        parts: for each of these regions the parts that may be defects of their own; none where there is only one.
     """
 
     shapes: list[list[RegionShape]]
+    parts: list[list[list[RegionShape]]]
+
+    def pieces(self, row: int) -> list[RegionShape]:
+        """All that is described of one image: its regions, then their parts."""
+        return [*self.shapes[row], *chain.from_iterable(self.parts[row])]
 
     @property
     def images(self) -> IntArray:
-        """R, row of the image of each region, image by image."""
-        return np.repeat(np.arange(len(self.shapes)), [len(one) for one in self.shapes])
+        """P, row of the image of each piece, image by image."""
+        return np.repeat(np.arange(len(self.shapes)), [len(self.pieces(row)) for row in range(len(self.shapes))])
 
     @property
     def several(self) -> list[int]:
-        """Rows of the images with more than one region."""
-        return [row for row, one in enumerate(self.shapes) if len(one) > 1]
+        """Rows of the images with more than one piece."""
+        return [row for row in range(len(self.shapes)) if len(self.pieces(row)) > 1]
+
+    @property
+    def whole(self) -> BoolArray:
+        """P bool, whether a piece is a region, in place of a part of one."""
+        flags = [
+            index < len(shapes) for row, shapes in enumerate(self.shapes) for index in range(len(self.pieces(row)))
+        ]
+        return np.array(flags, bool)
 
 
 def find_regions(
-    maps: Sequence[FloatArray], sizes: IntArray, anomalous: BoolArray, threshold: float, settings: Regions
+    maps: Sequence[FloatArray],
+    detail: Sequence[FloatArray],
+    sizes: IntArray,
+    anomalous: BoolArray,
+    threshold: float,
+    settings: Regions,
 ) -> FoundRegions:
     """The regions of the anomalous images.
 
     Args:
         maps: N anomaly maps, after median filling.
+        detail: the same before median filling.
         sizes: N x 2, height and width of each image.
         anomalous: N bool.
         threshold: map value above which a cell belongs to a region.
-        settings: what is joined and what is dropped.
+        settings: what is joined, what is dropped, and which parts are looked at by themselves.
     """
-    return FoundRegions(
-        [
-            extract_regions(maps[row], threshold, int(height), int(width), settings) if anomalous[row] else []
-            for row, (height, width) in enumerate(sizes)
+    found = FoundRegions([[] for _ in sizes], [[] for _ in sizes])
+    for row in np.flatnonzero(anomalous):
+        values, (height, width) = maps[int(row)], (int(side) for side in sizes[row])
+        found.shapes[row] = extract_regions(values, threshold, height, width, settings)
+        found.parts[row] = [
+            region_parts(shape, values, detail[int(row)], threshold, height, width, settings)
+            for shape in found.shapes[row]
         ]
-    )
+    return found
 
 
 class Fitted(Protocol):
@@ -96,10 +121,10 @@ class Fitted(Protocol):
 
 
 class RegionDescriber:
-    """Describes each region as if it were the only one of its image: the map is lowered where the other regions are.
+    """Describes each region as if it were the only one of its image: the others lie outside the region of interest.
 
-    An image with one region has the vector of the image itself, so only images with several regions need their features
-    once more.
+    The same holds for the parts of a region. An image with one region without parts has the vector of the image itself, so
+    only the other images need their features once more.
 
     Args:
         stages: the pass over the images.
@@ -113,16 +138,16 @@ class RegionDescriber:
     def rows(
         self, results: MapResults, image_rows: FloatArray, scores: FloatArray, found: FoundRegions, advance: Advance
     ) -> FloatArray:
-        """The vector of each region, R x D float32.
+        """The vector of each piece, P x D float32.
 
         Args:
             results: of the pass over the images; maps before median filling.
             image_rows: N x D, the vectors of the images.
             scores: N image scores.
             found: the regions.
-            advance: counts images with several regions.
+            advance: counts images with several pieces.
 
-        Cost: one pass of the network over the images with several regions, unless the cache has the vectors.
+        Cost: one pass of the network over the images with several pieces, unless the cache has the vectors.
         """
         several = found.several
         rows = image_rows[found.images]
@@ -131,14 +156,14 @@ class RegionDescriber:
                 "regions",
                 lambda: self._key(image_rows[several], found),
                 lambda: self._describe(results, image_rows, scores, found, advance),
-                lambda value: is_finite_matrix(value, sum(len(found.shapes[row]) for row in several)),
+                lambda value: is_finite_matrix(value, sum(len(found.pieces(row)) for row in several)),
             )
             rows[np.isin(found.images, several)] = described
         return rows
 
     def _key(self, rows: FloatArray, found: FoundRegions) -> str:
-        """The rows of the images cover everything fitted; the cells say what each region is."""
-        cells = [array_digest(shape.cells) for row in found.several for shape in found.shapes[row]]
+        """The rows of the images cover everything fitted; the cells say what each piece is."""
+        cells = [array_digest(shape.cells) for row in found.several for shape in found.pieces(row)]
         return digest("regions", array_digest(rows), cells, repr(self.model.threshold))
 
     def _describe(
@@ -146,104 +171,113 @@ class RegionDescriber:
     ) -> FloatArray:
         stages, wanted = self.stages, {results.indices[row]: row for row in found.several}
         # should a file have vanished by now, its regions have the vector of their image
-        rows = {row: np.repeat(image_rows[row][None], len(found.shapes[row]), 0) for row in found.several}
+        rows = {row: np.repeat(image_rows[row][None], len(found.pieces(row)), 0) for row in found.several}
         batches = stages.features.plan(wanted)
         for _, members in stages.features.stream(batches):
             for index, raw in members:
                 row = wanted[index]
                 features = self.model.localization.normalizer.apply(raw)
-                rows[row] = self._image(
-                    features,
-                    results.maps[row],
-                    float(scores[row]),
-                    found.shapes[row],
-                    stages.source.content_seed(index),
-                )
+                rows[row] = self._image(features, results.maps[row], float(scores[row]), found.pieces(row), index)
                 advance(1)
         return np.concatenate([rows[row] for row in found.several])
 
     @torch.no_grad()
     def _image(
-        self, features: Tensor, values: FloatArray, score: float, shapes: Sequence[RegionShape], image_seed: int
+        self, features: Tensor, values: FloatArray, score: float, pieces: Sequence[RegionShape], index: int
     ) -> FloatArray:
-        """The vectors of the regions of one image."""
-        config = self.stages.config
+        """The vectors of the pieces of one image."""
+        config, anomalous = self.stages.config, np.any([piece.cells for piece in pieces], axis=0)
         descriptors, geometries, pixels = list[FloatArray](), list[tuple[float, float, float]](), []
-        for shape in shapes:
-            alone = without_others(values, shape, shapes)
-            weights = self.model.descriptor_model.pixel_weights(alone)
+        count, image_seed = self.stages.pixels_per_image, self.stages.source.content_seed(index)
+        region_of_interest = self.stages.source.inside(index, *values.shape)
+        for piece in pieces:
+            others = _around(anomalous & ~piece.cells) & ~piece.cells
+            inside = ~others if region_of_interest is None else region_of_interest & ~others
+            alone = np.where(others, np.minimum(values, np.median(values)), values).astype(np.float32)
+            weights = self.model.descriptor_model.pixel_weights(alone, inside)
             descriptors.append(self.model.descriptor_model.descriptor(features, weights))
             geometries.append(
                 region_geometry(alone, self.model.threshold) if config.descriptor.shape_weight else (0.0, 0.0, 0.0)
             )
-            count = self.stages.pixels_per_image
-            pixels.append(sample_pixels(features, alone, weights, image_seed, config.seed, count))
+            cells, inner = inside_cells(features, inside), inside_values(alone, inside)
+            counted = weights[torch.from_numpy(inside)]
+            pixels.append(sample_pixels(cells, inner, counted, image_seed, config.seed, count))
         plain = np.stack(descriptors)
         if self.model.heads:
             sample = PixelSample(*(list(part) for part in zip(*pixels, strict=True)))
             plain = join_heads(plain, head_descriptors(sample, self.model.heads, lambda _: None), config.contrastive)
-        return self.space.rows(plain, np.array(geometries, np.float32), np.full(len(shapes), score, np.float32))
+        return self.space.rows(plain, np.array(geometries, np.float32), np.full(len(pieces), score, np.float32))
 
 
-def without_others(values: FloatArray, shape: RegionShape, shapes: Sequence[RegionShape]) -> FloatArray:
-    """The map with one region only: the others, and the cells around them, are lowered to the median of the map.
-
-    Args:
-        values: h x w.
-        shape: the region that stays; its own cells keep their values.
-        shapes: all regions of the image.
-    """
+def _around(cells: BoolArray) -> BoolArray:
+    """Some cells with their neighbors."""
     from scipy.ndimage import binary_dilation
 
-    others = np.zeros(values.shape, bool)
-    for one in shapes:
-        if one is not shape:
-            others |= one.cells
-    lowered = binary_dilation(others, np.ones((3, 3), bool)) & ~shape.cells
-    return np.where(lowered, np.minimum(values, np.median(values)), values).astype(np.float32)
+    return np.asarray(binary_dilation(cells, np.ones((3, 3), bool)))
 
 
-def type_regions(
+def describe_regions(
     stages: MapStages,
     model: Fitted,
     results: MapResults,
     image_rows: FloatArray,
     scores: FloatArray,
-    labels: IntArray,
     found: FoundRegions,
     advance: Advance,
-) -> list[Region]:
-    """The regions with their types, image by image, the strongest of an image first.
-
-    The only region of an image has the image's type. Where an image has several, or an anomalous image is in the normal
-    group, the classifier decides for each region by itself.
+) -> FloatArray:
+    """The vector of each piece, P x D float32.
 
     Args:
         stages: the pass over the images.
-        model: everything fitted. If its groups are made of whole images, all regions of an image have the image's type.
+        model: everything fitted. If its groups are made of whole images, each piece has the vector of its image.
         results: of the pass over N images.
         image_rows: N x D, the vectors of the images.
         scores: N image scores.
+        found: the regions.
+        advance: counts images with several pieces.
+    """
+    if not isinstance(model.space, DefectSpace):
+        return image_rows[found.images]
+    return RegionDescriber(stages, model, model.space).rows(results, image_rows, scores, found, advance)
+
+
+def type_regions(model: Fitted, rows: FloatArray, labels: IntArray, found: FoundRegions) -> list[Region]:
+    """The regions with their types, image by image, the strongest of an image first.
+
+    The only region of an image has the image's type. Where an image has several, or an anomalous image is in the normal
+    group, the classifier decides for each region by itself. A region whose parts are of different types is replaced by
+    its parts.
+
+    Args:
+        model: everything fitted. If its groups are made of whole images, all regions of an image have the image's type.
+        rows: P x D, see :func:`describe_regions`.
         labels: N labels of the images.
         found: the regions.
-        advance: counts images with several regions.
     """
-    images = found.images
-    if not len(images):
-        return []
-    own = labels[images]
     local = isinstance(model.space, DefectSpace)
-    if isinstance(model.space, DefectSpace):
-        rows = RegionDescriber(stages, model, model.space).rows(results, image_rows, scores, found, advance)
-        free = np.isin(images, found.several)
-        if model.classifier.normal_label is not None:
-            free |= own == model.classifier.normal_label
-    else:
-        rows, free = image_rows[images], np.zeros(len(images), bool)
     classified = model.classifier.classify(rows, np.ones(len(rows), bool), types_only=local)
-    chosen = np.where(free, classified.labels, own)
-    shapes = [shape for one in found.shapes for shape in one]
-    return [
-        shape.region(int(image), int(label), confidence=float(confidence))
-        for shape, image, label, confidence in zip(shapes, images, chosen, classified.probabilities, strict=True)
-    ]
+    types = iter(zip(classified.labels.tolist(), classified.probabilities.tolist(), strict=True))
+    regions: list[Region] = []
+    for image, (shapes, parts) in enumerate(zip(found.shapes, found.parts, strict=True)):
+        own = int(labels[image])
+        fixed = not local or (len(shapes) == 1 and own != model.classifier.normal_label)
+        of_shapes = [(own if fixed else label, confidence) for label, confidence in islice(types, len(shapes))]
+        typed: list[_Typed] = []
+        for shape, (label, confidence), members in zip(shapes, of_shapes, parts, strict=True):
+            of_parts = list(islice(types, len(members)))
+            if local and _differ(of_parts):
+                typed += [(part, *one) for part, one in zip(members, of_parts, strict=True)]
+            else:
+                typed.append((shape, label, confidence))
+        typed.sort(key=lambda one: -one[0].score)
+        regions += [shape.region(image, label, confidence=confidence) for shape, label, confidence in typed]
+    return regions
+
+
+_Typed = tuple[RegionShape, int, float]
+"""A region with its label and the probability of it."""
+
+
+def _differ(types: Sequence[tuple[int, float]]) -> bool:
+    """Whether two parts are of different known types, each more likely than not."""
+    return len({label for label, probability in types if label != UNLIKE and probability > 0.5}) > 1
