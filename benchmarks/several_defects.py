@@ -3,7 +3,7 @@
     python -m benchmarks.several_defects --data FOLDER [--sets leather leaves] [--cache-dir DIR] [--write]
 
 Images are composed of two labeled images each, see `benchmarks/_composing.py`; a run then has them in place of their
-sources. The type of a label is the group that most of the other images with this label are in.
+sources.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 
 from benchmarks._command import Benchmark, Report, parser
 from benchmarks._composing import Composed, compose
-from benchmarks._results import Cell, Column
+from benchmarks._results import Column
 from benchmarks._scoring import configuration
 from benchmarks._sets import LABELED, drawn_sets, labeled_sets
 from blemish.clustering import UNLIKE
 from blemish.config.schema import Config
-from blemish.evaluation.datasets import LabeledSet
+from blemish.evaluation.datasets import LabeledSet, is_normal
 from blemish.evaluation.metrics import ari
 from blemish.pipeline import run
 from blemish.regions import Region, region_mask
@@ -35,10 +35,11 @@ BENCHMARK = Benchmark(
     title="Two defects in one image",
     text=(
         "Images composed of two labeled images: the defect of one is pasted, with a soft edge, into another one with a "
-        "defect of another type. Apart: different regions lie on the two defects. Both named: the types of the image's "
-        "regions stand for both labels; a type stands for the label that most of the other images in its group have. "
-        "Right: regions on one of the two defects whose type stands for its label. Unlike: such regions that are called "
-        "unlike anything seen. One type: share of the other anomalous images whose regions are all of one known type. "
+        "defect of another type. A label's types are the group that most of its images are in, and the groups in which most "
+        "images have that label. Apart: different regions lie on the two defects. Both named: the image's regions have a "
+        "type of each label; pairs of labels that the run has in one group are left out. Right: regions on a defect that "
+        "have a type of its label. Unlike: regions on a defect that are called unlike anything seen. Right alone: images "
+        "with one defect in a group of their label. One type: other anomalous images whose regions are all of one type. "
         "ARI: adjusted Rand index between the groups of those images and the types of their strongest regions."
     ),
     columns=(
@@ -49,13 +50,14 @@ BENCHMARK = Benchmark(
         Column("both named", "spread"),
         Column("right", "spread"),
         Column("unlike", "spread"),
+        Column("right alone", "spread"),
         Column("one type", "spread"),
         Column("ARI", "spread"),
     ),
 )
 
-COMPOSED = {"leather": 10, "leaves": 40, "drawn weave": 10}
-"""Composed images of each set; twice as many sources leave it."""
+COMPOSED = {"drawn weave": (10, 3), "leather": (10, 3), "leaves": (40, 1)}
+"""Composed images of each run, for which twice as many sources leave the set, and number of runs."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +80,23 @@ class Found:
 def main() -> None:
     """Measure every set."""
     options = parser(__doc__, data=True)
-    options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--sets", nargs="+", choices=list(COMPOSED), default=list(COMPOSED))
     options.add_argument("--cache-dir", type=Path, help="folder of the cache; default: a temporary one")
     args = options.parse_args()
-    report = Report(BENCHMARK, args.write, range(args.seeds))
+    report = Report(BENCHMARK, args.write, range(max(runs for _, runs in COMPOSED.values())))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         config = configuration(args.cache_dir or folder / "cache")
         for name in args.sets:
+            count, runs = COMPOSED[name]
             measured = [
-                _measured(_set(args.data, folder, name, seed), name, config, folder, seed) for seed in range(args.seeds)
+                _measured(
+                    _set(args.data, folder, name, seed), count, config.updated(seed=seed), folder / f"{name} {seed}"
+                )
+                for seed in range(runs)
             ]
-            images, composed = measured[0][:2]
-            report.add(
-                name, images, composed, *(list(values) for values in zip(*(one[2:] for one in measured), strict=True))
-            )
+            images, composed, *scores = zip(*measured, strict=True)
+            report.add(name, images[0], sum(composed), *map(list, scores))
     report.end()
 
 
@@ -103,25 +106,33 @@ def _set(data: Path, folder: Path, name: str, seed: int) -> LabeledSet:
     return drawn_sets(folder, DEMO_DEFECTS, 120)[name](seed)
 
 
-def _measured(data: LabeledSet, name: str, config: Config, folder: Path, seed: int) -> list[Cell]:
-    """Number of images and of composed ones, then the cells of one seed."""
-    place = folder / f"composed {name} {seed}"
+def _measured(data: LabeledSet, count: int, config: Config, place: Path) -> tuple[int, int, *tuple[float, ...]]:
+    """Number of images and of composed ones, then the scores of one run; images are composed into ``place``."""
     place.mkdir()
-    rest, composed = compose(data, place, COMPOSED[name], seed)
+    rest, composed = compose(data, place, count, config.seed)
     paths = [*rest.paths, *(one.path for one in composed)]
-    result = run(paths, config.updated(seed=seed, n_clusters=len(data.classes)))
+    result = run(paths, config.updated(n_clusters=len(data.classes)))
     types = types_of_labels(rest, result)
     found = [look(result, result.paths.index(one.path.as_posix()), one, types) for one in composed]
-    regions = [right for one in found for right in one.right]
-    return [
+    return (
         len(paths),
         len(composed),
         _share([one.apart for one in found]),
         _share([one.both for one in found if one.both is not None]),
-        _share(regions),
+        _share([right for one in found for right in one.right]),
         _share([unlike for one in found for unlike in one.unlike]),
+        _alone(rest, result, types),
         *agreement(result, {path.as_posix() for path in rest.paths}),
-    ]
+    )
+
+
+def _alone(data: LabeledSet, result: Result, types: dict[str, set[int]]) -> float:
+    """Share of the images with one defect that are in a group of their label."""
+    rows = {path: row for row, path in enumerate(result.paths)}
+    pairs = zip(data.paths, data.labels, strict=True)
+    return _share(
+        [result.labels[rows[path.as_posix()]] in types[label] for path, label in pairs if not is_normal(label)]
+    )
 
 
 def types_of_labels(data: LabeledSet, result: Result) -> dict[str, set[int]]:

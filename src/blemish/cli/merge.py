@@ -56,7 +56,7 @@ def add_merge(app: typer.Typer) -> None:
                     advance(1)
                 written = write_results(result, photos, output, config, timer)
             print_summary(result, written)
-            if result.skipped:
+            if result.skipped or written.not_drawn:
                 raise typer.Exit(SOME_SKIPPED)
 
 
@@ -68,7 +68,7 @@ def load_photos(result: Result, folder: Path) -> Callable[[int], FloatArray] | N
     assert isinstance(result.model, FittedModel)
     if not folder.is_dir() and not (folder.is_file() and is_manifest(folder)):
         return None
-    source = result.model.source(folder)
+    source = result.model.with_roi(None).source(folder)  # the masks may be elsewhere, and pictures show whole images
     place = {name: index for index, name in enumerate(source.names)}
 
     def load(row: int) -> FloatArray:
