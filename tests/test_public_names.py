@@ -64,6 +64,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "unknown_choice",
         "ward_tree",
         "with_normal",
+        "without_examples",
     ],
     "blemish.config": [
         "BASIC",
@@ -314,6 +315,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "RegionDescriber",
         "describe_regions",
         "find_regions",
+        "fit_to_regions",
         "type_regions",
     ],
     "blemish.synthetic": [

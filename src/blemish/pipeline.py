@@ -30,12 +30,12 @@ from blemish.runtime.progress import Progress, Stage, StageTimer
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
-    from blemish.clustering import GroupedViews, Knowledge
+    from blemish.clustering import GroupedViews, Grouping, Knowledge
     from blemish.config.localization import Localization
     from blemish.descriptors import DescriptorModel
     from blemish.entries import FittedLocalization
     from blemish.model import FittedModel
-    from blemish.stages import MapResults, MapStages, Refined
+    from blemish.stages import FoundRegions, MapResults, MapStages, Refined
     from blemish.types import BoolArray, FloatArray
 
 
@@ -148,7 +148,7 @@ def run(
     found = find_regions(maps, results.maps, sizes, anomalous, threshold, config.regions)
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
         rows = describe_regions(stages, model, results, groups.descriptors, scores, found, advance)
-        model = model.with_regions(rows[found.whole], groups.descriptors[found.images[found.whole]])
+        model = _fitted_to_regions(model, rows, groups, found)
 
     # The stages order images by content; users get them in the order of the input.
     result = Result(
@@ -165,7 +165,7 @@ def run(
         group_by=views.view,
         group_by_reason=views.choice.reason,
         other_labels=views.other.labels,
-        regions=type_regions(model, rows, groups.labels, found),
+        regions=type_regions(model.classifier, rows, groups.labels, found, local=model.local),
         anomaly_probability=score_model.probability(scores),
         type_probability=model.classifier.probabilities(groups.descriptors, groups.labels),
         type_names=names,
@@ -219,6 +219,16 @@ def _fitted_model(
         counts=np.bincount(groups.labels).tolist(),
         familiarity=fit_familiarity(results.inside, results.surfaces),
         pending=groups.descriptors[:0],
+    )
+
+
+def _fitted_to_regions(model: FittedModel, rows: FloatArray, groups: Grouping, found: FoundRegions) -> FittedModel:
+    """The model with what its classifier learns from the regions."""
+    from blemish.stages import fit_to_regions
+
+    unlike = model.config.cluster.unlike
+    return replace(
+        model, classifier=fit_to_regions(model, rows, groups.descriptors, groups.labels, found, unlike=unlike)
     )
 
 

@@ -1,6 +1,13 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
-from blemish.clustering.classifier import UNLIKE, Classified, TypeClassifier, fit_classifier, fit_region_reach
+from blemish.clustering.classifier import (
+    UNLIKE,
+    Classified,
+    TypeClassifier,
+    fit_classifier,
+    fit_region_reach,
+    without_examples,
+)
 from blemish.clustering.grouping import (
     GroupedViews,
     Grouping,
@@ -52,4 +59,5 @@ __all__ = [
     "unknown_choice",
     "ward_tree",
     "with_normal",
+    "without_examples",
 ]

@@ -175,6 +175,31 @@ def fit_region_reach(classifier: TypeClassifier, rows: FloatArray, images: Float
     return replace(classifier, region_reach=max(classifier.reach, reach))
 
 
+def without_examples(
+    classifier: TypeClassifier, rows: FloatArray, labels: IntArray, left_out: BoolArray
+) -> TypeClassifier:
+    """The classifier as if some of its images had not been examples of their groups.
+
+    References stay, so that the images keep their groups. A group that would have no example keeps all of them.
+
+    Args:
+        classifier: fitted to the rows.
+        rows: N x D.
+        labels: N in 0..K-1.
+        left_out: N bool.
+
+    Cost: as :func:`fit_classifier`, without distances.
+    """
+    kept = ~left_out
+    empty = np.setdiff1d(labels, labels[kept])
+    kept |= np.isin(labels, empty)
+    if kept.all():
+        return classifier
+    coefficients, intercepts = _discriminants(rows[kept], labels[kept], int(labels.max()) + 1)
+    temperature = _temperature(rows[kept], labels[kept])
+    return replace(classifier, coefficients=coefficients, intercepts=intercepts, temperature=temperature)
+
+
 def _spread(count: int, most: int) -> IntArray:
     """At most ``most`` indices, evenly spread over ``count``."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

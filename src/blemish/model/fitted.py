@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blemish import __version__
-from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier, View, fit_region_reach
+from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier, View
 from blemish.config.schema import Config
 from blemish.config.sections import Cache, Descriptor, Output
 from blemish.descriptors import DescriptorModel, Head
@@ -91,6 +91,11 @@ class FittedModel:
         return hashlib.sha256(self.content).hexdigest()
 
     @property
+    def local(self) -> bool:
+        """Whether the groups are made of local defects, in place of whole images."""
+        return self.view == "defect"
+
+    @property
     def threshold(self) -> float:
         """Images with a higher score are anomalous."""
         return self.score_model.threshold
@@ -121,10 +126,6 @@ class FittedModel:
                 f"two groups would have the name {shown(max(given, key=given.count))!r}; choose another name"
             )
         return replace(self, names=out)
-
-    def with_regions(self, rows: FloatArray, images: FloatArray) -> FittedModel:
-        """The model with the reach of regions; see :func:`blemish.clustering.fit_region_reach`."""
-        return replace(self, classifier=fit_region_reach(self.classifier, rows, images, self.config.cluster.unlike))
 
     def description(self) -> dict[str, Any]:
         """Content of ``model.json``."""

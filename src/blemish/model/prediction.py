@@ -87,7 +87,7 @@ def predict(
     found = find_regions(maps, results.maps, sizes, anomalous, model.threshold, config.regions)
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
         region_rows = describe_regions(stages, model, results, rows, scores, found, advance)
-        regions = type_regions(model, region_rows, classified.labels, found)
+        regions = type_regions(model.classifier, region_rows, classified.labels, found, local=model.local)
 
     unfamiliar = model.familiarity.unfamiliar(results.inside, results.surfaces)
     names = [source.names[index] for index in results.indices]

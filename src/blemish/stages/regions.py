@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish.clustering import UNLIKE, DefectSpace, SurfaceSpace, TypeClassifier
+from blemish.clustering import (
+    UNLIKE,
+    DefectSpace,
+    SurfaceSpace,
+    TypeClassifier,
+    fit_region_reach,
+    without_examples,
+)
 from blemish.config.sections import Regions
 from blemish.descriptors.contrastive import Head
 from blemish.descriptors.geometry import region_geometry
@@ -241,7 +248,33 @@ def describe_regions(
     return RegionDescriber(stages, model, model.space).rows(results, image_rows, scores, found, advance)
 
 
-def type_regions(model: Fitted, rows: FloatArray, labels: IntArray, found: FoundRegions) -> list[Region]:
+def fit_to_regions(
+    model: Fitted, rows: FloatArray, image_rows: FloatArray, labels: IntArray, found: FoundRegions, unlike: float
+) -> TypeClassifier:
+    """The model's classifier, with what the regions of its set add: their reach, and which images show one type alone.
+
+    An image with defects of several types has one group, but is no example of it, so the discriminants leave it out.
+
+    Args:
+        model: everything fitted.
+        rows: P x D, see :func:`describe_regions`.
+        image_rows: N x D, the vectors of the images.
+        labels: N labels of the images.
+        found: the regions.
+        unlike: share of the set's own regions that would count as unlike every type.
+    """
+    whole = found.whole
+    classifier = fit_region_reach(model.classifier, rows[whole], image_rows[found.images[whole]], unlike)
+    types: dict[int, set[int]] = {}
+    for region in type_regions(classifier, rows, labels, found, local=isinstance(model.space, DefectSpace)):
+        types.setdefault(region.image, set()).add(region.label)
+    mixed = np.array([len(types.get(row, set()) - {UNLIKE}) > 1 for row in range(len(labels))], bool)
+    return without_examples(classifier, image_rows, labels, mixed)
+
+
+def type_regions(
+    classifier: TypeClassifier, rows: FloatArray, labels: IntArray, found: FoundRegions, *, local: bool
+) -> list[Region]:
     """The regions with their types, image by image, the strongest of an image first.
 
     The only region of an image has the image's type. Where an image has several, or an anomalous image is in the normal
@@ -249,18 +282,18 @@ def type_regions(model: Fitted, rows: FloatArray, labels: IntArray, found: Found
     its parts.
 
     Args:
-        model: everything fitted. If its groups are made of whole images, all regions of an image have the image's type.
+        classifier: from vectors to groups.
         rows: P x D, see :func:`describe_regions`.
         labels: N labels of the images.
         found: the regions.
+        local: groups are made of local defects. If they are made of whole images, all regions have their image's type.
     """
-    local = isinstance(model.space, DefectSpace)
-    classified = model.classifier.classify(rows, np.ones(len(rows), bool), types_only=local)
+    classified = classifier.classify(rows, np.ones(len(rows), bool), types_only=local)
     types = iter(zip(classified.labels.tolist(), classified.probabilities.tolist(), strict=True))
     regions: list[Region] = []
     for image, (shapes, parts) in enumerate(zip(found.shapes, found.parts, strict=True)):
         own = int(labels[image])
-        fixed = not local or (len(shapes) == 1 and own != model.classifier.normal_label)
+        fixed = not local or (len(shapes) == 1 and own != classifier.normal_label)
         of_shapes = [(own if fixed else label, confidence) for label, confidence in islice(types, len(shapes))]
         typed: list[_Typed] = []
         for shape, (label, confidence), members in zip(shapes, of_shapes, parts, strict=True):
