@@ -58,7 +58,7 @@ def test_parts_share_the_pixels_of_their_region() -> None:
     detail = hills((10, 8, 2.0), (10, 20, 3.0))
     values = np.maximum(detail, np.where(detail > 0.2, np.float32(0.6), 0))  # a map whose valley is filled
     (shape,) = extract_regions(values, 0.5, 160, 240)
-    parts = region_parts(shape, values, detail, 0.5, 160, 240, Regions())
+    (parts,) = region_parts([shape], values, detail, 0.5, 160, 240, Regions())
     assert [round(one.score, 3) for one in parts] == [3.0, 2.0]
     covered = np.zeros((160, 240), int)
     for one in parts:
@@ -72,11 +72,11 @@ def test_parts_share_the_pixels_of_their_region() -> None:
 def test_no_part_without_a_valley_that_is_deep_enough(settings: Regions) -> None:
     values = hills((10, 10, 2.0), (10, 19, 2.0))
     (shape,) = extract_regions(values, 0.2, 160, 240)
-    assert region_parts(shape, values, values, 0.2, 160, 240, settings) == []
+    assert region_parts([shape], values, values, 0.2, 160, 240, settings) == [[]]
 
 
 def test_a_speck_beside_a_defect_is_no_part() -> None:
     values = hills((10, 8, 3.0), (10, 17, 0.5))
     (shape,) = extract_regions(values, 0.2, 160, 240, Regions(speck_fraction=0))
-    assert len(region_parts(shape, values, values, 0.2, 160, 240, Regions(speck_fraction=0, split_depth=0.1))) == 2
-    assert region_parts(shape, values, values, 0.2, 160, 240, Regions(speck_fraction=0.5, split_depth=0.1)) == []
+    assert len(region_parts([shape], values, values, 0.2, 160, 240, Regions(speck_fraction=0, split_depth=0.1))[0]) == 2
+    assert region_parts([shape], values, values, 0.2, 160, 240, Regions(speck_fraction=0.5, split_depth=0.1)) == [[]]

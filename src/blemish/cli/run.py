@@ -17,14 +17,16 @@ from blemish.runtime.terminal import Bars, print_error
 if TYPE_CHECKING:
     from blemish.clustering import Knowledge
     from blemish.config.schema import Config
+    from blemish.images import Photo
     from blemish.output import OutputFolder, OutputPaths
     from blemish.results import Result
-    from blemish.types import FloatArray
 
 Folder = Annotated[
-    Path,
+    str,
     typer.Argument(
-        help="Folder with images of one material, or a CSV or Parquet file with the column path.", show_default=False
+        help="Folder, tar file or address such as s3://BUCKET/PREFIX with images of one material, or a CSV or Parquet "
+        "file with the column path.",
+        show_default=False,
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
@@ -125,7 +127,12 @@ def _print_review(result: Result, written: OutputPaths, knowledge: Knowledge | N
 
 
 def run_and_write(
-    folder: Path, out: Path, config: Config, quiet: bool, knowledge: Knowledge | None = None, also: Path | None = None
+    folder: str | Path,
+    out: Path,
+    config: Config,
+    quiet: bool,
+    knowledge: Knowledge | None = None,
+    also: Path | None = None,
 ) -> tuple[Result, OutputPaths]:
     """Run the method on a folder and write all outputs, with progress on stderr; ``also`` holds known normal images."""
     from blemish.images import ImageSource
@@ -146,7 +153,7 @@ def run_and_write(
 
 def write_results(
     result: Result,
-    load_image: Callable[[int], FloatArray] | None,
+    load_image: Callable[[int], Photo] | None,
     out: OutputFolder,
     config: Config,
     timer: StageTimer,
@@ -171,7 +178,7 @@ def write_results(
 def print_summary(result: Result, written: OutputPaths) -> None:
     """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
-    share = 100 * anomalous / n
+    share = 100 * anomalous / max(n, 1)
     print(f"{counted(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {counted(result.n_clusters, 'group')}")
     groups, needs_check = result.groups, result.needs_check
     for label in result.group_numbers:
@@ -183,6 +190,8 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
         if warning:
             print(f"  {warning}")
+    for note in result.input_notes:
+        print(f"  {note}")
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright
+from blemish.images.places import Place
+from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright, without_alpha
 
 _MINISWHITE, _MINISBLACK, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 3, 5, 6
 _READABLE_COLORS = (_MINISWHITE, _MINISBLACK, 2, _PALETTE, _SEPARATED, _YCBCR, 34892)
 _JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
 _SUBFILE_TYPE, _ORIENTATION, _MAX_SAMPLE, _WHITE_LEVEL = 254, 274, 281, 50717
 _REDUCED_OR_MASK = 1 | 4
+_EXTRA_SAMPLES, _ALPHA = 338, (1, 2)
 _MAX_BANDS = 4
 
 
-def probe_tiff(path: Path, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
+def probe_tiff(path: Place, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
     """Header of each page, or why that page cannot be read; an InputError if the first page cannot."""
     with _opened(path, handle) as pages:
         first = _info(path, pages[0], max_megabytes)
@@ -40,7 +41,7 @@ def probe_tiff(path: Path, handle: IO[bytes], max_megabytes: float) -> list[Imag
         return found
 
 
-def read_tiff(path: Path, handle: IO[bytes], number: int, max_megabytes: float) -> RawImage:
+def read_tiff(path: Place, handle: IO[bytes], number: int, max_megabytes: float) -> RawImage:
     """Stored values of one page; ``number`` counts from 0."""
     with _opened(path, handle) as pages:
         check_page(path, number, len(pages))
@@ -58,13 +59,16 @@ def read_tiff(path: Path, handle: IO[bytes], number: int, max_megabytes: float) 
                 raise InputError(f"{shown(path)}: holds negative values; shift them to start at 0")
         if photometric == _SEPARATED and values.shape[2] >= 4 and values.dtype.kind != "f":
             values = _from_cmyk(values, bits)
+        hidden = None
+        if _tag(page, _EXTRA_SAMPLES, 0) in _ALPHA and values.shape[2] in (2, 4):
+            _, hidden = without_alpha(values, _orientation(page))
         values = values[..., : 3 if values.shape[2] >= 3 else 1]
         if photometric == _MINISWHITE and values.dtype.kind != "f":
             values = (2**bits - 1) - values.astype(np.int64)
-        return RawImage(upright(values, _orientation(page)), bits)
+        return RawImage(upright(values, _orientation(page)), bits, hidden)
 
 
-def _info(path: Path, page: Any, max_megabytes: float) -> ImageInfo:
+def _info(path: Place, page: Any, max_megabytes: float) -> ImageInfo:
     height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
     bits, photometric = _bits(path, page), int(page.photometric)
     if page.imagedepth > 1:
@@ -85,7 +89,7 @@ def _info(path: Path, page: Any, max_megabytes: float) -> ImageInfo:
 
 
 @contextmanager
-def _opened(path: Path, handle: IO[bytes]) -> Iterator[list[Any]]:
+def _opened(path: Place, handle: IO[bytes]) -> Iterator[list[Any]]:
     """The pages at full resolution; previews and transparency masks are no pages of their own."""
     import tifffile
 
@@ -108,8 +112,9 @@ def _unlisted_pages(tiff: Any, listed: int) -> int:
 
 
 def _tag(page: Any, code: int, default: int) -> int:
-    """Value of a tag that holds one integer; a missing or invalid tag counts as the default."""
+    """First integer of a tag; a missing or invalid tag counts as the default."""
     value = page.tags.valueof(code, default)
+    value = value[0] if isinstance(value, tuple) and value else value
     return int(value) if isinstance(value, int) else default
 
 
@@ -130,14 +135,14 @@ def _orientation(page: Any) -> int:
     return value if 1 <= value <= 8 else 1
 
 
-def _bits(path: Path, page: Any) -> int:
+def _bits(path: Place, page: Any) -> int:
     bits = page.bitspersample
     if not isinstance(bits, int):  # a tuple where the channels differ
         raise InputError(f"{shown(path)}: its channels have {bits} bits; save it with 8 or 16 bits in each")
     return bits
 
 
-def _planes(path: Path, page: Any) -> npt.NDArray[Any]:
+def _planes(path: Place, page: Any) -> npt.NDArray[Any]:
     """Values of a page as H x W x C; missing or short strips are an error, where tifffile would fill them with zeros."""
     truncated = InputError(f"{shown(path)}: the file is truncated; replace or remove it")
     places = list(zip(page.dataoffsets, page.databytecounts, strict=False))

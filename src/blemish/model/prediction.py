@@ -21,7 +21,7 @@ from blemish.results import Result
 from blemish.runtime.device import choose_device
 from blemish.runtime.progress import Progress, Stage, StageTimer
 from blemish.stages import FittedBefore, MapResults, MapStages, describe_regions, find_regions, type_regions
-from blemish.types import FloatArray
+from blemish.types import FloatArray, Skipped
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
@@ -124,6 +124,29 @@ def predict(
     return result.take(np.argsort(results.indices))
 
 
+def nothing_found(model: FittedModel, source: str, skipped: Sequence[Skipped]) -> Result:
+    """The result of a set without a readable image: no rows, and the files that were skipped."""
+    columns = model.classifier.centers.shape[1]
+    return Result(
+        paths=[],
+        sizes=np.empty((0, 2), np.int64),
+        scores=np.empty(0, np.float32),
+        maps=[],
+        threshold=model.threshold,
+        is_anomalous=np.empty(0, np.bool_),
+        labels=np.empty(0, np.int64),
+        normal_label=model.classifier.normal_label,
+        distances=np.empty(0, np.float32),
+        descriptors=np.empty((0, columns), np.float32),
+        group_by=model.view,
+        type_names=model.type_names,
+        source=source,
+        skipped=list(skipped),
+        info={"model": model.digest, "settings": model.config.model_dump(mode="json"), "unfamiliar": [], "cache": {}},
+        model=model,
+    )
+
+
 def fitted_network(model: FittedModel, device: str, backbone: Backbone | None = None) -> Backbone:
     """The network that a model was fitted with; ``backbone``: one that is loaded already.
 
@@ -162,5 +185,5 @@ def _rows(model: FittedModel, results: MapResults, scores: FloatArray) -> FloatA
         assert results.pixels is not None
         refined = head_descriptors(results.pixels, model.heads, lambda _: None)
         descriptors = join_heads(descriptors, refined, model.config.contrastive)
-    shapes = region_shapes(results.maps, model.threshold, model.config.descriptor.shape_weight)
+    shapes = region_shapes(results.maps, model.descriptor_model.level, model.config.descriptor.shape_weight)
     return model.space.rows(descriptors, shapes, scores)

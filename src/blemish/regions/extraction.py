@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,8 @@ def extract_regions(
 
     Cost: some passes over the mask, and time for each region in proportion to its box.
     """
+    from scipy.ndimage import find_objects
+
     settings = settings or Regions()
     values = np.asarray(values, np.float32)
     above = values > threshold
@@ -60,22 +62,23 @@ def extract_regions(
     grid = _grid(values, height, width, max_pixels)
     groups, count = _grouped(above, max(settings.join_cells + 1, grid.reach))
     mask = upsample_map(values, *grid.size) > threshold
-    order = _by_strength(values, groups, count)
-    kept = _without_specks(values, threshold, groups, order, settings.speck_fraction)
+    peaks = _peaks(values, groups, count)
+    kept = _without_specks(peaks, threshold, groups, settings.speck_fraction)
     territory = _spread(groups, grid.spread)
+    boxes = find_objects(territory)
     shapes: list[RegionShape] = []
     for group in kept:
-        cells = groups == group
-        found = _pixels(mask, territory, group, grid, settings.min_cells, keep=not shapes)
+        places = np.flatnonzero(groups == group)
+        found = _pixels(mask, territory, group, boxes[group - 1], grid, settings.min_cells, keep=not shapes)
         if found is None and not shapes:
-            found = grid.pixels_of_cell(int(np.argmax(np.where(cells, values, -np.inf))))
+            found = grid.pixels_of_cell(int(places[np.argmax(values.flat[places])]))
         if found is not None:
-            shapes.append(_measured(*found, grid, float(values[cells].max()), cells))
+            shapes.append(_measured(*found, grid, float(peaks[group - 1]), places))
     return shapes
 
 
 def region_parts(
-    shape: RegionShape,
+    shapes: Sequence[RegionShape],
     values: FloatArray,
     detail: FloatArray,
     threshold: float,
@@ -84,36 +87,72 @@ def region_parts(
     settings: Regions,
     *,
     max_pixels: int = MAX_MASK_PIXELS,
-) -> list[RegionShape]:
-    """The parts of a region that may be defects of their own, because valleys of the map separate them.
+) -> list[list[RegionShape]]:
+    """The parts of each region that may be defects of their own, because valleys of the map separate them.
 
     Args:
-        shape: one of the regions of :func:`extract_regions`.
+        shapes: the regions of one image, see :func:`extract_regions`.
         values, threshold, height, width, max_pixels: as given there.
         detail: h x w float32, the map before median filling, which also fills valleys.
         settings: ``split_depth``, how deep a valley must be; ``speck_fraction`` and ``min_cells``, which parts are too small
             or too weak to be defects.
 
     Returns:
-        At least two parts, the highest score first, which share the pixels of the region; none if it has no parts.
+        For each region at least two parts, the highest score first, which share its pixels; none if it has no parts.
+
+    Cost: some microseconds per cell of the regions; where one has parts, some passes over the mask.
     """
-    if settings.split_depth is None:
-        return []
-    numbers = basins(detail, shape.cells, threshold, settings.split_depth)
-    order = list(range(1, int(numbers.max()) + 1))
-    kept = list(_without_specks(detail, threshold, numbers, order, settings.speck_fraction)) if len(order) > 1 else []
-    if len(kept) < 2:
-        return []
     grid = _grid(values, height, width, max_pixels)
-    mask = upsample_map(values, *grid.size) > threshold
-    territory = np.where(_spread(shape.cells, grid.spread), _nearest(numbers, kept), 0)
-    parts: list[RegionShape] = []
-    for part in kept:
-        cells = (territory == part) & shape.cells
-        found = _pixels(mask, territory, part, grid, settings.min_cells, keep=False)
-        if found is not None:
-            parts.append(_measured(*found, grid, float(values[cells].max()), cells))
-    return sorted(parts, key=lambda one: -one.score) if len(parts) > 1 else []
+    mask: BoolArray | None = None
+    found: list[list[RegionShape]] = []
+    for shape in shapes:
+        territory, kept = _territories(shape, detail, threshold, settings, grid.spread)
+        if kept and mask is None:
+            mask = upsample_map(values, *grid.size) > threshold
+        parts = [
+            _part(mask, territory, shape, part, values, grid, settings.min_cells) for part in kept if mask is not None
+        ]
+        known = sorted((one for one in parts if one is not None), key=lambda one: -one.score)
+        found.append(known if len(known) > 1 else [])
+    return found
+
+
+def _territories(
+    shape: RegionShape, detail: FloatArray, threshold: float, settings: Regions, spread: int
+) -> tuple[IntArray, list[int]]:
+    """The number of the part that each cell in and around a region belongs to, and the numbers of at least two parts."""
+    whole = np.zeros(shape.map_size, np.int64)
+    if settings.split_depth is None:
+        return whole, []
+    window = tuple(
+        slice(max(0, int(places.min()) - spread), int(places.max()) + 1 + spread)
+        for places in np.unravel_index(shape.places, shape.map_size)
+    )
+    cells, values = shape.cells[window], np.asarray(detail[window], np.float32)
+    numbers = basins(values, cells, threshold, settings.split_depth)
+    peaks = _peaks(values, numbers, int(numbers.max()))
+    kept = list(_without_specks(peaks, threshold, numbers, settings.speck_fraction))
+    if len(kept) > 1:
+        whole[window] = np.where(_spread(cells, spread), _nearest(numbers, kept), 0)
+    return whole, kept if len(kept) > 1 else []
+
+
+def _part(
+    mask: BoolArray,
+    territory: IntArray,
+    shape: RegionShape,
+    part: int,
+    values: FloatArray,
+    grid: _Grid,
+    min_cells: float,
+) -> RegionShape | None:
+    """One part of a region; None if nothing but slivers is left of it."""
+    from scipy.ndimage import find_objects
+
+    box = find_objects((territory == part).astype(np.int8))[0]
+    found = _pixels(mask, territory, part, box, grid, min_cells, keep=False)
+    places = shape.places[territory.flat[shape.places] == part]
+    return None if found is None else _measured(*found, grid, float(values.flat[places].max()), places)
 
 
 def _nearest(numbers: IntArray, kept: list[int]) -> IntArray:
@@ -190,29 +229,32 @@ def _spread(groups: IntArray | BoolArray, spread: int) -> IntArray:
     return maximum_filter(groups, size=2 * spread + 1)
 
 
-def _by_strength(values: FloatArray, groups: IntArray, count: int) -> list[int]:
-    """Numbers of the groups, the one with the highest value first."""
+def _peaks(values: FloatArray, groups: IntArray, count: int) -> FloatArray:
+    """The highest value of each group, from group 1 on."""
     from scipy.ndimage import maximum
 
-    peaks = maximum(values, groups, np.arange(1, count + 1))
-    return (1 + np.argsort(-np.asarray(peaks), kind="stable")).tolist()
+    return np.asarray(maximum(values, groups, np.arange(1, count + 1)))
 
 
-def _without_specks(
-    values: FloatArray, threshold: float, groups: IntArray, order: list[int], fraction: float
-) -> Iterator[int]:
+def _without_specks(peaks: FloatArray, threshold: float, groups: IntArray, fraction: float) -> Iterator[int]:
     """The groups, strongest first, that are not far smaller than the largest and far weaker than the strongest one."""
-    sizes = np.bincount(groups.ravel(), minlength=len(order) + 1)
+    sizes = np.bincount(groups.ravel(), minlength=len(peaks) + 1)
     largest = sizes[1:].max()
-    strongest = float(values.max()) - threshold
-    for group in order:
-        excess = float(values[groups == group].max()) - threshold
+    strongest = float(peaks.max()) - threshold
+    for group in (1 + np.argsort(-peaks, kind="stable")).tolist():
+        excess = float(peaks[group - 1]) - threshold
         if sizes[group] >= fraction * largest or excess >= fraction * strongest:
             yield group
 
 
 def _pixels(
-    mask: BoolArray, territory: IntArray, group: int, grid: _Grid, min_cells: float, keep: bool
+    mask: BoolArray,
+    territory: IntArray,
+    group: int,
+    box: tuple[slice, slice],
+    grid: _Grid,
+    min_cells: float,
+    keep: bool,
 ) -> tuple[BoolArray, int, int] | None:
     """The pixels of a group in the smallest window, without slivers, and the window's first row and column.
 
@@ -221,7 +263,6 @@ def _pixels(
     """
     from scipy.ndimage import find_objects, label
 
-    box = find_objects((territory == group).astype(np.int8))[0]
     rows, columns = (grid.window(side.start, side.stop, axis) for axis, side in enumerate(box))
     member = mask[rows, columns] & (grid.enlarged(territory, rows, columns) == group)
     pieces, _ = label(member, _NEIGHBORS)
@@ -238,7 +279,7 @@ def _pixels(
     return member[inner_rows, inner_columns], rows.start + inner_rows.start, columns.start + inner_columns.start
 
 
-def _measured(pixels: BoolArray, top: int, left: int, grid: _Grid, score: float, cells: BoolArray) -> RegionShape:
+def _measured(pixels: BoolArray, top: int, left: int, grid: _Grid, score: float, places: IntArray) -> RegionShape:
     """The region of these pixels of the mask, in pixels of the image."""
     tall, wide = grid.scale
     elongation, orientation = principal_axes(pixels, tall, wide)
@@ -256,7 +297,8 @@ def _measured(pixels: BoolArray, top: int, left: int, grid: _Grid, score: float,
         elongation=elongation,
         orientation=orientation,
         score=score,
-        cells=cells,
+        places=places,
+        map_size=(grid.cells[0], grid.cells[1]),
     )
 
 

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from blemish.clustering import (
     UNLIKE,
@@ -21,18 +20,22 @@ from blemish.clustering import (
 )
 from blemish.config.sections import Regions
 from blemish.descriptors.contrastive import Head
-from blemish.descriptors.geometry import region_geometry
+from blemish.descriptors.geometry import region_shapes
 from blemish.descriptors.heads import head_descriptors
 from blemish.descriptors.model import DescriptorModel
-from blemish.descriptors.pixels import PixelSample, sample_pixels
+from blemish.descriptors.pixels import Pixels, PixelSample, sample_pixels
 from blemish.descriptors.vectors import join_heads
 from blemish.entries import FittedLocalization, is_finite_matrix
+from blemish.features.bands import FeatureBands, Features, normalized
 from blemish.localization.inside import inside_cells, inside_values
 from blemish.regions import Region, RegionShape, extract_regions, region_parts
 from blemish.runtime.digests import array_digest, digest
 from blemish.runtime.progress import Advance
 from blemish.stages.maps import MapResults, MapStages
 from blemish.types import BoolArray, FloatArray, IntArray
+
+WINDOW_CELLS = 64
+"""Smallest side, in cells, of the part of a large image by which one of its regions is described."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,7 @@ def find_regions(
     for row in np.flatnonzero(anomalous):
         values, (height, width) = maps[int(row)], (int(side) for side in sizes[row])
         found.shapes[row] = extract_regions(values, threshold, height, width, settings)
-        found.parts[row] = [
-            region_parts(shape, values, detail[int(row)], threshold, height, width, settings)
-            for shape in found.shapes[row]
-        ]
+        found.parts[row] = region_parts(found.shapes[row], values, detail[int(row)], threshold, height, width, settings)
     return found
 
 
@@ -121,10 +121,6 @@ class Fitted(Protocol):
     @property
     def classifier(self) -> TypeClassifier:
         """From these vectors to the groups."""
-
-    @property
-    def threshold(self) -> float:
-        """Map value above which a cell belongs to a region."""
 
 
 class RegionDescriber:
@@ -170,8 +166,8 @@ class RegionDescriber:
 
     def _key(self, rows: FloatArray, found: FoundRegions) -> str:
         """The rows of the images cover everything fitted; the cells say what each piece is."""
-        cells = [array_digest(shape.cells) for row in found.several for shape in found.pieces(row)]
-        return digest("regions", array_digest(rows), cells, repr(self.model.threshold))
+        cells = [array_digest(shape.places) for row in found.several for shape in found.pieces(row)]
+        return digest("regions", array_digest(rows), cells)
 
     def _describe(
         self, results: MapResults, image_rows: FloatArray, scores: FloatArray, found: FoundRegions, advance: Advance
@@ -183,44 +179,71 @@ class RegionDescriber:
         for _, members in stages.features.stream(batches):
             for index, raw in members:
                 row = wanted[index]
-                features = self.model.localization.normalizer.apply(raw)
+                features = normalized(raw, self.model.localization.normalizer)
                 rows[row] = self._image(features, results.maps[row], float(scores[row]), found.pieces(row), index)
                 advance(1)
         return np.concatenate([rows[row] for row in found.several])
 
     @torch.no_grad()
     def _image(
-        self, features: Tensor, values: FloatArray, score: float, pieces: Sequence[RegionShape], index: int
+        self, features: Features, values: FloatArray, score: float, pieces: Sequence[RegionShape], index: int
     ) -> FloatArray:
-        """The vectors of the pieces of one image."""
-        config, anomalous = self.stages.config, np.any([piece.cells for piece in pieces], axis=0)
-        descriptors, geometries, pixels = list[FloatArray](), list[tuple[float, float, float]](), []
-        count, image_seed = self.stages.pixels_per_image, self.stages.source.content_seed(index)
-        region_of_interest = self.stages.source.inside(index, *values.shape)
+        """The vectors of the pieces of one image; in a large image, each with what is around it."""
+        config, source, typical = self.stages.config, self.stages.source, float(np.median(values))
+        descriptors, pixels, maps = list[FloatArray](), list[Pixels](), list[FloatArray]()
+        anomalous, region_of_interest = _cells_of(pieces), source.inside(index, *values.shape)
         for piece in pieces:
-            others = _around(anomalous & ~piece.cells) & ~piece.cells
-            inside = ~others if region_of_interest is None else region_of_interest & ~others
-            alone = np.where(others, np.minimum(values, np.median(values)), values).astype(np.float32)
+            around = surroundings(piece) if isinstance(features, FeatureBands) else (slice(None), slice(None))
+            seen = features.window(*around) if isinstance(features, FeatureBands) else features
+            others = _others(piece.cells[around], anomalous[around])
+            inside = ~others if region_of_interest is None else region_of_interest[around] & ~others
+            alone = np.where(others, np.minimum(values[around], typical), values[around]).astype(np.float32)
+            maps.append(alone)
             weights = self.model.descriptor_model.pixel_weights(alone, inside)
-            descriptors.append(self.model.descriptor_model.descriptor(features, weights))
-            geometries.append(
-                region_geometry(alone, self.model.threshold) if config.descriptor.shape_weight else (0.0, 0.0, 0.0)
+            descriptors.append(self.model.descriptor_model.descriptor(seen, weights))
+            cells, inner, counted = (
+                inside_cells(seen, inside),
+                inside_values(alone, inside),
+                weights[torch.from_numpy(inside)],
             )
-            cells, inner = inside_cells(features, inside), inside_values(alone, inside)
-            counted = weights[torch.from_numpy(inside)]
+            image_seed, count = source.content_seed(index), self.stages.pixels_per_image
             pixels.append(sample_pixels(cells, inner, counted, image_seed, config.seed, count))
         plain = np.stack(descriptors)
         if self.model.heads:
             sample = PixelSample(*(list(part) for part in zip(*pixels, strict=True)))
             plain = join_heads(plain, head_descriptors(sample, self.model.heads, lambda _: None), config.contrastive)
-        return self.space.rows(plain, np.array(geometries, np.float32), np.full(len(pieces), score, np.float32))
+        geometries = region_shapes(maps, self.model.descriptor_model.level, config.descriptor.shape_weight)
+        return self.space.rows(plain, geometries, np.full(len(pieces), score, np.float32))
 
 
-def _around(cells: BoolArray) -> BoolArray:
-    """Some cells with their neighbors."""
+def _cells_of(shapes: Sequence[RegionShape]) -> BoolArray:
+    """The cells of some regions of one image, h x w bool."""
+    cells = np.zeros(shapes[0].map_size, bool)
+    for shape in shapes:
+        cells.flat[shape.places] = True
+    return cells
+
+
+def _others(cells: BoolArray, anomalous: BoolArray) -> BoolArray:
+    """The cells of the other regions of an image and those around them, without the cells of one region."""
     from scipy.ndimage import binary_dilation
 
-    return np.asarray(binary_dilation(cells, np.ones((3, 3), bool)))
+    return np.asarray(binary_dilation(anomalous & ~cells, np.ones((3, 3), bool))) & ~cells
+
+
+def surroundings(shape: RegionShape) -> tuple[slice, slice]:
+    """Rows and columns of a window around a region that is not smaller than the map of a common image.
+
+    The region of a large image is described by this part of it. Described by the whole image, a small defect would count
+    as little as it covers.
+    """
+    found = []
+    for places, length in zip(np.unravel_index(shape.places, shape.map_size), shape.map_size, strict=True):
+        first, stop = int(places.min()), int(places.max()) + 1
+        side = min(length, max(WINDOW_CELLS, 2 * (stop - first)))
+        start = min(max(0, (first + stop - side) // 2), length - side)
+        found.append(slice(start, start + side))
+    return found[0], found[1]
 
 
 def describe_regions(
