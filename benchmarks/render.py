@@ -26,6 +26,7 @@ SECTIONS = (
     "fitted_model",
     "review",
     "anomaly_decision",
+    "moved_threshold",
     "defaults",
     "networks",
     "scale",
