@@ -24,7 +24,7 @@ from blemish.clustering.ward import cut, ward_tree
 from blemish.config.localization import Localization
 from blemish.config.schema import Config
 from blemish.descriptors.geometry import region_geometry
-from blemish.features.normalization import within_image_covariance
+from blemish.features.statistics import within_image_covariance
 from blemish.localization.border import fit_border_correction
 from blemish.localization.fca import fca_map
 from blemish.localization.median_fill import median_filled

@@ -1,4 +1,4 @@
-"""Peak memory and seconds against the number of images, through the command line.
+"""Peak memory and seconds against the number of images, through the command line; large_images has their size.
 
     python -m benchmarks.memory [--counts 100 1000 10000] [--side 64] [--threads 2] [--set section.key=value] [--write]
 

@@ -32,6 +32,7 @@ SECTIONS = (
     "stages",
     "reruns",
     "memory",
+    "large_images",
     "report",
     "busy",
     "kills",

@@ -18,6 +18,7 @@ commands=(
   "gpu              |  2 min |"
   "busy             |  2 min |"
   "memory           |  4 min |"
+  "large_images     | 30 min |"
   "report           |  5 min |"
   "reruns           |  4 min | --data $data"
   "fca_speed        |  4 min |"

@@ -111,7 +111,7 @@ def test_a_changed_setting_recomputes_what_depends_on_it(folder: Path, calls: li
     count, report = after(n_clusters=4)
     assert count == 0
     batches = {kind: [4, 4] for kind in ("maps", "surfaces", "descriptors", "pixels")}
-    present = {"localization": [1, 1], **batches, "heads": [1, 1]}
+    present = {"borders": [1, 1], "localization": [1, 1], **batches, "heads": [1, 1]}
     assert report == present | {"groups": [0, 1]}
     count, report = after(contrastive__n_heads=2)
     assert count == 0
@@ -119,6 +119,7 @@ def test_a_changed_setting_recomputes_what_depends_on_it(folder: Path, calls: li
     count, report = after(descriptor__tau=0.1)
     assert count == ALL_BATCHES
     assert report == {
+        "borders": [1, 1],
         "localization": [1, 1],
         "maps": [4, 4],
         "surfaces": [4, 4],
@@ -456,7 +457,10 @@ def test_closing_lines_name_what_came_from_the_cache(folder: Path, tmp_path: Pat
     assert "cache" not in cli(*cache, "--no-cache")
     assert not (tmp_path / "kept").exists()
     assert "cache" not in cli(*cache)
-    assert re.search(r"from the cache: localization, maps, surfaces, descriptors, pixels, heads, groups\n", cli(*cache))
     assert re.search(
-        r"from the cache: localization, maps, surfaces, descriptors, pixels, heads\n", cli(*cache, "--n-clusters", "4")
+        r"from the cache: borders, localization, maps, surfaces, descriptors, pixels, heads, groups\n", cli(*cache)
+    )
+    assert re.search(
+        r"from the cache: borders, localization, maps, surfaces, descriptors, pixels, heads\n",
+        cli(*cache, "--n-clusters", "4"),
     )

@@ -50,7 +50,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     watch(MemoryBank, "distance", "compared with the set")
     watch(DescriptorModel, "descriptor", "described")
     watch(grouping, "estimate_clusters", "numbers estimated")
-    watch(geometry, "region_geometry", "shapes measured")
+    watch(geometry, "region_shape", "shapes measured")
     return seen
 
 

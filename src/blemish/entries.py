@@ -24,6 +24,9 @@ from blemish.types import FloatArray
 MAPS, SURFACES, DESCRIPTORS, PIXELS = "maps", "surfaces", "descriptors", "pixels"
 """Kinds of cache entries of a batch; names of the fields of :class:`blemish.stages.BatchResults`."""
 
+AREAS = "borders"
+"""Kind of the cache entry with the constant borders of a set."""
+
 
 @dataclass(frozen=True)
 class FittedLocalization:
@@ -74,6 +77,15 @@ def is_localization(value: object) -> bool:
         and len(value.sample_indices) == len(maps)
         and isinstance(covariance, Tensor)
         and bool(covariance.isfinite().all())
+    )
+
+
+def is_area_state(value: object, shape: tuple[int, ...]) -> bool:
+    """Whether a cache entry holds the constant borders of the images of a set, see ``PictureArea.state``."""
+    return (
+        isinstance(value, np.ndarray)
+        and are_arrays([value], 1, ndim=2, dtype=np.int64, lowest=-1)
+        and value.shape == shape
     )
 
 

@@ -105,7 +105,7 @@ def run(
     # Anomaly maps, and from the same features a descriptor of each image's most anomalous region.
     with timer.stage(Stage.ANOMALY_MAPS, len(source)) as advance:
         descriptor_model = fit_descriptor_model(
-            stages.inside_sample(fitted), fitted.covariance, config.descriptor, config.localization
+            stages.inside_sample(fitted), fitted.covariance, config.descriptor, config.localization.score_quantile
         )
         results = stages.map_images(fitted, descriptor_model, advance)
     _check_n_clusters(config, len(results.indices))
@@ -118,7 +118,7 @@ def run(
     anomalous = known_anomalous(knowledge, paths, scores > threshold)
 
     # Descriptors: the appearance, and the shape of the anomalous region.
-    shapes = region_shapes(results.maps, threshold, config.descriptor.shape_weight)
+    shapes = region_shapes(results.maps, descriptor_model.level, config.descriptor.shape_weight)
 
     # Contrastive heads: trained on pixels of the images, they separate the types.
     refined = Refined([], results.descriptors)

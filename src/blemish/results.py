@@ -172,6 +172,20 @@ class Result:
             check |= (self.anomaly_probability > low) & (self.anomaly_probability < high)
         return check
 
+    @property
+    def input_notes(self) -> list[str]:
+        """Sentences on how the images were used: by how much they were reduced, and how many have constant borders."""
+        resolution, bordered = self.info.get("resolution"), self.info.get("with_borders")
+        notes = []
+        if isinstance(resolution, Mapping) and isinstance(resolution.get("note"), str):
+            notes.append(resolution["note"])
+        if isinstance(bordered, int) and bordered > 0:
+            count = "1 image has" if bordered == 1 else f"{bordered} images have"
+            notes.append(
+                f"{count} constant borders or transparent pixels, which were left out; image.borders=keep keeps them"
+            )
+        return notes
+
     def cluster_name(self, label: int) -> str:
         """The name that users see: ``normal``, ``type 1``, ``type 2``, ... by decreasing size, or the name that they gave."""
         return group_name(label, self.normal_label, self.type_names)

@@ -176,7 +176,7 @@ def test_scores_gather_normal_images_whose_descriptors_mean_nothing(mode: str, f
 @pytest.mark.parametrize("floor", [0.0, 0.5])
 def test_soft_weighting_shortens_normal_descriptors_to_the_floor_only(floor: float) -> None:
     classes, rows, scores = scattered_normal_images()
-    groups = without_shapes(rows, scores, 1.1, 3, score_weighting="soft", soft_floor=floor)
+    groups = without_shapes(rows, scores, 1.1, 3, score_weighting="soft", soft_floor=floor, soft_width=0.05)
     lengths = np.linalg.norm(groups.descriptors, axis=1)
     least = floor * 21 / 40  # fewer images are anomalous than normal
     assert groups.labels.tolist() == classes.tolist()

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.config.localization import Localization
 from blemish.config.sections import Descriptor
 from blemish.descriptors.model import DescriptorModel, fit_descriptor_model, whitening_matrix
 from blemish.errors import InputError
-from blemish.features.normalization import within_image_covariance
+from blemish.features.statistics import within_image_covariance
 from blemish.types import FloatArray
 from helpers.reference_method import blur_loop, descriptor_loop, quantile_loop
 
@@ -61,16 +60,8 @@ def test_whitening_of_constant_features_is_the_identity() -> None:
     np.testing.assert_array_equal(whitening_matrix(covariance, 0.3).numpy(), np.eye(4, dtype=np.float32))
 
 
-def fitted(maps: list[FloatArray], threshold: float | str = "auto", **settings: object) -> DescriptorModel:
-    descriptor, localization = Descriptor(**settings), Localization(threshold=threshold)  # type: ignore[arg-type]
-    return fit_descriptor_model(maps, covariance_of(3), descriptor, localization)
-
-
-def test_a_given_threshold_does_not_change_the_descriptor_model() -> None:
-    maps = drawn_maps(9)
-    free, given = fitted(maps), fitted(maps, 0.125)
-    assert free.level == given.level > 0
-    assert free.tau == given.tau
+def fitted(maps: list[FloatArray], **settings: object) -> DescriptorModel:
+    return fit_descriptor_model(maps, covariance_of(3), Descriptor(**settings), 0.99)  # type: ignore[arg-type]
 
 
 def test_temperature_is_the_given_one_or_a_fraction_of_the_highest_map_values() -> None:
@@ -80,12 +71,15 @@ def test_temperature_is_the_given_one_or_a_fraction_of_the_highest_map_values() 
     assert fitted(maps, relative_tau=0.2).tau == pytest.approx(0.2 * quantile_loop(values, 0.99), rel=1e-6)
 
 
-def test_level_moves_from_the_typical_map_value_to_the_threshold() -> None:
-    maps = drawn_maps(9)
-    levels = [fitted(maps, threshold_fraction=fraction).level for fraction in (0.0, 0.5, 1.0)]
-    assert levels[0] == pytest.approx(float(np.median([np.median(one) for one in maps])))
-    assert levels[0] < levels[1] < levels[2]
-    assert levels[1] == pytest.approx((levels[0] + levels[2]) / 2)
+def test_normal_texture_hardly_exceeds_the_level_and_defects_do_not_move_it() -> None:
+    rng = np.random.default_rng(0)
+    normal = [rng.normal(5, 1, (20, 30)).astype(np.float32) for _ in range(9)]
+    defective = [one.copy() for one in normal]
+    for one in defective:
+        one[:5, :6] += 9
+    level = fitted(normal).level
+    assert np.mean([one > level for one in normal]) == pytest.approx(0.01, abs=0.006)
+    assert fitted(defective).level == pytest.approx(level, rel=0.06)
 
 
 @pytest.mark.parametrize("weighting", ["thresholded", "softmax", "average", "max"])

@@ -8,7 +8,6 @@ from torch import Tensor
 from blemish.descriptors.pooling import (
     average_weights,
     blur_weights,
-    descriptor_level,
     max_weights,
     relative_tau,
     softmax_weights,
@@ -154,14 +153,6 @@ def test_thresholded_weights_follow_shift_and_scale_and_ignore_values_below_the_
 def test_a_level_that_is_not_finite_is_refused(level: float) -> None:
     with pytest.raises(ConfigError, match="level"):
         thresholded_weights(rand(1, 3, 3), level)
-
-
-def test_the_level_lies_between_the_typical_value_and_the_threshold() -> None:
-    maps = [rand(4, 5).numpy(), rand(9, 3, seed=1).numpy() + 1, rand(2, 2, seed=2).numpy() + 5]
-    typical = sorted(quantile_loop(one.ravel(), 0.5) for one in maps)[1]
-    assert descriptor_level(maps, 8.0, 0.0) == pytest.approx(typical)
-    assert descriptor_level(maps, 8.0, 1.0) == pytest.approx(8.0)
-    assert descriptor_level(maps, 8.0, 0.25) == pytest.approx(typical + (8 - typical) / 4)
 
 
 def test_relative_tau_is_a_share_of_the_quantile() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.features.normalization import fit_normalizer, pooled, within_image_covariance
+from blemish.features import fit_normalizer, pooled, within_image_covariance
 
 SHAPES = ((4, 9), (1, 1), (7, 3))
 

@@ -15,6 +15,7 @@ from blemish.pipeline import run
 SIDE = 64
 FAST = {
     "image.size": SIDE,
+    "image.borders": "keep",  # every second image has a constant outside
     "localization.sample_images": 6,
     "localization.memory_bank.patches_per_image": 16,
     "contrastive.enabled": False,
@@ -48,7 +49,9 @@ def mask_file(path: Path, mask: np.ndarray) -> Path:
 
 
 def source(images: Path, roi: Path, size: int = SIDE) -> ImageSource:
-    return ImageSource(images, Config.from_values({"image.size": size, "image.roi": str(roi)}).image)
+    return ImageSource(
+        images, Config.from_values({"image.size": size, "image.roi": str(roi), "image.borders": "keep"}).image
+    )
 
 
 @pytest.mark.parametrize("size", [SIDE, 48])

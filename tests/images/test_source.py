@@ -14,8 +14,8 @@ from PIL import Image
 
 from blemish import Config, run
 from blemish.errors import ConfigError, InputError
-from blemish.images import ImageSource, decode
-from blemish.types import FloatArray
+from blemish.images import ImageSource, StoredImage
+from blemish.images.loading import decode_stored
 
 FAST = {
     "image.size": 64,
@@ -36,14 +36,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     seen: Counter[str] = Counter()
-    real, lock = decode, threading.Lock()
+    real, lock = decode_stored, threading.Lock()
 
-    def counted(path: Path, **named: float | None) -> FloatArray:
+    def counted(path: Path, **named: float | None) -> StoredImage:
         with lock:
             seen[path.name] += 1
         return real(path, **named)
 
-    monkeypatch.setattr("blemish.images.loading.decode", counted)
+    monkeypatch.setattr("blemish.images.loading.decode_stored", counted)
     return seen
 
 
@@ -308,7 +308,7 @@ def test_one_huge_image_is_decoded_at_a_time(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr("blemish.images.source.HUGE_MEGABYTES", 0)
     busy, most, lock = 0, 0, threading.Lock()
 
-    def watched(*args: object, **named: object) -> FloatArray:
+    def watched(*args: object, **named: object) -> StoredImage:
         nonlocal busy, most
         with lock:
             busy += 1
@@ -316,9 +316,9 @@ def test_one_huge_image_is_decoded_at_a_time(folder: Path, monkeypatch: pytest.M
         time.sleep(0.01)
         with lock:
             busy -= 1
-        return decode(*args, **named)  # type: ignore[arg-type]
+        return decode_stored(*args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("blemish.images.loading.decode", watched)
+    monkeypatch.setattr("blemish.images.loading.decode_stored", watched)
     assert len(list(ImageSource(folder, config().image).stream(range(12)))) == 12
     assert most == 1
 

@@ -8,7 +8,7 @@ from blemish.config.localization import Localization
 from blemish.config.schema import Config
 from blemish.errors import InputError
 from blemish.localization.scores import image_scores
-from blemish.localization.threshold import ScoreModel, find_threshold, fit_score_model, threshold_warning
+from blemish.localization.threshold import ScoreModel, fit_score_model, threshold_warning
 from blemish.localization.two_groups import posterior
 from blemish.types import FloatArray
 
@@ -100,7 +100,7 @@ def test_defects_of_a_fifth_of_the_area_in_most_images_are_not_taken_for_normal_
 def test_few_defects_among_thousands_of_images_are_found() -> None:
     rng = np.random.default_rng(2)
     scores = np.exp(np.concatenate([rng.normal(0, 0.1, 5000), [1.0, 1.5, 2.0]])).astype(np.float32)
-    found = scores > find_threshold([np.full((2, 2), score) for score in scores], scores, KNN)
+    found = scores > fit_score_model([np.full((2, 2), score) for score in scores], scores, KNN).threshold
     assert found[-3:].all()
     assert found.sum() < 10
 
@@ -127,7 +127,7 @@ def test_a_stated_share_of_normal_images_lies_above_the_threshold(share: float) 
     rng = np.random.default_rng(3)
     logs = np.concatenate([rng.normal(0, 0.1, 300), rng.normal(1, 0.2, 100)])
     scores = np.exp(logs).astype(np.float32)
-    threshold = find_threshold([np.ones((2, 2))] * 400, scores, Localization(false_alarms=share))
+    threshold = fit_score_model([np.ones((2, 2))] * 400, scores, Localization(false_alarms=share)).threshold
     assert norm.sf(np.log(threshold), 0, 0.1) == pytest.approx(share, abs=0.6 * share)
 
 
@@ -174,7 +174,7 @@ def test_one_spot_in_maps_of_zeros_is_anomalous() -> None:
 @pytest.mark.parametrize("scores", [[], [1.0, np.nan], [np.inf, 1.0]])
 def test_missing_and_infinite_scores_are_refused(scores: list[float]) -> None:
     with pytest.raises(InputError, match="threshold needs at least one score"):
-        find_threshold([np.ones((2, 2), np.float32)] * len(scores), np.array(scores, np.float32), KNN)
+        fit_score_model([np.ones((2, 2), np.float32)] * len(scores), np.array(scores, np.float32), KNN)
 
 
 # Other methods, and the warning

@@ -3,35 +3,28 @@ from __future__ import annotations
 import pytest
 import torch
 
-from blemish.errors import ConfigError, InputError
-from blemish.runtime.random import sample_vectors, seeded_generator, seeded_linear
+from blemish.errors import ConfigError
+from blemish.runtime.random import draw_places, seeded_generator, seeded_linear
 
 
 @pytest.mark.parametrize(("n", "expected"), [(5, 5), (12, 12), (99, 12)])
-def test_each_pixel_is_sampled_at_most_once_with_all_its_channels(n: int, expected: int) -> None:
-    image = torch.arange(24.0).reshape(2, 3, 4)
-    found = sample_vectors(image, n, torch.Generator().manual_seed(0))
-    assert found.shape == (expected, 2)
-    assert len(set(found[:, 0].tolist())) == expected
-    assert torch.equal(found[:, 1] - found[:, 0], torch.full((expected,), 12.0))
+def test_each_place_is_drawn_at_most_once(n: int, expected: int) -> None:
+    found = draw_places(12, n, torch.Generator().manual_seed(0)).tolist()
+    assert len(found) == len(set(found)) == expected
+    assert set(found) <= set(range(12))
 
 
-def test_every_pixel_is_sampled_equally_often() -> None:
-    image, counts = torch.arange(10.0).reshape(1, 2, 5), torch.zeros(10)
-    generator = torch.Generator().manual_seed(0)
+def test_every_place_is_drawn_equally_often() -> None:
+    counts, generator = torch.zeros(10), torch.Generator().manual_seed(0)
     for _ in range(2000):
-        counts[sample_vectors(image, 3, generator).flatten().long()] += 1
+        counts[draw_places(10, 3, generator)] += 1
     # 600 expected each, with a standard deviation of about 20.5
     assert (counts - 600).abs().max() < 4 * 20.5
 
 
-def test_sampling_refuses_other_shapes_and_numbers_below_one() -> None:
-    with pytest.raises(InputError, match="sample_vectors"):
-        sample_vectors(torch.rand(2, 2), 3, torch.Generator())
-    with pytest.raises(InputError, match="none 0"):
-        sample_vectors(torch.rand(2, 0, 2), 3, torch.Generator())
+def test_drawing_refuses_numbers_below_one() -> None:
     with pytest.raises(ConfigError, match="vectors per image"):
-        sample_vectors(torch.rand(2, 2, 2), 0, torch.Generator())
+        draw_places(4, 0, torch.Generator())
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63])

@@ -23,9 +23,9 @@ __all__ = ["Backbone", "load_backbone"]
 class Backbone(Protocol):
     """A network that maps images to one feature map per stride.
 
-    Two optional attributes are used if a network has them: `margin`, the number of pixels by which it mirrors the image
-    outwards itself, and `limited_to(strides)`, which returns the same network without the parts that only other strides
-    need.
+    Three optional attributes are used if a network has them: `margin`, the number of pixels by which it mirrors the image
+    outwards itself, `reach`, the number of pixels by which a cell of each stride sees beyond its center, and
+    `limited_to(strides)`, which returns the same network without the parts that only other strides need.
     """
 
     @property

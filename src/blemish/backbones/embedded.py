@@ -18,6 +18,8 @@ WEIGHTS = "embedded.safetensors"
 MARGIN = 16
 """Pixels by which the image is mirrored outwards, so that the outer cells of the maps see texture instead of zeros; a
 multiple of every stride."""
+REACH = {4: 16, 8: 44, 16: 100}
+"""Stride of a map -> pixels by which a cell sees beyond its center; larger by half a kernel of every convolution."""
 SMALLEST, LARGEST = 16, 8000
 """Smallest and largest side of an image in pixels."""
 
@@ -30,9 +32,10 @@ class EmbeddedBackbone:
 
     Attributes:
         margin: number of mirrored pixels; a caller that mirrors the image further may subtract them.
+        reach: stride -> pixels by which a cell of that map sees beyond its center.
     """
 
-    margin = MARGIN
+    margin, reach = MARGIN, REACH
 
     def __init__(
         self, name: str, trunk: nn.Module, digest: str, device: str, strides: tuple[int, ...] | None = None

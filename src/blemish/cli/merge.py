@@ -17,8 +17,8 @@ from blemish.runtime.progress import Stage, StageTimer
 from blemish.runtime.terminal import Bars
 
 if TYPE_CHECKING:
+    from blemish.images import Photo
     from blemish.results import Result
-    from blemish.types import FloatArray
 
 
 def add_merge(app: typer.Typer) -> None:
@@ -61,7 +61,7 @@ def add_merge(app: typer.Typer) -> None:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def load_photos(result: Result, folder: str) -> Callable[[int], FloatArray] | None:
+def load_photos(result: Result, folder: str) -> Callable[[int], Photo] | None:
     """What loads the photograph of each row; None, and no pictures are drawn, if the images are not there."""
     from blemish.images import ImageSource, as_place, is_set
     from blemish.model import FittedModel
@@ -76,7 +76,7 @@ def load_photos(result: Result, folder: str) -> Callable[[int], FloatArray] | No
         source = model.source(folder)
         return source, {name: index for index, name in enumerate(source.names)}
 
-    def load(row: int) -> FloatArray:
+    def load(row: int) -> Photo:
         (source, place), path = opened(), result.paths[row]
         if path not in place:
             raise InputError(f"{shown(path)}: is not in {shown(folder)}; give the folder of the images with --images")

@@ -36,9 +36,9 @@ from blemish.runtime.terminal import Bars, print_error
 if TYPE_CHECKING:
     from blemish.config.schema import Config
     from blemish.distributed import Shard
+    from blemish.images import Photo
     from blemish.model import FittedModel
     from blemish.results import Result
-    from blemish.types import FloatArray
 
 ModelFolder = Annotated[
     Path, typer.Argument(help="Folder of a fitted model, or results that hold one.", show_default=False)
@@ -218,7 +218,7 @@ def _predict(model: FittedModel, folder: str, out: Path, config: Config, quiet: 
 
 def _inspected(
     model: FittedModel, folder: str, config: Config, quiet: bool, shard: Shard | None, timer: StageTimer
-) -> tuple[Result, Callable[[int], FloatArray] | None]:
+) -> tuple[Result, Callable[[int], Photo] | None]:
     """The result, and what loads the photograph of each row. A shard may have no readable image, a whole set may not."""
     from blemish.images import NothingReadableError
     from blemish.model.prediction import nothing_found

@@ -34,9 +34,11 @@ def _setting(text: str) -> Any:
 RUN_OPTIONS: dict[str, Any] = {
     "backbone": Annotated[str | None, typer.Option(help="embedded, or timm:MODEL.")],
     "size": Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            parser=_setting, metavar="INTEGER", help="Side, in pixels, of the square with the area of a scaled image."
+            parser=_setting,
+            metavar="PIXELS",
+            help="Side of the square with the area of a scaled image, or native: the stored size.",
         ),
     ],
     "roi": Annotated[str | None, typer.Option(help="Mask of the region of interest, or a folder of masks.")],

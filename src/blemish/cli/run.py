@@ -17,9 +17,9 @@ from blemish.runtime.terminal import Bars, print_error
 if TYPE_CHECKING:
     from blemish.clustering import Knowledge
     from blemish.config.schema import Config
+    from blemish.images import Photo
     from blemish.output import OutputFolder, OutputPaths
     from blemish.results import Result
-    from blemish.types import FloatArray
 
 Folder = Annotated[
     str,
@@ -153,7 +153,7 @@ def run_and_write(
 
 def write_results(
     result: Result,
-    load_image: Callable[[int], FloatArray] | None,
+    load_image: Callable[[int], Photo] | None,
     out: OutputFolder,
     config: Config,
     timer: StageTimer,
@@ -190,6 +190,8 @@ def print_summary(result: Result, written: OutputPaths) -> None:
     for warning in (result.n_clusters_warning, result.threshold_warning, result.drift_warning):
         if warning:
             print(f"  {warning}")
+    for note in result.input_notes:
+        print(f"  {note}")
     for one in written.not_drawn:
         print_error(f"not drawn: {shown(one.path)}: {shown(one.reason)}")
     if result.skipped:

@@ -191,7 +191,7 @@ def group_images(
 
     Args:
         descriptors: N x D, N at least 1.
-        shapes: N x 3, see :func:`blemish.descriptors.geometry.region_geometry`.
+        shapes: N x 3, see :func:`blemish.descriptors.geometry.region_shape`.
         scores: N.
         threshold: images with a higher score are anomalous.
         settings: the cluster section of the settings.

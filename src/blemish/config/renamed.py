@@ -38,7 +38,6 @@ RENAMED: dict[str, str] = {
     "localize.border": "localization.zero_border",
     "localize.calibrate_border": "localization.border_correction",
     "localize.fill": "localization.median_windows",
-    "descriptor.level": "descriptor.threshold_fraction",
     "descriptor.tau_fraction": "descriptor.relative_tau",
     "descriptor.whiten": "descriptor.whitening_shrinkage",
     "descriptor.geometry": "descriptor.shape_weight",

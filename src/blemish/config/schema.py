@@ -125,11 +125,16 @@ class Config(Section):
         return _over(PAPER, data) if data.get("preset") == "paper" else data
 
     @model_validator(mode="after")
-    def _check_method(self) -> Config:
+    def _check_together(self) -> Config:
         if self.localization.method.startswith("vae") and self.features.normalization == "dataset":
             raise ValueError(
                 f"localization.method {self.localization.method} needs non-negative features, because its decoder ends "
                 "in a ReLU: add features.normalization=image (or none)"
+            )
+        if self.image.size == "native" and self.image.resize == "stretch":
+            raise ValueError(
+                "image.resize stretch makes every image a square, so image.size must be a number of pixels: give one, or "
+                "image.resize=dataset"
             )
         return self
 

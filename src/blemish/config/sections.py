@@ -22,12 +22,11 @@ from blemish.config.fields import (
 class Image(Section):
     """How images are resized before feature extraction."""
 
-    size: int = Field(
+    size: Literal["native"] | Annotated[int, Field(ge=32, le=4096)] = Field(
         default=384,
-        ge=32,
-        le=4096,
         description="Images are scaled to the area of a square with this side, in pixels. Larger values show smaller "
-        "defects and cost time in proportion to the area.",
+        "defects and cost time in proportion to the area. `native`: images keep their stored size, up to "
+        "`image.max_megapixels`.",
     )
     upscale: bool = Field(
         default=False,
@@ -38,18 +37,44 @@ class Image(Section):
         description="`dataset`: one scale factor for all images, so that a defect has the same size in each. `image`: one "
         "factor per image. `stretch`: every image becomes a square, whatever its aspect ratio.",
     )
-    max_side: int = Field(default=2048, ge=32, le=16384, description="Longest side after scaling, in pixels.")
+    tiling: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto`: an image with a side above `image.max_side` after scaling passes through the network in "
+        "overlapping tiles, and its map is the one of the whole image. `off`: such an image is scaled down to "
+        "`image.max_side`. Neither changes the resolution that `image.size` asks for otherwise.",
+    )
+    max_side: int = Field(
+        default=2048,
+        ge=32,
+        le=16384,
+        description="Longest side, in pixels, of what passes through the network at once. With tiles it is at least 256. "
+        "Larger values need more memory.",
+    )
+    max_megapixels: float = Field(
+        default=400,
+        ge=0.01,
+        le=10**5,
+        description="Most megapixels that one image may have after scaling; larger images are scaled down further. Each "
+        "megapixel of an image in tiles takes 10 MB of temporary files while it is worked on.",
+    )
     max_megabytes: int = Field(
-        default=6000,
+        default=2000,
         ge=1,
         le=10**6,
-        description="Memory that one image may take once decoded, in MB; larger images are skipped and named. One pixel "
-        "takes 12 bytes and its stored bytes: a gray 8-bit image of 20 000 x 20 000 pixels takes 5200 MB.",
+        description="Memory that one image may take once decoded, in MB; larger images are skipped and named. An image "
+        "takes its stored bytes, and 12 bytes for each of up to 40 million pixels: a gray 8-bit image of 20 000 x 20 000 "
+        "pixels takes 880 MB.",
     )
     white_level: Literal["auto"] | Annotated[float, Field(gt=0, le=2.0**32)] = Field(
         default="auto",
         description="Stored value that counts as white, for images of more than 8 bits and of floating point; higher "
         "values are clipped. `auto` finds one level for the set.",
+    )
+    borders: Literal["auto", "keep"] = Field(
+        default="auto",
+        description="`auto`: constant borders (whole rows or columns, or the triangles that a rotation leaves "
+        "in the corners, of exactly one value with a sharp edge) and pixels with an alpha of 0 are no picture: they are "
+        "neither learned nor scored. `keep`: they are part of the picture.",
     )
     roi: Folder | None = Field(
         default=None,
@@ -115,13 +140,6 @@ class Descriptor(Section):
         default="thresholded",
         description="Pixel weights of the average. `thresholded`: how far the map exceeds a level. `softmax`: softmax of "
         "the map (published). `average`: all pixels alike. `max`: the highest pixel only.",
-    )
-    threshold_fraction: float = Field(
-        default=0.75,
-        ge=0,
-        le=1,
-        description="Level of `thresholded` weights, from 0 = the median map value to 1 = the automatic "
-        "threshold. Lower values let more of a faint defect contribute.",
     )
     tau: Annotated[float, Field(ge=1e-9, le=1e9)] | None = Field(
         default=None,
@@ -272,7 +290,7 @@ class Cluster(Section):
         "scores are ignored (published).",
     )
     soft_width: float = Field(
-        default=0.05, gt=0, le=10, description="Width of the transition around the threshold, relative to it (`soft`)."
+        default=0.2, gt=0, le=10, description="Width of the transition around the threshold, relative to it (`soft`)."
     )
     soft_floor: float = Field(
         default=0.5,

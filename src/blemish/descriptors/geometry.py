@@ -11,6 +11,10 @@ import numpy.typing as npt
 
 from blemish.types import FloatArray
 
+LEVELS = 0.8, 1.0, 1.25
+"""Levels that the shape of a region is averaged over, relative to the given one. At a single level, parts of a faint defect
+fall apart or join by chance, and images with the same defect exchange groups."""
+
 
 def region_geometry(values: FloatArray, level: float) -> tuple[float, float, float]:
     """Size, extent and elongation of the anomalous part of one map.
@@ -20,7 +24,7 @@ def region_geometry(values: FloatArray, level: float) -> tuple[float, float, flo
 
     Args:
         values: h x w anomaly map, finite.
-        level: map value above which a cell belongs to that part; the pipeline passes the threshold.
+        level: map value above which a cell belongs to that part.
 
     Returns:
         Three numbers: the log of 1 + the effective number of cells; the log of the standard deviation along the longer
@@ -48,6 +52,17 @@ def region_geometry(values: FloatArray, level: float) -> tuple[float, float, flo
     return size, float(0.5 * np.log(long)), float(0.5 * np.log(long / short))
 
 
+def region_shape(values: FloatArray, level: float) -> FloatArray:
+    """The mean of :func:`region_geometry` over the `LEVELS` around a level, 3 float32.
+
+    Args:
+        values: h x w anomaly map, finite.
+        level: map value that normal texture hardly exceeds; the pipeline passes that of the descriptor model, which does not
+            move with the threshold.
+    """
+    return np.mean([region_geometry(values, factor * level) for factor in LEVELS], 0).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class ShapeScaling:
     """How shapes are standardized and weighed beside descriptors.
@@ -73,7 +88,7 @@ class ShapeScaling:
 def fit_shape_scaling(
     descriptors: FloatArray, shapes: FloatArray, shape_weight: float, anomalous: npt.NDArray[np.bool_]
 ) -> ShapeScaling:
-    """The scaling of :func:`region_geometry` beside the descriptors of a set.
+    """The scaling of :func:`region_shape` beside the descriptors of a set.
 
     The shapes are standardized over the anomalous images, or over all images if fewer than two are anomalous. If the
     anomalous images are much alike, their deviation is no measure; at least half the deviation over all images is used.
@@ -93,7 +108,7 @@ def fit_shape_scaling(
 
 
 def region_shapes(maps: Sequence[FloatArray], level: float, weight: float) -> FloatArray:
-    """:func:`region_geometry` of each map, N x 3 float32; zeros, at no cost, if shapes have no weight."""
+    """:func:`region_shape` of each map, N x 3 float32; zeros, at no cost, if shapes have no weight."""
     if not weight:
         return np.zeros((len(maps), 3), np.float32)
-    return np.array([region_geometry(one, level) for one in maps], np.float32)
+    return np.array([region_shape(one, level) for one in maps], np.float32)

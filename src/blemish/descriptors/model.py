@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blemish.config.localization import Localization
 from blemish.config.sections import Descriptor
 from blemish.descriptors.pooling import (
     average_weights,
     blur_weights,
-    descriptor_level,
     max_weights,
     relative_tau,
     softmax_weights,
@@ -21,8 +19,8 @@ from blemish.descriptors.pooling import (
     weighted_sum,
 )
 from blemish.errors import InputError
-from blemish.localization.scores import image_scores
-from blemish.localization.threshold import find_threshold
+from blemish.features.bands import Features, parts
+from blemish.localization.scores import expected_normal_score
 from blemish.types import BoolArray, FloatArray
 
 
@@ -33,7 +31,8 @@ class DescriptorModel:
     Attributes:
         settings: the descriptor section of the settings.
         tau: temperature of the softmax weighting, in units of the maps.
-        level: map value above which cells count in the thresholded weighting.
+        level: map value that normal texture hardly exceeds. Cells above it count in the thresholded weighting and are the
+            region whose shape joins the descriptor.
         whitening: C x C float32, see :func:`whitening_matrix`; None = off.
     """
 
@@ -66,7 +65,7 @@ class DescriptorModel:
             return softmax_weights(maps, self.tau)
         return max_weights(maps) if s.weighting == "max" else average_weights(maps)
 
-    def descriptor(self, features: Tensor, weights: Tensor) -> FloatArray:
+    def descriptor(self, features: Features, weights: Tensor) -> FloatArray:
         """The descriptor of one image, C float32: the weighted sum of its features, whitened.
 
         Args:
@@ -76,33 +75,35 @@ class DescriptorModel:
         Raises:
             InputError: the features contain NaN or infinite values.
         """
-        vector = weighted_sum(features[None], weights[None])[0]
+        vector, top = torch.zeros(()), 0
+        for part in parts(features):
+            rows = part.shape[1]
+            found = weighted_sum(part[None], weights[None, top : top + rows])[0]
+            vector, top = found if top == 0 else vector + found, top + rows
         if not bool(torch.isfinite(vector).all()):
             raise InputError("The features contain NaN or infinite values.")
         return (vector if self.whitening is None else self.whitening @ vector).numpy()
 
 
 def fit_descriptor_model(
-    maps: Sequence[FloatArray], covariance: Tensor, settings: Descriptor, localization: Localization
+    maps: Sequence[FloatArray], covariance: Tensor, settings: Descriptor, score_quantile: float
 ) -> DescriptorModel:
     """Estimate temperature, level and whitening from sample maps.
 
-    The level depends on the threshold of the sample's scores, because the scores of the whole set are not known yet. It
-    never depends on a threshold or a false alarm rate that the user gives, so trying others needs no pass of the network.
+    The level is the score that a typical image would have without a defect. It does not depend on the threshold, so that a
+    wrong threshold does not change how defects are described, and trying others needs no pass of the network.
 
     Args:
         maps: the sample's anomaly maps, at least one.
-        covariance: C x C, see :func:`blemish.features.normalization.within_image_covariance`.
+        covariance: C x C, see :func:`blemish.features.statistics.within_image_covariance`.
         settings: the descriptor section of the settings.
-        localization: method and score quantile, for the threshold.
+        score_quantile: quantile of a map that is its image's score.
     """
-    usual = localization.model_copy(update={"false_alarms": None})
-    threshold = find_threshold(maps, image_scores(maps, localization.score_quantile), usual)
     shrinkage = settings.whitening_shrinkage
     return DescriptorModel(
         settings,
         tau=settings.tau or relative_tau(maps, settings.relative_tau),
-        level=descriptor_level(maps, threshold, settings.threshold_fraction),
+        level=expected_normal_score(maps, score_quantile),
         whitening=None if shrinkage is None else whitening_matrix(covariance, shrinkage),
     )
 
@@ -114,7 +115,7 @@ def whitening_matrix(covariance: Tensor, shrinkage: float) -> Tensor:
     After whitening it has no more weight than anything else. Defects cover too few cells to affect S much.
 
     Args:
-        covariance: C x C, see :func:`blemish.features.normalization.within_image_covariance`.
+        covariance: C x C, see :func:`blemish.features.statistics.within_image_covariance`.
         shrinkage: > 0; larger values whiten less.
 
     Returns:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from blemish.features.bands import Features, take_cells
 from blemish.runtime.spill import ArrayStore, Stored
 from blemish.types import FloatArray
 
@@ -33,7 +34,7 @@ def pixels_per_image(n_images: int, channels: int, budget_mb: int) -> int:
 
 
 def sample_pixels(
-    features: Tensor, values: FloatArray, weights: Tensor, image_seed: int, seed: int, count: int
+    features: Features, values: FloatArray, weights: Tensor, image_seed: int, seed: int, count: int
 ) -> Pixels:
     """``count`` pixels of one image, or all of them if it has no more.
 
@@ -57,7 +58,7 @@ def sample_pixels(
         top, rest = ranked[: count // 2], ranked[count // 2 :]
         drawn = np.random.default_rng((seed, image_seed)).choice(rest, count - len(top), replace=False)
         ranked, share = np.concatenate([top, drawn]), len(drawn) / len(rest)
-    chosen = features.flatten(1)[:, torch.from_numpy(ranked)].T.cpu()
+    chosen = take_cells(features, torch.from_numpy(ranked)).T.cpu()
     limit = torch.finfo(torch.float16).max
     factors = np.where(np.arange(len(ranked)) < count // 2, 1.0, 1 / share)
     return (

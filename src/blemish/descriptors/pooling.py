@@ -21,7 +21,6 @@ from torch import Tensor
 
 from blemish.errors import ConfigError, InputError
 from blemish.features.filters import correlate_axis, gaussian_kernel
-from blemish.types import FloatArray
 
 COUNTED_QUANTILE = 0.95
 """Cells above this quantile of their own map always count: a twentieth of the cells of an image."""
@@ -68,8 +67,7 @@ def thresholded_weights(maps: Tensor, level: float) -> Tensor:
 
     Args:
         maps: B x h x w, finite; B may be 0.
-        level: map value above which cells count, finite; see :func:`descriptor_level`. A higher level leaves more of a
-            defect's rim out.
+        level: map value above which cells count, finite. A higher level leaves more of a defect's rim out.
 
     Returns:
         B x h x w float64; the weights of each map sum to 1. They are equal where nothing exceeds l, as in a constant map.
@@ -204,22 +202,3 @@ def relative_tau(
         if fraction * scale > 0:
             return fraction * scale
     return 1.0
-
-
-def descriptor_level(maps: Sequence[FloatArray], threshold: float, fraction: float) -> float:
-    """Map value above which cells count in a descriptor; it lies somewhat below the threshold.
-
-    The threshold decides whether an image is anomalous at all. The defect of an anomalous image reaches further than the
-    cells above the threshold.
-
-    Args:
-        maps: the set's maps or a sample of them, at least one, finite.
-        threshold: threshold of the image scores.
-        fraction: how far the level lies on the way from the typical map value (the median of the maps' medians) to the
-            threshold; 1 = the threshold.
-
-    >>> descriptor_level([np.zeros((3, 3), np.float32), np.full((3, 3), 2.0, np.float32)], 9.0, 0.75)
-    7.0
-    """
-    typical = float(np.median([np.median(one) for one in maps]))
-    return typical + fraction * (threshold - typical)

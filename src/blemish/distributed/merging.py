@@ -107,7 +107,7 @@ def _optional(results: Sequence[Result], name: str) -> FloatArray | None:
 
 
 def _info(results: Sequence[Result]) -> dict[str, Any]:
-    """What the shards have in common, and what was passed over in any of them."""
+    """What the shards have in common, what was passed over in any of them, and the strongest reduction."""
     common = {
         key: value
         for key, value in results[0].info.items()
@@ -116,6 +116,10 @@ def _info(results: Sequence[Result]) -> dict[str, Any]:
     seen: dict[str, dict[str, str]] = {}
     for one in results:
         seen.update({item["path"]: item for item in one.info.get("passed_over", ())})
+    notes = [one.info["resolution"] for one in results if isinstance(one.info.get("resolution"), dict)]
+    if notes:
+        common["resolution"] = max(notes, key=lambda note: note.get("hidden_pixels", 0))
+        common["with_borders"] = sum(one.info.get("with_borders", 0) for one in results)
     return common | {"passed_over": [seen[path] for path in sorted(seen)], "cache": {}}
 
 

@@ -139,6 +139,11 @@ def _check_model(model: FittedModel) -> None:
         raise ConfigError(
             f"localization.method = {config.localization.method} cannot be exported as ONNX; fit a model with knn"
         )
+    if config.image.size == "native":
+        raise ConfigError(
+            "a model of images at their stored size cannot be exported as ONNX, which has whole images; fit one with "
+            "another image.size"
+        )
     if config.image.roi:
         raise ConfigError("a model with a region of interest cannot be exported as ONNX; fit one without image.roi")
 

@@ -12,6 +12,7 @@ from blemish.backbones import Backbone
 from blemish.config.sections import Backbone as BackboneSettings
 from blemish.errors import ConfigError
 from blemish.features.filters import pad_reflect
+from blemish.images.tiling import Tile, TilePixels, plan_tiles
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((3,), (2,), (2, 3))
 """Axes of B x C x H x W along which an image is mirrored: left to right, top to bottom, both."""
@@ -50,9 +51,51 @@ class Extractor:
         self.device: torch.device = getattr(backbone, "device", torch.device("cpu"))
         self.grid = 8 if 8 in chosen else chosen[0]
 
+    @property
+    def overlap(self) -> int:
+        """Pixels that a tile of an image must show around its core, so that its cells are those of the whole image.
+
+        A network that does not say how far it sees is taken to see 16 cells far. Where it sees further, as with
+        attention or global pooling, tiles differ slightly from the whole image.
+        """
+        coarsest = max(self.strides)
+        reach = getattr(self.backbone, "reach", {}).get(coarsest, 16 * coarsest) + coarsest
+        return -(-reach // self.step) * self.step
+
+    @property
+    def step(self) -> int:
+        """Tiles begin at multiples of this many pixels, so that their cells are cells of the whole image."""
+        return max(16, *self.strides)
+
+    def map_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the map of an image, from its height and width."""
+        return -(-size[0] // self.grid), -(-size[1] // self.grid)
+
+    def bands(self, image: TilePixels, side: int) -> Iterator[Tensor]:
+        """The features of an image in tiles, as bands C x rows x w from the top; see :meth:`raw`.
+
+        Args:
+            image: the pixels.
+            side: longest side of a tile.
+        """
+        for row in plan_tiles(*image.size, side, self.overlap, self.step):
+            yield torch.cat([self._core(image, tile) for tile in row], dim=2)
+
+    def _core(self, image: TilePixels, tile: Tile) -> Tensor:
+        """The features of the core of a tile."""
+        cells = self.raw(torch.from_numpy(image.read(tile.read))[None])[0]
+        rows, columns = (
+            slice((core.start - read.start) // self.grid, -(-(core.stop - read.start) // self.grid))
+            for core, read in zip(tile.core, tile.read, strict=True)
+        )
+        return cells[:, rows, columns]
+
     def raw(self, batch: Tensor) -> Tensor:
         """B x 3 x H x W -> B x C x h x w, the chosen strides stacked on the grid of ``self.grid``; see :meth:`blocks`."""
-        height, width = (-(-side // self.grid) for side in batch.shape[-2:])
+        rows, columns = self.map_size((batch.shape[-2], batch.shape[-1]))
+        # with whole cells of every stride, the cells of all strides lie over each other everywhere
+        batch = pad_reflect(batch, bottom=-batch.shape[-2] % 16, right=-batch.shape[-1] % 16)
+        height, width = self.map_size((batch.shape[-2], batch.shape[-1]))
         parts = []
         for stride, part in self._maps(batch):
             if stride < self.grid:
@@ -60,7 +103,7 @@ class Extractor:
             elif stride > self.grid:
                 part = F.interpolate(part, (height, width), mode="bilinear", align_corners=False)
             parts.append(part)
-        return torch.cat(parts, 1).contiguous()
+        return torch.cat(parts, 1)[:, :, :rows, :columns].contiguous()
 
     def _maps(self, batch: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield each stride with its map and, with test-time augmentation, once more with the mean over mirror images.

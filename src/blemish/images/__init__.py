@@ -12,6 +12,7 @@ from blemish.images.raw import MAX_MEGABYTES, ImageInfo
 from blemish.images.sets import folder_of, is_set, list_set, locate
 from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
 from blemish.images.source import ALSO, Images, ImageSource
+from blemish.images.stored import Photo, StoredImage
 from blemish.images.white_level import WhiteLevel, estimate_white_level
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "Images",
     "Listing",
     "NothingReadableError",
+    "Photo",
     "Place",
+    "StoredImage",
     "Url",
     "WhiteLevel",
     "as_place",

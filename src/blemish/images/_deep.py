@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from blemish.errors import InputError, shown
 from blemish.images.places import Place
-from blemish.images.raw import ImageInfo, RawImage, decoded_megabytes
+from blemish.images.raw import ImageInfo, RawImage, decoded_megabytes, without_alpha
 
 _PNM_HEADER = re.compile(rb"(P[1-6])(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:(?:\s|#[^\n]*\n)+(\d+))?\s")
 _CODESTREAM = b"\xff\x4f\xff\x51"
@@ -71,12 +71,12 @@ def read_jpeg2000(path: Place, handle: IO[bytes], max_megabytes: float) -> RawIm
     handle.seek(0)
     values: npt.NDArray[Any] = np.asarray(imagecodecs.jpeg2k_decode(handle.read()))
     values = values if values.ndim == 3 else values[..., None]
-    values = values[..., : 3 if values.shape[2] >= 3 else 1]
+    values, hidden = without_alpha(values)
     if values.dtype.kind != "u":
         raise InputError(f"{shown(path)}: values of type {values.dtype} are not read; save it as 8 or 16 bits")
     if bits < 8:
         values = np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
-    return RawImage(values, 8 if bits <= 8 else 16)
+    return RawImage(values, 8 if bits <= 8 else 16, hidden)
 
 
 def _siz(path: Place, handle: IO[bytes]) -> tuple[int, int, int, int]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from blemish.errors import InputError, shown
 from blemish.images.places import Place
-from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright
+from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, without_alpha
 
 _ANIMATED = ("GIF", "WEBP", "AVIF")  # a JPEG with several pictures holds previews and gain maps, not frames
 _GRAY = ("1", "L", "LA")
@@ -56,19 +56,24 @@ def read_pillow(path: Place, handle: IO[bytes], kind: str, page: int, max_megaby
         check_page(path, page, _frames(path, image, kind) if page else 1)
         if page:
             image.seek(page)
-        return RawImage(upright(to_values(image), orientation), 8)
+        values, hidden = without_alpha(to_bands(image), orientation)
+        return RawImage(values, 8, hidden)
 
 
 def _megabytes(path: Place, image: Any, max_megabytes: float) -> float:
     return decoded_megabytes(path, image.height, image.width, 1 if image.mode in _GRAY else 4, 1, max_megabytes)
 
 
-def to_values(image: Any) -> npt.NDArray[Any]:
-    """8-bit values of an opened image, H x W x (1 or 3), without alpha."""
-    if image.mode in ("1", "L", "LA", "La"):
-        return np.asarray(image.convert("L"))[..., None]
-    # palettes go through RGBA, because Pillow warns about several transparent entries otherwise
-    return np.asarray(image.convert("RGBA" if image.mode in ("P", "PA") else "RGB"))[..., :3]
+def to_bands(image: Any) -> npt.NDArray[Any]:
+    """8-bit values of an opened image, H x W x (1 to 4); a second or fourth band is alpha."""
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        bands = np.asarray(image)
+    elif image.mode in ("1", "La"):
+        bands = np.asarray(image.convert("L" if image.mode == "1" else "LA"))
+    else:
+        # palettes go through RGBA, because Pillow warns about several transparent entries otherwise
+        bands = np.asarray(image.convert("RGBA" if image.mode in ("P", "PA", "RGBa") else "RGB"))
+    return bands if bands.ndim == 3 else bands[..., None]
 
 
 @contextmanager

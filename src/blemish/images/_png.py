@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images._pillow import exif_orientation, opened, to_values
+from blemish.images._pillow import exif_orientation, opened, to_bands
 from blemish.images.places import Place
-from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright
+from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, without_alpha
 
 _BANDS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # color type -> stored values per pixel
 _PALETTE = 3
@@ -64,12 +64,13 @@ def read_png(path: Place, handle: IO[bytes], page: int, max_megabytes: float) ->
             raise InputError(f"{shown(path)}: frames of 16 bits are not read; save each frame as a file of its own")
         with opened(path, handle, "PNG") as image:
             image.seek(page)
-            return RawImage(upright(to_values(image), orientation), 8)
+            frame, hidden = without_alpha(to_bands(image), orientation)
+            return RawImage(frame, 8, hidden)
     handle.seek(0)
     values: npt.NDArray[Any] = np.asarray(imagecodecs.png_decode(handle.read()))
     values = values if values.ndim == 3 else values[..., None]
-    values = values[..., : 3 if values.shape[2] >= 3 else 1]
-    return RawImage(upright(values, orientation), 16 if header.bits == 16 else 8)
+    values, hidden = without_alpha(values, orientation)
+    return RawImage(values, 16 if header.bits == 16 else 8, hidden)
 
 
 def _read_header(path: Place, handle: IO[bytes]) -> _Header:

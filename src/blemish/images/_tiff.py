@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from blemish.errors import InputError, shown
 from blemish.images.places import Place
-from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright
+from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright, without_alpha
 
 _MINISWHITE, _MINISBLACK, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 3, 5, 6
 _READABLE_COLORS = (_MINISWHITE, _MINISBLACK, 2, _PALETTE, _SEPARATED, _YCBCR, 34892)
 _JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
 _SUBFILE_TYPE, _ORIENTATION, _MAX_SAMPLE, _WHITE_LEVEL = 254, 274, 281, 50717
 _REDUCED_OR_MASK = 1 | 4
+_EXTRA_SAMPLES, _ALPHA = 338, (1, 2)
 _MAX_BANDS = 4
 
 
@@ -58,10 +59,13 @@ def read_tiff(path: Place, handle: IO[bytes], number: int, max_megabytes: float)
                 raise InputError(f"{shown(path)}: holds negative values; shift them to start at 0")
         if photometric == _SEPARATED and values.shape[2] >= 4 and values.dtype.kind != "f":
             values = _from_cmyk(values, bits)
+        hidden = None
+        if _tag(page, _EXTRA_SAMPLES, 0) in _ALPHA and values.shape[2] in (2, 4):
+            _, hidden = without_alpha(values, _orientation(page))
         values = values[..., : 3 if values.shape[2] >= 3 else 1]
         if photometric == _MINISWHITE and values.dtype.kind != "f":
             values = (2**bits - 1) - values.astype(np.int64)
-        return RawImage(upright(values, _orientation(page)), bits)
+        return RawImage(upright(values, _orientation(page)), bits, hidden)
 
 
 def _info(path: Place, page: Any, max_megabytes: float) -> ImageInfo:
@@ -108,8 +112,9 @@ def _unlisted_pages(tiff: Any, listed: int) -> int:
 
 
 def _tag(page: Any, code: int, default: int) -> int:
-    """Value of a tag that holds one integer; a missing or invalid tag counts as the default."""
+    """First integer of a tag; a missing or invalid tag counts as the default."""
     value = page.tags.valueof(code, default)
+    value = value[0] if isinstance(value, tuple) and value else value
     return int(value) if isinstance(value, int) else default
 
 

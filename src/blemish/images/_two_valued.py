@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from blemish.types import FloatArray
+from blemish.images.stored import Photo
 
 _SHARE = 0.9
 """Share of images with two values only from which the set is taken for masks, in a warning."""
@@ -19,7 +19,7 @@ class TwoValued:
     def __init__(self) -> None:
         self._judged: dict[int, bool] = {}
 
-    def look(self, index: int, image: FloatArray) -> None:
+    def look(self, index: int, image: Photo) -> None:
         """Judge image ``index``, on a grid of about 10 000 pixels; H x W x 3."""
         step = max(1, int((image.shape[0] * image.shape[1] / 10_000) ** 0.5))
         values = image[::step, ::step]

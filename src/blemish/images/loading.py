@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
@@ -28,6 +27,7 @@ from blemish.images.decoders import Check, read_raw
 from blemish.images.hot_pixels import without_hot_pixels
 from blemish.images.places import Place
 from blemish.images.raw import MAX_MEGABYTES
+from blemish.images.stored import StoredImage
 from blemish.types import FloatArray
 
 UNIT_OVERSHOOT = 1.1
@@ -64,6 +64,21 @@ def decode(
         InputError: missing, not a file, not an image, truncated, too large, or with NaN or negative values; the message
             names the file.
     """
+    return decode_stored(path, white=white, page=page, max_megabytes=max_megabytes, check=check, repair_hot=repair_hot)[
+        :, :
+    ]
+
+
+def decode_stored(
+    path: Place,
+    *,
+    white: float | None = None,
+    page: int = 0,
+    max_megabytes: float = MAX_MEGABYTES,
+    check: Check | None = None,
+    repair_hot: bool = False,
+) -> StoredImage:
+    """Read one image and leave its values as they are stored; arguments and errors are those of :func:`decode`."""
     raw = read_raw(path, page, max_megabytes=max_megabytes, check=check)
     values = raw.values if white is None or not raw.deep or not repair_hot else without_hot_pixels(raw.values, white)
     if raw.floating:
@@ -74,10 +89,7 @@ def decode(
         scale = float(2**raw.bits - 1)
     if not scale > 0 or not math.isfinite(scale):
         raise InputError(f"{shown(path)}: white level {white} cannot be used; give a number above 0")
-    # float32 division is exact enough here: 24 bits of mantissa against at most 16 bits of picture
-    rgb = np.empty((*values.shape[:2], 3), dtype=np.float32)
-    np.divide(values, np.float32(scale), out=rgb, casting="unsafe")
-    return np.clip(rgb, 0.0, 1.0, out=rgb)
+    return StoredImage(values, scale, raw.transparent)
 
 
 def _float_scale(path: Place, values: npt.NDArray[Any], white: float | None) -> float:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
 from blemish.images.places import Place
+from blemish.types import BoolArray
 
 MAX_MEGABYTES: int = ImageConfig().max_megabytes
 """Default of ``image.max_megabytes``."""
@@ -18,6 +19,9 @@ MAX_PAGES = 10_000
 """Pages or frames of one file; a file with more of them is refused."""
 
 _FLOAT_RGB_BYTES = 12
+
+_FLOAT_PIXELS = 4 * 10**7
+"""Pixels that are float RGB at a time: of larger images, only the stored values are in memory as a whole."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class ImageInfo:
         channels: 1 for gray, 3 for color; alpha and further bands do not count.
         floating: whether the file stores floating-point values.
         white: stored value of white, where the format states it; None otherwise.
-        megabytes: memory that decoding takes: the stored values and the float RGB image.
+        megabytes: memory that decoding takes: the stored values, and float RGB up to a limit.
     """
 
     height: int
@@ -55,10 +59,12 @@ class RawImage:
     Attributes:
         values: H x W x (1 or 3), integers, booleans or floating point, upright, without alpha.
         bits: bits per channel that ``values`` use.
+        transparent: H x W bool, pixels with an alpha of 0; None where there is no alpha channel.
     """
 
     values: npt.NDArray[Any]
     bits: int
+    transparent: BoolArray | None = None
 
     @property
     def floating(self) -> bool:
@@ -74,20 +80,34 @@ class RawImage:
 def decoded_megabytes(
     path: Place, height: int, width: int, bands: int, bytes_per_value: float, max_megabytes: float
 ) -> float:
-    """Megabytes that decoding an image takes: its stored values and 12 bytes per pixel of float RGB.
+    """Megabytes that decoding an image takes: its stored values, and 12 bytes of float RGB for at most
+    `_FLOAT_PIXELS` pixels.
 
     Raises:
         InputError: the image has no pixels, or takes more than ``max_megabytes``; names the file, size and remedy.
     """
     if height < 1 or width < 1 or bands < 1:
         raise InputError(f"{shown(path)}: has no pixels; replace or remove it")
-    megabytes = height * width * (bands * bytes_per_value + _FLOAT_RGB_BYTES) / 1e6
+    pixels = height * width
+    megabytes = (pixels * bands * bytes_per_value + min(pixels, _FLOAT_PIXELS) * _FLOAT_RGB_BYTES) / 1e6
     if megabytes > max_megabytes:
         raise InputError(
             f"{shown(path)}: {height} x {width} pixels in {bands} {'band' if bands == 1 else 'bands'} take "
             f"{megabytes:.0f} MB decoded, and image.max_megabytes is {max_megabytes:g}; cut it into tiles or raise the limit"
         )
     return megabytes
+
+
+def without_alpha(bands: npt.NDArray[Any], orientation: int = 1) -> tuple[npt.NDArray[Any], BoolArray | None]:
+    """Values of 1 or 3 channels, and where the alpha channel is 0, upright; None if there is no alpha channel.
+
+    Args:
+        bands: H x W x C as decoded. A second or fourth band is taken for alpha.
+        orientation: EXIF or TIFF orientation 1..8.
+    """
+    alpha = bands.shape[2] in (2, 4)
+    hidden = upright(bands[..., -1:] == 0, orientation)[..., 0] if alpha else None
+    return upright(bands[..., : 3 if bands.shape[2] >= 3 else 1], orientation), hidden
 
 
 def check_page(path: Place, page: int, pages: int) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 import numpy as np
-import numpy.typing as npt
 
 from blemish.errors import ConfigError, InputError, shown
 from blemish.images._files import file_digest
@@ -16,10 +15,14 @@ from blemish.images.decoders import probe, read_raw
 from blemish.images.places import open_regular
 from blemish.images.raw import ImageInfo
 from blemish.images.sizes import resize
-from blemish.types import BoolArray, FloatArray
+from blemish.images.stored import StoredImage, Window
+from blemish.types import BoolArray
 
-_WHOLE = 1 - 1e-5
+WHOLE = 1 - 1e-5
 """A resized pixel counts as inside if at least this share of what it shows is inside; the rest is rounding."""
+
+_LARGE_PIXELS = 2**25
+"""Pixels from which a mask is resized in bands."""
 
 
 class RegionOfInterest:
@@ -40,9 +43,8 @@ class RegionOfInterest:
             raise ConfigError(f"{shown(path)}: no such file or folder; give a mask for image.roi, or a folder of masks")
         self._paths = _masks_of(path, names) if path.is_dir() else [path] * len(names)
         self._digest_of = functools.cache(_digest)
-        self._read = functools.lru_cache(maxsize=4)(_read_mask)
+        self._read = functools.lru_cache(maxsize=2)(_read_mask)
         self._reduced = functools.lru_cache(maxsize=64)(self._reduce)
-        self._mirror = functools.lru_cache(maxsize=16)(self._mirror_places)
         with _as_setting():
             sizes = {one: (info.height, info.width) for one in set(self._paths) for info in [probe(one)]}
         for name, mask, info in zip(names, self._paths, infos, strict=True):
@@ -67,14 +69,19 @@ class RegionOfInterest:
             )
         return inside
 
-    def filled(self, index: int, image: FloatArray) -> FloatArray:
-        """Image ``index`` with what lies outside replaced by the inside, mirrored at its edge; 3 x h x w.
+    def pixels(self, index: int, height: int, width: int, window: Window | None = None) -> BoolArray:
+        """The pixels of image ``index`` that lie in the region as a whole, at a size of the image.
 
-        The network sees some distance around each cell. The mirror keeps the outside from reaching across the edge, and
-        adds no edge of its own.
+        Args:
+            index: the image.
+            height: rows of the image.
+            width: columns of the image.
+            window: the part that is wanted; None: all.
         """
-        rows, columns = self._mirror(self._paths[index], *image.shape[1:])
-        return np.ascontiguousarray(image[:, rows, columns])
+        if window is None:
+            return self._reduced(self._paths[index], height, width, WHOLE)
+        mask = StoredImage(self._read(self._paths[index])[..., None], 1.0)
+        return mask.resized(height, width, window)[..., 0] >= WHOLE
 
     def digest(self, index: int) -> str:
         """Digest of the mask of image ``index``."""
@@ -85,22 +92,9 @@ class RegionOfInterest:
         self._paths = [self._paths[index] for index in indices]
 
     def _reduce(self, path: Path, height: int, width: int, share: float) -> BoolArray:
-        return resize(self._read(path)[..., None].astype(np.float32), height, width)[..., 0] >= share
-
-    def _mirror_places(self, path: Path, height: int, width: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """For each pixel, the row and the column of the pixel inside that takes its place."""
-        from scipy.ndimage import distance_transform_edt
-
-        inside = self._reduced(path, height, width, _WHOLE)
-        if not inside.any():  # a region of less than a pixel; no cell is inside either, and that is an error of its own
-            inside = np.ones_like(inside)
-        nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
-        mirrored = 2 * nearest - np.indices(inside.shape)
-        limits = np.array(inside.shape)[:, None, None]
-        usable = ((mirrored >= 0) & (mirrored < limits)).all(0)
-        mirrored = np.where(usable, mirrored, 0)
-        rows, columns = np.where(usable & inside[mirrored[0], mirrored[1]], mirrored, nearest)
-        return rows, columns
+        mask = self._read(path)[..., None]
+        huge = mask.size > _LARGE_PIXELS
+        return resize(StoredImage(mask, 1.0) if huge else mask.astype(np.float32), height, width)[..., 0] >= share
 
 
 def _masks_of(folder: Path, names: Sequence[str]) -> list[Path]:

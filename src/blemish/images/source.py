@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import deque
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -18,19 +16,25 @@ import numpy.typing as npt
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
 from blemish.images import loading
+from blemish.images._ahead import run_ahead
 from blemish.images._files import ImageFile, open_files
 from blemish.images._remote import forget_fetched
 from blemish.images._two_valued import TwoValued
+from blemish.images.area import PictureArea
 from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.calibration import Calibration
+from blemish.images.contents import Contents
 from blemish.images.finding import Listing, NothingReadableError, describe_passed_over, list_images
 from blemish.images.places import Url, as_place, is_remote
 from blemish.images.raw import ImageInfo
+from blemish.images.resolution import Resolution
 from blemish.images.roi import RegionOfInterest
 from blemish.images.sets import list_named, list_set
-from blemish.images.sizes import common_scale, plan_sizes, resize
+from blemish.images.sizes import common_scale, resize
+from blemish.images.stored import Photo, StoredImage
+from blemish.images.tiling import TilePixels
 from blemish.images.white_level import WhiteLevel, estimate_white_level
-from blemish.runtime.digests import array_digest, digest
+from blemish.runtime.digests import digest
 from blemish.types import BoolArray, FloatArray, Skipped
 
 Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] | npt.NDArray[np.generic]
@@ -45,7 +49,7 @@ ALSO = "known normal: "
 """What the names of further images begin with."""
 
 HUGE_MEGABYTES = 500
-"""Images that take more than this once decoded are decoded one at a time."""
+"""Images that take more than this once decoded are decoded one at a time, and stay as they are stored."""
 
 _OTHER_DEPTH = (
     "has more than 8 bits per channel, and the images that the model was fitted to had not; convert the images as those "
@@ -77,7 +81,8 @@ class ImageSource:
         names: name of each image: its path relative to the folder, the path as given, or ``array-00001``; with ``#2`` and
             so on for further pages of a file.
         infos: header of each image.
-        target_sizes: height and width that each image is brought to.
+        resolution: the size that each image is brought to, and whether it is worked on in tiles.
+        area: what of each image counts.
         calibration: how the images are read.
         white_level: stored values that count as white.
         unreadable: index -> reason, of the images that could not be decoded so far.
@@ -109,7 +114,6 @@ class ImageSource:
         self._dropped: list[Skipped] = []
         self._arrays: list[FloatArray] | None = None
         self._files: list[ImageFile] = []
-        self._contents: list[str] | None = None
         self._readers = DECODERS
         self._huge = threading.RLock()
         self._two_valued = TwoValued()
@@ -134,10 +138,9 @@ class ImageSource:
             raise NothingReadableError(self._nothing_readable(), self.skipped)
         scale = calibration.scale if calibration else common_scale(self.infos, config.size)
         self.calibration = Calibration(scale, self.white_level)
-        self.target_sizes = plan_sizes(
-            self.infos, config.size, config.resize, 16, config.max_side, config.upscale, scale
-        )
-        self._roi = RegionOfInterest(Path(config.roi).expanduser(), self.names, self.infos) if config.roi else None
+        self.resolution = Resolution(self.infos, config, self.calibration)
+        roi = RegionOfInterest(Path(config.roi).expanduser(), self.names, self.infos) if config.roi else None
+        self.area = PictureArea(self.infos, roi, config.borders == "auto", self.full)
 
     def _open_files(self, listing: Listing, names: list[str] | None, also: Listing | None = None) -> None:
         forget_fetched()
@@ -152,6 +155,7 @@ class ImageSource:
         self._dropped, self._files, self.names = opened.unreadable, opened.files, opened.names
         self.passed_over += opened.passed_over
         self.infos = [one.info for one in self._files]
+        self._contents = Contents(self._files, self._readers)
         if self._given is not None:
             without = next(
                 (one for one in self._files if one.info.deep and self.white_level.of(one.info) is None), None
@@ -173,6 +177,7 @@ class ImageSource:
     def _open_arrays(self, arrays: Sequence[object]) -> None:
         given = None if self._config.white_level == "auto" else self._config.white_level
         self._arrays, level = arrays_to_rgb(arrays, self._given.white_level.level if self._given else given)
+        self._contents = Contents(self._arrays)
         if self._given and level is not None and self._given.white_level.level is None:
             raise InputError(f"an array {_OTHER_DEPTH}")
         self.white_level = self._given.white_level if self._given else WhiteLevel(level)
@@ -182,23 +187,31 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def target_sizes(self) -> list[tuple[int, int]]:
+        """Height and width that each image is brought to."""
+        return self.resolution.sizes
+
     def report(self) -> dict[str, Any]:
-        """What ``run.json`` says about the input: the white level and what was passed over."""
+        """What ``run.json`` says about the input: the white level, the resolution, and what was passed over."""
         level = self.white_level
         return {
             "white_level": level.level if level.wide is None else {"16 bits": level.level, "32 bits": level.wide},
+            "resolution": self.resolution.report(),
+            "with_borders": self.area.bordered,
             "passed_over": [{"path": one.path, "reason": one.reason} for one in self.passed_over],
         }
 
     # ---- pixels
 
-    def full(self, index: int) -> FloatArray:
-        """Image ``index`` as stored: H x W x 3 float32 in [0, 1]."""
+    def full(self, index: int) -> Photo:
+        """Image ``index`` at its stored size: H x W x 3 float32 in [0, 1], or its stored values if it is huge."""
         if self._arrays is not None:
+            self.area.look(index, StoredImage(self._arrays[index], 1.0))
             return self._arrays[index]
         file = self._files[index]
         with self._turn(file.info):
-            image = loading.decode(
+            image = loading.decode_stored(
                 file.path,
                 white=self.white_level.of(file.info),
                 page=file.page,
@@ -209,28 +222,42 @@ class ImageSource:
         if image.shape[:2] != (file.info.height, file.info.width):
             raise InputError(f"{shown(file.path)}: was changed while the run was reading it; run again")
         self._two_valued.look(index, image)
-        return image
+        self.area.look(index, image)
+        return image if self._is_huge(file.info) else image[:, :]
 
     def small(self, index: int) -> FloatArray:
-        """Image ``index`` at its target size, with nothing of what is outside the region of interest.
+        """Image ``index`` at its target size, with nothing of what does not count.
 
         Returns:
             3 x h x w float32, contiguous.
         """
+        size = self.target_sizes[index]
         with self._turn(self.infos[index]):
-            image = np.ascontiguousarray(resize(self.full(index), *self.target_sizes[index]).transpose(2, 0, 1))
-        return image if self._roi is None else self._roi.filled(index, image)
+            image = np.ascontiguousarray(resize(self.full(index), *size).transpose(2, 0, 1))
+        return self.area.filled(index, image, size)
+
+    def tiles(self, index: int) -> TilePixels:
+        """The pixels that :meth:`small` would give, of which a window is in memory at a time."""
+        image, size, area = self.full(index), self.target_sizes[index], self.area
+        stored = image if isinstance(image, StoredImage) else StoredImage(image, 1.0)
+        if not area.restricted(index):
+            return TilePixels(stored, size)
+        return TilePixels(stored, size, lambda pixels, window: area.filled(index, pixels, size, window))
 
     def inside(self, index: int, height: int, width: int) -> BoolArray | None:
-        """The cells of a grid over image ``index`` that lie in the region of interest; None if there is no region."""
-        return None if self._roi is None else self._roi.inside(index, height, width)
+        """The cells of a grid over image ``index`` that count; None if all do."""
+        return self.area.inside(index, height, width)
 
     def _turn(self, info: ImageInfo) -> AbstractContextManager[object]:
         """Wait until no other thread decodes a huge image, if this one is huge."""
-        return self._huge if info.megabytes > HUGE_MEGABYTES else nullcontext()
+        return self._huge if self._is_huge(info) else nullcontext()
+
+    @staticmethod
+    def _is_huge(info: ImageInfo) -> bool:
+        return info.megabytes > HUGE_MEGABYTES
 
     def _check_unchanged(self, index: int, handle: IO[bytes]) -> None:
-        error = self._files[index].changed(handle, self._contents[index] if self._contents else None)
+        error = self._files[index].changed(handle, self._contents.known(index))
         if error is not None:
             raise error
 
@@ -239,26 +266,21 @@ class ImageSource:
 
         ``DECODERS`` threads, or ``FETCHERS``, decode up to ``ahead`` images before the caller asks for them.
         """
-        with ThreadPoolExecutor(self._readers, thread_name_prefix="decode") as pool:
-            waiting: deque[tuple[int, Future[FloatArray | InputError]]] = deque()
-            try:
-                for index in indices:
-                    waiting.append((index, pool.submit(self._small_or_error, index)))
-                    if len(waiting) > ahead:
-                        done, future = waiting.popleft()
-                        yield done, future.result()
-                while waiting:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            finally:
-                for _, future in waiting:
-                    future.cancel()
+        return run_ahead(self._small_or_error, indices, self._readers, ahead)
 
     def _small_or_error(self, index: int) -> FloatArray | InputError:
         try:
             return self.small(index)
         except InputError as error:
             return error
+
+    def decoding_error(self, index: int) -> InputError | None:
+        """Why image ``index`` cannot be decoded; None if it can be."""
+        try:
+            self.full(index)
+        except InputError as error:
+            return error
+        return None
 
     # ---- images that cannot be read
 
@@ -275,8 +297,9 @@ class ImageSource:
         found under the digest of a file that can be read. :attr:`changed` says so.
         """
         self.unreadable[index] = reason
-        if self._contents is not None and self._arrays is None:
-            self.changed |= self._files[index].content_digest() != self._contents[index]
+        known = self._contents.known(index)
+        if known is not None and self._arrays is None:
+            self.changed |= self._files[index].content_digest() != known
 
     def confirm_unreadable(self, indices: Iterable[int]) -> bool:
         """Whether none of these images, which an earlier run could not decode, can be decoded now.
@@ -285,12 +308,10 @@ class ImageSource:
         """
         for index in indices:
             if index not in self.unreadable:
-                try:
-                    self.small(index)
-                except InputError as error:
-                    self.mark_unreadable(index, str(error))
-                else:
+                error = self.decoding_error(index)
+                if error is None:
                     return False
+                self.mark_unreadable(index, str(error))
         return True
 
     def readable(self, indices: Iterable[int]) -> list[int]:
@@ -309,7 +330,7 @@ class ImageSource:
             raise NothingReadableError(self._nothing_readable(), self.skipped)
         guess = None
         if self._arrays is None:
-            guess = self._two_valued.warning(self.readable(self.content_order(0)), self._small_or_error)
+            guess = self._two_valued.warning(self.readable(self.content_order(0)), self.decoding_error)
         if guess is not None:
             where = shown(self.root) if self.root else "the list"
             _log.warning("%s; check that %s holds the images to inspect", guess, where)
@@ -327,15 +348,13 @@ class ImageSource:
         self._dropped, self.unreadable = self.skipped, {}
         self.infos = [self.infos[index] for index in indices]
         self.names = [self.names[index] for index in indices]
-        self.target_sizes = [self.target_sizes[index] for index in indices]
+        self.resolution.keep(indices)
         if self._arrays is not None:
             self._arrays = [self._arrays[index] for index in indices]
         else:
             self._files = [self._files[index] for index in indices]
-        if self._roi is not None:
-            self._roi.keep(indices)
-        if self._contents is not None:
-            self._contents = [self._contents[index] for index in indices]
+        self.area.keep(indices)
+        self._contents.keep(indices)
 
     # ---- content
 
@@ -344,8 +363,7 @@ class ImageSource:
 
         The first call reads every file of the set. A file that cannot be read gets a digest that no other file has.
         """
-        roi = () if self._roi is None else (self._roi.digest(index),)
-        return digest(self.content(index), self.target_sizes[index], self._white_of(index), *roi)
+        return digest(self.content(index), self.target_sizes[index], self._white_of(index), *self.area.digest(index))
 
     def content_order(self, seed: int) -> list[int]:
         """The indices of all images in a random order that content alone decides, with copies by index.
@@ -353,22 +371,16 @@ class ImageSource:
         The first k of them are a random sample that depends neither on names nor on the order of the files, and that one
         more image rarely changes. The first call reads every file of the set.
         """
-        ranks = [digest(seed, content) for content in self._content_digests()]
+        ranks = [digest(seed, content) for content in self._contents.digests()]
         return sorted(range(len(self)), key=lambda index: (ranks[index], index))
 
     def content(self, index: int) -> str:
         """Digest of the content of image ``index``. The first call reads every file of the set."""
-        return self._content_digests()[index]
+        return self._contents.digests()[index]
 
     def content_seed(self, index: int) -> int:
         """A seed, 0 to 2^48 - 1, that the content of image ``index`` alone decides."""
         return int(self.content(index)[:12], 16)
-
-    def _content_digests(self) -> list[str]:
-        if self._contents is None:
-            with ThreadPoolExecutor(self._readers) as pool:
-                self._contents = list(pool.map(_content_digest, self._images()))
-        return self._contents
 
     def _white_of(self, index: int) -> float | None:
         return None if self._arrays is not None else self.white_level.of(self._files[index].info)
@@ -378,22 +390,4 @@ class ImageSource:
 
         Reads only files whose size another file has too.
         """
-        images = list(self._images())
-        alike: dict[Hashable, list[int]] = {}
-        first = list(range(len(self)))
-        for index, image in enumerate(images):
-            extent = image.extent if isinstance(image, ImageFile) else image.shape
-            alike.setdefault(extent, []).append(index)
-        for indices in alike.values():
-            seen: dict[str, int] = {}
-            for index in indices if len(indices) > 1 else ():
-                content = self._contents[index] if self._contents else _content_digest(images[index])
-                first[index] = seen.setdefault(content, index)
-        return first
-
-    def _images(self) -> Iterator[ImageFile | FloatArray]:
-        return iter(self._files if self._arrays is None else self._arrays)
-
-
-def _content_digest(image: ImageFile | FloatArray) -> str:
-    return image.content_digest() if isinstance(image, ImageFile) else array_digest(image)
+        return self._contents.originals()

@@ -8,7 +8,7 @@ from blemish.localization.model import MapModel, fit_map_model, inlier_cells
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import VAE, PrincipalSubspace, fit_pca, train_vae, vae_residual
 from blemish.localization.scores import expected_normal_score, image_scores
-from blemish.localization.threshold import ScoreModel, find_threshold, fit_score_model, threshold_warning
+from blemish.localization.threshold import ScoreModel, fit_score_model, threshold_warning
 
 __all__ = [
     "VAE",
@@ -20,7 +20,6 @@ __all__ = [
     "ScoreModel",
     "expected_normal_score",
     "fca_map",
-    "find_threshold",
     "fit_border_correction",
     "fit_familiarity",
     "fit_map_model",

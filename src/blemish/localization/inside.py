@@ -7,14 +7,20 @@ from typing import overload
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from blemish.features.bands import FeatureBands, Features
 from blemish.types import BoolArray, FloatArray
 
 
-def inside_cells(features: Tensor, inside: BoolArray | None) -> Tensor:
+def inside_cells(features: Features, inside: BoolArray | None) -> Features:
     """The cells inside, as a map of one row; C x h x w -> C x 1 x M, or the features themselves if there is no region."""
-    return features if inside is None else features[:, torch.from_numpy(inside)][:, None]
+    if inside is None:
+        return features
+    return (
+        features.inside(inside)
+        if isinstance(features, FeatureBands)
+        else features[:, torch.from_numpy(inside)][:, None]
+    )
 
 
 def inside_values(values: FloatArray, inside: BoolArray | None) -> FloatArray:
@@ -55,11 +61,18 @@ class InsideMaps(Sequence[FloatArray]):
 
 def maps_inside(maps: Sequence[FloatArray], masks: Sequence[BoolArray | None]) -> Sequence[FloatArray]:
     """What scores and thresholds are computed from: the values inside of each map, or the maps if there is no region."""
-    known = known_masks(masks)
+    known = known_masks(masks, (one.shape for one in maps)) if maps else None
     return maps if known is None else InsideMaps(maps, known)
 
 
-def known_masks(masks: Iterable[BoolArray | None]) -> list[BoolArray] | None:
-    """The masks; None if there is no region of interest, in which case no image has one."""
-    known = [mask for mask in masks if mask is not None]
-    return known or None
+def known_masks(masks: Iterable[BoolArray | None], sizes: Iterable[tuple[int, ...]]) -> list[BoolArray] | None:
+    """The mask of each map; None if all cells of all maps count.
+
+    Args:
+        masks: of N images; None where all cells count.
+        sizes: rows and columns of the N maps.
+    """
+    known = list(masks)
+    if all(mask is None for mask in known):
+        return None
+    return [np.ones(size, bool) if mask is None else mask for mask, size in zip(known, sizes, strict=True)]

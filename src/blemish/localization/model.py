@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from blemish.config.localization import Localization
+from blemish.features.bands import FeatureBands, Features, map_size, pooled_parts, take_cells
 from blemish.features.filters import gaussian_blur
 from blemish.features.normalization import pooled
 from blemish.localization.border import BorderCorrection, fit_border_correction
 from blemish.localization.fca import fca_map
-from blemish.localization.inside import inside_cells, inside_values, zero_outside
+from blemish.localization.inside import inside_values, zero_outside
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import (
     VAE,
@@ -27,13 +28,13 @@ from blemish.localization.reconstruction import (
     train_vae,
     vae_residual,
 )
-from blemish.runtime.random import sample_vectors, seeded_generator
+from blemish.runtime.random import draw_places, seeded_generator
 from blemish.types import BoolArray, FloatArray
 
 FEWEST_INLIER_CELLS = 10
 """An image with fewer inlier cells contributes nothing to the memory bank."""
 
-Sample = Sequence[tuple[int, Tensor]]
+Sample = Sequence[tuple[int, Features]]
 """(image id, C x h x w normalized features) of some images. Copies of an image share its id."""
 
 
@@ -60,37 +61,41 @@ class MapModel:
     border: BorderCorrection | None = None
 
     def on(self, device: str) -> MapModel:
-        """The model with its tensors on a device; the features it is given have to be there too."""
+        """The model with its tensors on a device. Features and maps stay in the memory of the processor."""
         if device == "cpu":
             return self
         moved = {name: _moved(getattr(self, name), device) for name in ("memory_bank", "subspace")}
         vae = None if self.vae is None else deepcopy(self.vae).to(device)
         return replace(self, vae=vae, **moved)
 
-    def anomaly_map(self, features: Tensor, image_id: int | None = None) -> FloatArray:
+    def anomaly_map(self, features: Features, image_id: int | None = None) -> FloatArray:
         """The anomaly map of one image.
 
         Args:
-            features: C x h x w, normalized.
+            features: C x h x w, normalized. Methods other than ``knn`` read all bands of a large image at once.
             image_id: id of the image if the model was fitted to it: its own patches in the memory bank are ignored.
 
         Returns:
             h x w float32, >= 0; larger means more anomalous.
         """
+        if isinstance(features, FeatureBands) and self.settings.method != "knn":
+            features = features.whole()
         values = self._values(select_channels(features, self.channels), image_id).cpu().numpy().astype(np.float32)
         if self.border is not None:
             values = self.border.apply(values)
         return _with_zero_border(values, self.settings.zero_border)
 
-    def _values(self, features: Tensor, image_id: int | None) -> Tensor:
+    def _values(self, features: Features, image_id: int | None) -> Tensor:
         """The map, h x w, before its border is treated."""
         s = self.settings
         if s.method == "knn":
             assert self.memory_bank is not None
-            values = self.memory_bank.distance(pooled(features, self.pool_size), image_id)
+            found = [self.memory_bank.distance(one, image_id) for one in pooled_parts(features, self.pool_size)]
+            values = torch.cat(found) if len(found) > 1 else found[0]
             if s.smoothing_sigma:
                 values = gaussian_blur(values[None], s.smoothing_size, s.smoothing_sigma)[0]
             return values
+        assert isinstance(features, Tensor)
         if s.method == "vae_l1":
             return residual_l1(self._residual(features)[None])[0]
         if s.method == "vae_l2":
@@ -162,8 +167,12 @@ def _fit_method(model: MapModel, inputs: Sample, seed: int, inside: Sequence[Boo
     generator = seeded_generator(seed)
     count = s.pca.patches_per_image if s.method == "pca_fca" else s.vae.patches_per_image
     masks = _optional(inside, len(inputs))
-    cells = [inside_cells(pooled(one, model.pool_size), mask) for (_, one), mask in zip(inputs, masks, strict=True)]
-    vectors = torch.cat([sample_vectors(one, count, generator) for one in cells])
+    vectors = torch.cat(
+        [
+            _drawn(one, None if mask is None else torch.from_numpy(mask).flatten(), model.pool_size, count, generator)
+            for (_, one), mask in zip(inputs, masks, strict=True)
+        ]
+    )
     if s.method == "pca_fca":
         return replace(model, subspace=fit_pca(vectors, s.pca.n_components))
     vae = train_vae(
@@ -233,9 +242,9 @@ def _memory_bank(
     rows, image_ids = [], []
     for (image_id, one), cells, good in zip(inputs, chosen, enough, strict=True):
         if good:
-            vectors = pooled(one, pool_size).flatten(1)
-            vectors = vectors if cells is None else vectors[:, cells]
-            rows.append(_draw_exactly(vectors[:, None], options.patches_per_image, generator))
+            vectors = _drawn(one, cells, pool_size, options.patches_per_image, generator)
+            # a small map repeats some, so that all images have equally many
+            rows.append(vectors[torch.arange(options.patches_per_image) % len(vectors)])
             image_ids.append(image_id)
     # after outlier removal, what several images share is normal, so the nearest image counts
     bank = MemoryBank(torch.stack(rows), tuple(image_ids), 0.0 if allowed else options.image_quantile)
@@ -256,14 +265,26 @@ def _optional(inside: Sequence[BoolArray] | None, count: int) -> Sequence[BoolAr
     return [None] * count if inside is None else inside
 
 
-def _draw_exactly(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` vectors of a map, count x C. A smaller map repeats some, so that all images have equally many."""
-    vectors = sample_vectors(features, count, generator)
-    return vectors[torch.arange(count) % len(vectors)]
+def _drawn(features: Features, cells: Tensor | None, pool_size: int, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` vectors of random cells of a pooled map, count x C, or all if there are fewer.
+
+    Args:
+        features: of one image.
+        cells: h w bool, the cells to draw from; None = all.
+        pool_size: window of the pooling.
+        count: number of vectors.
+        generator: source of the draw.
+    """
+    height, width = map_size(features)
+    picked = draw_places(height * width if cells is None else int(cells.sum()), count, generator)
+    places = picked if cells is None else cells.nonzero().flatten()[picked]
+    return take_cells(features, places, pool_size).T.contiguous()
 
 
-def select_channels(features: Tensor, channels: tuple[int, ...] | None) -> Tensor:
+def select_channels(features: Features, channels: tuple[int, ...] | None) -> Features:
     """Some channels of C x h x w features; None = all. Adjacent channels are not copied."""
+    if isinstance(features, FeatureBands):
+        return features.selected(channels)
     if channels is None or len(channels) == len(features):
         return features
     first, last = channels[0], channels[-1] + 1

@@ -52,11 +52,6 @@ class ScoreModel:
         return above if probability is None else above | (probability > POSSIBLE)
 
 
-def find_threshold(maps: Sequence[FloatArray], scores: FloatArray, settings: Localization) -> float:
-    """The threshold on image scores; arguments, errors and cost are those of :func:`fit_score_model`."""
-    return fit_score_model(maps, scores, settings).threshold
-
-
 def fit_score_model(maps: Sequence[FloatArray], scores: FloatArray, settings: Localization) -> ScoreModel:
     """Fit the two-group model of normal and anomalous scores.
 

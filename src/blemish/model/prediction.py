@@ -184,5 +184,5 @@ def _rows(model: FittedModel, results: MapResults, scores: FloatArray) -> FloatA
         assert results.pixels is not None
         refined = head_descriptors(results.pixels, model.heads, lambda _: None)
         descriptors = join_heads(descriptors, refined, model.config.contrastive)
-    shapes = region_shapes(results.maps, model.threshold, model.config.descriptor.shape_weight)
+    shapes = region_shapes(results.maps, model.descriptor_model.level, model.config.descriptor.shape_weight)
     return model.space.rows(descriptors, shapes, scores)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from blemish.images import resize
+from blemish.images import Photo, resize
 from blemish.output.colors import ByteArray, Color, heat_indices, heat_table
 from blemish.regions import upsample_map
 from blemish.types import FloatArray
@@ -54,13 +54,11 @@ def to_bytes(image: FloatArray) -> ByteArray:
     return np.rint(np.clip(image, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def draw_overlay(
-    image: FloatArray, values: FloatArray, threshold: float, color: Color | None, longest: int = 1024
-) -> Image:
+def draw_overlay(image: Photo, values: FloatArray, threshold: float, color: Color | None, longest: int = 1024) -> Image:
     """Photograph with the anomalous regions outlined.
 
     Args:
-        image: float32 H x W x 3 in [0, 1].
+        image: float32 H x W x 3 in [0, 1], or by its stored values.
         values: anomaly map of the image at any resolution.
         threshold: the lines enclose the regions above it.
         color: color of the lines, which get a dark rim so that they stand out on any texture; None draws no lines,

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from blemish.images import Photo
 from blemish.output.tables import name_text, path_text, quoted, unicode_text, write_lines
 from blemish.regions import Region, Ring, region_contrasts
 from blemish.results import Result
-from blemish.types import FloatArray
 
 COLUMNS = (
     *("path", "region", "left", "top", "width", "height", "area", "elongation", "orientation", "contrast", "score"),
@@ -38,7 +38,7 @@ def regions_by_image(result: Result) -> list[list[Region]]:
     return regions
 
 
-def with_contrast(regions: Sequence[Region], photo: FloatArray, map_rows: int) -> list[Region]:
+def with_contrast(regions: Sequence[Region], photo: Photo, map_rows: int) -> list[Region]:
     """The regions of one image with their contrast, over a rim of two cells of the map.
 
     Args:

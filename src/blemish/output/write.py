@@ -17,6 +17,7 @@ from typing import BinaryIO, Literal, get_args
 import numpy as np
 
 from blemish.errors import ConfigError, InputError, OutputError
+from blemish.images import Photo
 from blemish.output.claims import REPORT_FILE, RUN_FILE, short
 from blemish.output.colors import cluster_color
 from blemish.output.folder import OutputFolder, claimed
@@ -35,7 +36,7 @@ WRITERS = 2
 """Threads that draw and compress images; each holds one image in memory."""
 
 MapSize = Literal["feature", "image", "none"]
-LoadImage = Callable[[int], FloatArray]
+LoadImage = Callable[[int], Photo]
 Progress = Callable[[int, int], None]
 
 OVERLAY_SIDE = 1024
@@ -94,9 +95,9 @@ def write_outputs(
             300 images into the page, which can then be sent as one file.
         model: write the fitted model into ``model/``, if the result has one.
         title: heading of the report; by default the name of the input folder.
-        load_image: gives image ``i`` as float32 H x W x 3 in [0, 1]. If it raises :class:`InputError`, or the size is
-            another than ``result.sizes`` says, the picture is left out and noted in ``run.json`` and in the returned
-            value.
+        load_image: gives image ``i`` as float32 H x W x 3 in [0, 1], or by its stored values. If it raises
+            :class:`InputError`, or the size is another than ``result.sizes`` says, the picture is left out and noted in
+            ``run.json`` and in the returned value.
         progress: called as ``progress(images done, number of images)``.
 
     Returns:
@@ -184,7 +185,7 @@ class _Photos:
         self._result, self._load = result, load_image
         self._missing: dict[int, str] = {}
 
-    def get(self, i: int) -> FloatArray | None:
+    def get(self, i: int) -> Photo | None:
         """Image ``i``; None if it has vanished or changed."""
         try:
             image = self._load(i)
@@ -267,9 +268,7 @@ def _write_mask(folder: OutputFolder, result: Result, i: int, stem: str, values:
     folder.write(f"masks/{stem}.png", lambda stream: mask.save(stream, format="PNG"))
 
 
-def _write_overlay(
-    folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, image: FloatArray
-) -> None:
+def _write_overlay(folder: OutputFolder, result: Result, i: int, stem: str, values: FloatArray, image: Photo) -> None:
     group = int(result.groups[i])
     color = None if group == result.normal_label else cluster_color(group, result.normal_label)
     picture, encoded = draw_overlay(image, values, result.threshold, color, OVERLAY_SIDE), io.BytesIO()

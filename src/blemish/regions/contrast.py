@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blemish.images import Photo
 from blemish.regions.outlines import fill_rings
 from blemish.regions.region import Region
 from blemish.regions.shape import RegionShape
-from blemish.types import BoolArray, FloatArray
+from blemish.types import BoolArray
 
 Outlined = Region | RegionShape
 
@@ -19,12 +20,12 @@ def region_mask(region: Outlined) -> BoolArray:
     return fill_rings((*region.outlines, *region.holes), region.left, region.top, region.width, region.height)
 
 
-def region_contrasts(regions: Sequence[Outlined], photo: FloatArray, rim: int) -> list[float | None]:
+def region_contrasts(regions: Sequence[Outlined], photo: Photo, rim: int) -> list[float | None]:
     """Mean gray value of each region minus that of a rim around it, in the order of the regions.
 
     Args:
         regions: all regions of one image.
-        photo: the image, float32 H x W x 3 in [0, 1].
+        photo: the image, float32 H x W x 3 in [0, 1], or by its stored values.
         rim: width of the rim in pixels, at least 1; about two cells of the map, so that the blurred edge of the map does
             not hide the difference.
 
@@ -37,7 +38,7 @@ def region_contrasts(regions: Sequence[Outlined], photo: FloatArray, rim: int) -
     return [_contrast(region, regions, photo, rim) for region in regions]
 
 
-def _contrast(region: Outlined, regions: Sequence[Outlined], photo: FloatArray, rim: int) -> float | None:
+def _contrast(region: Outlined, regions: Sequence[Outlined], photo: Photo, rim: int) -> float | None:
     from scipy.ndimage import maximum_filter
 
     left, top = max(0, region.left - rim), max(0, region.top - rim)

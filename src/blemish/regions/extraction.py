@@ -51,6 +51,8 @@ def extract_regions(
 
     Cost: some passes over the mask, and time for each region in proportion to its box.
     """
+    from scipy.ndimage import find_objects
+
     settings = settings or Regions()
     values = np.asarray(values, np.float32)
     above = values > threshold
@@ -60,17 +62,18 @@ def extract_regions(
     grid = _Grid(values.shape, (max(1, round(height * shrink)), max(1, round(width * shrink))), (height, width))
     groups, count = _grouped(above, max(settings.join_cells + 1, grid.reach))
     mask = upsample_map(values, *grid.size) > threshold
-    order = _by_strength(values, groups, count)
-    kept = _without_specks(values, threshold, groups, order, settings.speck_fraction)
+    peaks = _peaks(values, groups, count)
+    kept = _without_specks(peaks, threshold, groups, settings.speck_fraction)
     territory = _spread(groups, grid.spread)
+    boxes = find_objects(territory)
     shapes: list[RegionShape] = []
     for group in kept:
-        cells = groups == group
-        found = _pixels(mask, territory, group, grid, settings.min_cells, keep=not shapes)
+        places = np.flatnonzero(groups == group)
+        found = _pixels(mask, territory, group, boxes[group - 1], grid, settings.min_cells, keep=not shapes)
         if found is None and not shapes:
-            found = grid.pixels_of_cell(int(np.argmax(np.where(cells, values, -np.inf))))
+            found = grid.pixels_of_cell(int(places[np.argmax(values.flat[places])]))
         if found is not None:
-            shapes.append(_measured(*found, grid, float(values[cells].max()), cells))
+            shapes.append(_measured(*found, grid, float(peaks[group - 1]), places))
     return shapes
 
 
@@ -134,29 +137,32 @@ def _spread(groups: IntArray, spread: int) -> IntArray:
     return maximum_filter(groups, size=2 * spread + 1)
 
 
-def _by_strength(values: FloatArray, groups: IntArray, count: int) -> list[int]:
-    """Numbers of the groups, the one with the highest value first."""
+def _peaks(values: FloatArray, groups: IntArray, count: int) -> FloatArray:
+    """The highest value of each group, from group 1 on."""
     from scipy.ndimage import maximum
 
-    peaks = maximum(values, groups, np.arange(1, count + 1))
-    return (1 + np.argsort(-np.asarray(peaks), kind="stable")).tolist()
+    return np.asarray(maximum(values, groups, np.arange(1, count + 1)))
 
 
-def _without_specks(
-    values: FloatArray, threshold: float, groups: IntArray, order: list[int], fraction: float
-) -> Iterator[int]:
+def _without_specks(peaks: FloatArray, threshold: float, groups: IntArray, fraction: float) -> Iterator[int]:
     """The groups, strongest first, that are not far smaller than the largest and far weaker than the strongest one."""
-    sizes = np.bincount(groups.ravel(), minlength=len(order) + 1)
+    sizes = np.bincount(groups.ravel(), minlength=len(peaks) + 1)
     largest = sizes[1:].max()
-    strongest = float(values.max()) - threshold
-    for group in order:
-        excess = float(values[groups == group].max()) - threshold
+    strongest = float(peaks.max()) - threshold
+    for group in (1 + np.argsort(-peaks, kind="stable")).tolist():
+        excess = float(peaks[group - 1]) - threshold
         if sizes[group] >= fraction * largest or excess >= fraction * strongest:
             yield group
 
 
 def _pixels(
-    mask: BoolArray, territory: IntArray, group: int, grid: _Grid, min_cells: float, keep: bool
+    mask: BoolArray,
+    territory: IntArray,
+    group: int,
+    box: tuple[slice, slice],
+    grid: _Grid,
+    min_cells: float,
+    keep: bool,
 ) -> tuple[BoolArray, int, int] | None:
     """The pixels of a group in the smallest window, without slivers, and the window's first row and column.
 
@@ -165,7 +171,6 @@ def _pixels(
     """
     from scipy.ndimage import find_objects, label
 
-    box = find_objects((territory == group).astype(np.int8))[0]
     rows, columns = (grid.window(side.start, side.stop, axis) for axis, side in enumerate(box))
     member = mask[rows, columns] & (grid.enlarged(territory, rows, columns) == group)
     pieces, _ = label(member, _NEIGHBORS)
@@ -182,7 +187,7 @@ def _pixels(
     return member[inner_rows, inner_columns], rows.start + inner_rows.start, columns.start + inner_columns.start
 
 
-def _measured(pixels: BoolArray, top: int, left: int, grid: _Grid, score: float, cells: BoolArray) -> RegionShape:
+def _measured(pixels: BoolArray, top: int, left: int, grid: _Grid, score: float, places: IntArray) -> RegionShape:
     """The region of these pixels of the mask, in pixels of the image."""
     tall, wide = grid.scale
     elongation, orientation = principal_axes(pixels, tall, wide)
@@ -200,7 +205,8 @@ def _measured(pixels: BoolArray, top: int, left: int, grid: _Grid, score: float,
         elongation=elongation,
         orientation=orientation,
         score=score,
-        cells=cells,
+        places=places,
+        map_size=(grid.cells[0], grid.cells[1]),
     )
 
 

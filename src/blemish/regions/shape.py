@@ -9,7 +9,7 @@ import numpy as np
 
 from blemish.regions.outlines import Ring
 from blemish.regions.region import Region
-from blemish.types import BoolArray
+from blemish.types import BoolArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,9 @@ class RegionShape:
     Attributes:
         left, top, width, height, outlines, holes, area, elongation, orientation, score: as in
             :class:`blemish.regions.Region`.
-        cells: h x w bool, the cells of the map that belong to the region: at least one, all above the threshold, and none
-            of another region.
+        places: flat positions of the cells of the map that belong to the region, ascending: at least one, all above the
+            threshold, and none of another region.
+        map_size: rows and columns of the map.
     """
 
     left: int
@@ -33,11 +34,19 @@ class RegionShape:
     elongation: float
     orientation: float
     score: float
-    cells: BoolArray
+    places: IntArray
+    map_size: tuple[int, int]
+
+    @property
+    def cells(self) -> BoolArray:
+        """The cells of the region as h x w bool."""
+        cells = np.zeros(self.map_size, bool)
+        cells.flat[self.places] = True
+        return cells
 
     def region(self, image: int, label: int, contrast: float | None = None, confidence: float | None = None) -> Region:
         """The region as a row of a result; arguments are the attributes of :class:`blemish.regions.Region`."""
-        measured = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "cells"}
+        measured = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("places", "map_size")}
         return Region(image=image, label=label, contrast=contrast, confidence=confidence, **measured)
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from blemish.errors import ConfigError, InputError
+from blemish.errors import ConfigError
 
 
 def seeded_generator(seed: int) -> torch.Generator:
@@ -34,25 +34,12 @@ def seeded_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.L
     return layer
 
 
-def sample_vectors(features: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Feature vectors of randomly chosen pixels of one image, each pixel at most once.
-
-    Args:
-        features: C x h x w.
-        n: number of vectors, at least 1; a number above h * w gives all of them.
-        generator: source of the draws, on the CPU.
-
-    Returns:
-        min(n, h * w) x C, in random order, with the dtype and device of ``features``.
+def draw_places(count: int, n: int, generator: torch.Generator) -> Tensor:
+    """``n`` of the numbers below ``count`` in random order, each at most once; all of them if there are no more.
 
     Raises:
-        InputError: ``features`` has another number of axes, or an axis of length 0.
         ConfigError: ``n`` is below 1.
     """
-    if features.ndim != 3 or 0 in features.shape:
-        raise InputError(f"sample_vectors needs features of shape (C, h, w), none 0; got {tuple(features.shape)}.")
     if n < 1:
         raise ConfigError(f"The number of vectors per image must be at least 1, got {n}.")
-    flat = features.flatten(1)
-    picked = torch.randperm(flat.shape[1], generator=generator)[:n].to(flat.device)
-    return flat[:, picked].T.contiguous()
+    return torch.randperm(count, generator=generator)[:n]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from blemish.config.schema import Config
 from blemish.descriptors.model import DescriptorModel
@@ -23,9 +22,10 @@ from blemish.entries import (
     is_batch_entry,
     is_localization,
 )
-from blemish.features.batches import Batch, FeatureBatches
+from blemish.features.bands import Features, map_size, mean_cell, normalized
+from blemish.features.batches import HELD_BYTES, Batch, FeatureBatches, sample_count
 from blemish.features.extractor import Extractor
-from blemish.features.normalization import fit_normalizer, within_image_covariance
+from blemish.features.statistics import fit_normalizer, within_image_covariance
 from blemish.images import ImageSource
 from blemish.localization.inside import (
     InsideMaps,
@@ -43,6 +43,7 @@ from blemish.runtime.progress import Advance
 from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
+from blemish.stages.areas import recall_areas, store_areas
 from blemish.stages.known_normal import FEWEST_FITTED
 from blemish.types import BoolArray, FloatArray
 
@@ -138,6 +139,7 @@ class MapStages:
         self._device = device
         self.source, self.extractor, self.config = source, extractor, config
         self.cache = open_cache(config.cache, CACHED_CLASSES)
+        recall_areas(source, self.cache)
         backbone = extractor.backbone
         stem = ""
         if self.cache.active:
@@ -149,7 +151,8 @@ class MapStages:
         # draws and sums run in the order of contents, so that names and their order decide nothing
         self._order = source.content_order(config.seed)
         sampled = [index for index in self._order if index in normal or len(normal) < FEWEST_FITTED]
-        self.n_sample = 0 if fitted_before else min(len(sampled), config.localization.sample_images)
+        sizes = [extractor.map_size(source.target_sizes[index]) for index in sampled]
+        self.n_sample = 0 if fitted_before else sample_count(sizes, config.localization.sample_images)
         chosen = set(sampled[: self.n_sample])
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
@@ -168,31 +171,32 @@ class MapStages:
 
     def _fit(self, advance: Advance) -> FittedLocalization:
         sample = self._sample_features(advance)
-        masks = [self.source.inside(index, *raw.shape[1:]) for index, raw in sample]
+        masks = [self.source.inside(index, *map_size(raw)) for index, raw in sample]
         normalizer = fit_normalizer(
             [inside_cells(raw, mask) for (_, raw), mask in zip(sample, masks, strict=True)],
             self.extractor.channels(),
             self.config.features.normalization,
         )
-        features = [(self.image_ids[index], normalizer.apply(raw)) for index, raw in sample]
+        features = [(self.image_ids[index], normalized(raw, normalizer)) for index, raw in sample]
         map_model, maps = fit_map_model(
             features,
             self.config.localization,
             pool_size=self.config.features.pool_size,
             channels=self.extractor.map_channels(self.config.localization.strides),
             seed=self.config.seed,
-            inside=known_masks(masks),
+            inside=known_masks(masks, (map_size(raw) for _, raw in sample)),
         )
         cells = [inside_cells(one, mask) for (_, one), mask in zip(features, masks, strict=True)]
         covariance = within_image_covariance(cells)
         fitted = FittedLocalization(normalizer, map_model, covariance, maps, [index for index, _ in sample])
         return canonicalized(fitted, CACHED_CLASSES)
 
-    def _sample_features(self, advance: Advance) -> list[tuple[int, Tensor]]:
+    def _sample_features(self, advance: Advance) -> list[tuple[int, Features]]:
         """(index, features) of the sampled images, by content; of the next readable batch if none of them can be read."""
-        sample: list[tuple[int, Tensor]] = []
+        sample: list[tuple[int, Features]] = []
         for _, members in self.features.stream(self.sampled, hold=True):
-            sample += members
+            crowded = sum(one.nbytes for _, one in sample if isinstance(one, torch.Tensor)) > HELD_BYTES
+            sample += [(index, self.features.spilled(one) if crowded else one) for index, one in members]
             advance(len(members))
             self._release_memory(len(members))
         if not sample:
@@ -238,7 +242,9 @@ class MapStages:
             self._spill(batch, results[batch], store, pixels)
             self._release_memory(len(batch))
         self.source.finish()
-        return self._in_order(results, store, pixels)
+        found = self._in_order(results, store, pixels)
+        store_areas(self.source, self.cache)
+        return found
 
     @property
     def _kinds(self) -> tuple[str, ...]:
@@ -261,7 +267,7 @@ class MapStages:
     def _compute(
         self,
         batch: Batch,
-        members: Sequence[tuple[int, Tensor]],
+        members: Sequence[tuple[int, Features]],
         fitted: FittedLocalization,
         map_model: MapModel,
         descriptor_model: DescriptorModel,
@@ -273,7 +279,7 @@ class MapStages:
         maps, surfaces, descriptors = list[FloatArray](), list[FloatArray](), list[FloatArray]()
         pixels = list[Pixels]()
         for place, (index, raw) in enumerate(members):
-            features, inside = fitted.normalizer.apply(raw), self.source.inside(index, *raw.shape[1:])
+            features, inside = normalized(raw, fitted.normalizer), self.source.inside(index, *map_size(raw))
             values = self._map(index, features, map_model) if results.maps is None else results.maps[place]
             values = zero_outside(values, inside)
             weights = descriptor_model.pixel_weights(values, inside)
@@ -281,7 +287,7 @@ class MapStages:
             if MAPS in missing:
                 maps.append(values)
             if SURFACES in missing:
-                surfaces.append(cells.flatten(1).mean(1).numpy())
+                surfaces.append(mean_cell(cells).numpy())
             if DESCRIPTORS in missing:
                 descriptors.append(descriptor_model.descriptor(features, weights))
             if PIXELS in missing:
@@ -308,9 +314,9 @@ class MapStages:
                     kind, self.key(kind, batch, descriptor_model), {"unreadable": unreadable, "rows": computed[kind]}
                 )
 
-    def _map(self, index: int, features: Tensor, model: MapModel) -> FloatArray:
+    def _map(self, index: int, features: Features, model: MapModel) -> FloatArray:
         known = self._sample_maps.pop(index, None)
-        return model.anomaly_map(features.to(self._device), self.image_ids[index]) if known is None else known
+        return model.anomaly_map(features, self.image_ids[index]) if known is None else known
 
     def _spill(self, batch: Batch, results: BatchResults, store: ArrayStore, pixels: PixelStore) -> None:
         """Move maps and pixels of one batch to their stores, which keep them in memory or in a temporary file."""
@@ -332,7 +338,7 @@ class MapStages:
             rows |= dict(zip(readable, zip(one.stored, one.surfaces, one.descriptors, strict=True), strict=True))
         indices = [index for index in self._order if index in rows]
         maps = store.view([rows[index][0] for index in indices])
-        shapes = (rows[index][0].shape for index in indices)
+        shapes = [rows[index][0].shape for index in indices]
         masks = [self.source.inside(index, *shape) for index, shape in zip(indices, shapes, strict=True)]
         return MapResults(
             indices,
@@ -340,7 +346,7 @@ class MapStages:
             np.stack([rows[index][1] for index in indices]),
             np.stack([rows[index][2] for index in indices]),
             pixels.view(indices) if PIXELS in self._kinds else None,
-            known_masks(masks),
+            known_masks(masks, shapes),
         )
 
     def inside_sample(self, fitted: FittedLocalization) -> Sequence[FloatArray]:

@@ -8,22 +8,25 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier
 from blemish.config.sections import Regions
 from blemish.descriptors.contrastive import Head
-from blemish.descriptors.geometry import region_geometry
+from blemish.descriptors.geometry import region_shapes
 from blemish.descriptors.heads import head_descriptors
 from blemish.descriptors.model import DescriptorModel
-from blemish.descriptors.pixels import PixelSample, sample_pixels
+from blemish.descriptors.pixels import Pixels, PixelSample, sample_pixels
 from blemish.descriptors.vectors import join_heads
 from blemish.entries import FittedLocalization, is_finite_matrix
+from blemish.features.bands import FeatureBands, Features, normalized
 from blemish.regions import Region, RegionShape, extract_regions
 from blemish.runtime.digests import array_digest, digest
 from blemish.runtime.progress import Advance
 from blemish.stages.maps import MapResults, MapStages
 from blemish.types import BoolArray, FloatArray, IntArray
+
+WINDOW_CELLS = 64
+"""Smallest side, in cells, of the part of a large image by which one of its regions is described."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,6 @@ class Fitted(Protocol):
     def classifier(self) -> TypeClassifier:
         """From these vectors to the groups."""
 
-    @property
-    def threshold(self) -> float:
-        """Map value above which a cell belongs to a region."""
-
 
 class RegionDescriber:
     """Describes each region as if it were the only one of its image: the map is lowered where the other regions are.
@@ -138,8 +137,8 @@ class RegionDescriber:
 
     def _key(self, rows: FloatArray, found: FoundRegions) -> str:
         """The rows of the images cover everything fitted; the cells say what each region is."""
-        cells = [array_digest(shape.cells) for row in found.several for shape in found.shapes[row]]
-        return digest("regions", array_digest(rows), cells, repr(self.model.threshold))
+        cells = [array_digest(shape.places) for row in found.several for shape in found.shapes[row]]
+        return digest("regions", array_digest(rows), cells)
 
     def _describe(
         self, results: MapResults, image_rows: FloatArray, scores: FloatArray, found: FoundRegions, advance: Advance
@@ -151,7 +150,7 @@ class RegionDescriber:
         for _, members in stages.features.stream(batches):
             for index, raw in members:
                 row = wanted[index]
-                features = self.model.localization.normalizer.apply(raw)
+                features = normalized(raw, self.model.localization.normalizer)
                 rows[row] = self._image(
                     features,
                     results.maps[row],
@@ -164,43 +163,66 @@ class RegionDescriber:
 
     @torch.no_grad()
     def _image(
-        self, features: Tensor, values: FloatArray, score: float, shapes: Sequence[RegionShape], image_seed: int
+        self, features: Features, values: FloatArray, score: float, shapes: Sequence[RegionShape], image_seed: int
     ) -> FloatArray:
-        """The vectors of the regions of one image."""
+        """The vectors of the regions of one image; in a large image, each with what is around it."""
         config = self.stages.config
-        descriptors, geometries, pixels = list[FloatArray](), list[tuple[float, float, float]](), []
-        for shape in shapes:
-            alone = without_others(values, shape, shapes)
+        descriptors, pixels, maps = list[FloatArray](), list[Pixels](), list[FloatArray]()
+        owners, typical = _owners(shapes, values.shape), float(np.median(values))
+        for number, shape in enumerate(shapes, start=1):
+            around = surroundings(shape) if isinstance(features, FeatureBands) else (slice(None), slice(None))
+            seen = features.window(*around) if isinstance(features, FeatureBands) else features
+            alone = without_others(values[around], owners[around], number, typical)
+            maps.append(alone)
             weights = self.model.descriptor_model.pixel_weights(alone)
-            descriptors.append(self.model.descriptor_model.descriptor(features, weights))
-            geometries.append(
-                region_geometry(alone, self.model.threshold) if config.descriptor.shape_weight else (0.0, 0.0, 0.0)
-            )
+            descriptors.append(self.model.descriptor_model.descriptor(seen, weights))
             count = self.stages.pixels_per_image
-            pixels.append(sample_pixels(features, alone, weights, image_seed, config.seed, count))
+            pixels.append(sample_pixels(seen, alone, weights, image_seed, config.seed, count))
         plain = np.stack(descriptors)
         if self.model.heads:
             sample = PixelSample(*(list(part) for part in zip(*pixels, strict=True)))
             plain = join_heads(plain, head_descriptors(sample, self.model.heads, lambda _: None), config.contrastive)
-        return self.space.rows(plain, np.array(geometries, np.float32), np.full(len(shapes), score, np.float32))
+        geometries = region_shapes(maps, self.model.descriptor_model.level, config.descriptor.shape_weight)
+        return self.space.rows(plain, geometries, np.full(len(shapes), score, np.float32))
 
 
-def without_others(values: FloatArray, shape: RegionShape, shapes: Sequence[RegionShape]) -> FloatArray:
-    """The map with one region only: the others, and the cells around them, are lowered to the median of the map.
+def _owners(shapes: Sequence[RegionShape], size: tuple[int, ...]) -> IntArray:
+    """For each cell of the map the number of its region, from 1; 0 where there is none."""
+    owners = np.zeros(size, np.int64)
+    for number, shape in enumerate(shapes, start=1):
+        owners.flat[shape.places] = number
+    return owners
+
+
+def without_others(values: FloatArray, owners: IntArray, number: int, typical: float) -> FloatArray:
+    """The map with one region only: the others, and the cells around them, are lowered to a typical value.
 
     Args:
         values: h x w.
-        shape: the region that stays; its own cells keep their values.
-        shapes: all regions of the image.
+        owners: h x w, number of the region of each cell; 0 where there is none.
+        number: the region that stays; its own cells keep their values.
+        typical: the median of the map.
     """
     from scipy.ndimage import binary_dilation
 
-    others = np.zeros(values.shape, bool)
-    for one in shapes:
-        if one is not shape:
-            others |= one.cells
-    lowered = binary_dilation(others, np.ones((3, 3), bool)) & ~shape.cells
-    return np.where(lowered, np.minimum(values, np.median(values)), values).astype(np.float32)
+    others = (owners > 0) & (owners != number)
+    lowered = binary_dilation(others, np.ones((3, 3), bool)) & (owners != number)
+    return np.where(lowered, np.minimum(values, typical), values).astype(np.float32)
+
+
+def surroundings(shape: RegionShape) -> tuple[slice, slice]:
+    """Rows and columns of a window around a region that is not smaller than the map of a common image.
+
+    The region of a large image is described by this part of it. Described by the whole image, a small defect would count
+    as little as it covers.
+    """
+    found = []
+    for places, length in zip(np.unravel_index(shape.places, shape.map_size), shape.map_size, strict=True):
+        first, stop = int(places.min()), int(places.max()) + 1
+        side = min(length, max(WINDOW_CELLS, 2 * (stop - first)))
+        start = min(max(0, (first + stop - side) // 2), length - side)
+        found.append(slice(start, start + side))
+    return found[0], found[1]
 
 
 def type_regions(

@@ -20,7 +20,7 @@ from blemish.evaluation.studies.runner import (
     TitledPicture,
     localizations,
 )
-from blemish.images import resize
+from blemish.images import Photo, resize
 from blemish.output import (
     cluster_color,
     draw_overlay,
@@ -35,7 +35,7 @@ from blemish.results import Result
 PICTURE_SIDE = 256
 PER_GROUP = 6
 
-LoadImage = Callable[[int], npt.NDArray[np.float32]]
+LoadImage = Callable[[int], Photo]
 
 
 def tsne(runner: StudyRunner) -> StudyResult:
@@ -116,7 +116,7 @@ def _map_auroc(values: npt.NDArray[np.float32], mask: Mask | None) -> float:
 
 
 def _map_pictures(
-    image: npt.NDArray[np.float32], mask: Mask | None, results: Mapping[str, Result], tops: Mapping[str, float], i: int
+    image: Photo, mask: Mask | None, results: Mapping[str, Result], tops: Mapping[str, float], i: int
 ) -> list[TitledPicture]:
     """The image, its mask (black if there is none) and the map of each method as a heat map."""
     height, width = fit_within(image.shape[0], image.shape[1], PICTURE_SIDE)
@@ -173,5 +173,5 @@ def _image_loader(runner: StudyRunner, result: Result) -> LoadImage:
     return lambda index: source.full(index_of[result.paths[index]])
 
 
-def _small(image: npt.NDArray[np.float32]) -> Picture:
+def _small(image: Photo) -> Picture:
     return to_bytes(resize(image, *fit_within(image.shape[0], image.shape[1], PICTURE_SIDE)))

@@ -72,7 +72,8 @@ def build_report(
             shown(one)
             for one in (result.threshold_warning, result.n_clusters_warning, result.drift_warning)
             if one is not None
-        ],
+        ]
+        + [shown(one) for one in result.input_notes],
         scale=scale,
         anomalous=int(np.count_nonzero(result.is_anomalous)),
         types=len(set(labels[typed].tolist())),

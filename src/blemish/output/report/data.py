@@ -219,7 +219,7 @@ class ReportData(_Data):
         run_id: digest of paths, scores and groups: corrections that a browser keeps belong to this run.
         threshold: images with a higher score are anomalous; None if there is none.
         scale: map values at the dark and at the bright end of the heat colors, for all images.
-        warnings: on the threshold, the number of groups, and drift.
+        warnings: on the threshold, the number of groups, drift, and how the images were used.
         types: number of types that have images.
         unsorted: number of anomalous images that are of no type.
         needs_check: number of images that a person should look at.

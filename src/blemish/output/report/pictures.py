@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blemish.images import resize
+from blemish.images import Photo, resize
 from blemish.output.overlays import contours, draw_heat, fit_within, to_bytes
 from blemish.output.report.data import Look
 from blemish.output.report.looks import measure_look
@@ -91,14 +91,14 @@ def picture_name(i: int, kind: Literal["photo", "heat", "crop"], k: int = 0) -> 
 
 
 def draw_pictures(
-    result: Result, i: int, image: FloatArray | None, regions: Sequence[Region], scale: tuple[float, float]
+    result: Result, i: int, image: Photo | None, regions: Sequence[Region], scale: tuple[float, float]
 ) -> Pictures:
     """Pictures of image ``i``.
 
     Args:
         result: the result of a run.
         i: row of the image.
-        image: float32 H x W x 3 in [0, 1]; None if it could not be read.
+        image: float32 H x W x 3 in [0, 1], or by its stored values; None if it could not be read.
         regions: the regions of this image, the highest score first.
         scale: map values at the ends of the heat colors, the same for the whole set.
 
@@ -157,7 +157,7 @@ def _square(x: float, y: float, side: float, size: tuple[int, int]) -> Box:
     return left, top, across, down
 
 
-def _crop(image: FloatArray, box: Box) -> bytes:
+def _crop(image: Photo, box: Box) -> bytes:
     left, top, width, height = box
     part = np.ascontiguousarray(image[top : top + height, left : left + width])
     factor = CROP_SIDE / max(width, height)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from blemish.errors import ConfigError, InputError
+from blemish.images import Photo
 from blemish.output.claims import REPORT_DATA_FILE, REPORT_FILE
 from blemish.output.folder import OutputFolder, Writer, claimed
 from blemish.output.region_tables import regions_by_image
@@ -16,7 +17,6 @@ from blemish.output.report.build import FILES, FindFile, build_report, heat_scal
 from blemish.output.report.page import render
 from blemish.output.report.pictures import Pictures, draw_pictures
 from blemish.results import Result
-from blemish.types import FloatArray
 
 ReportMode = Literal["folder", "single"]
 
@@ -48,7 +48,7 @@ class ReportWriter:
         self._embedded = dict[str, bytes]()
         self._chosen = first_images(result, MAX_EMBEDDED) if self._single else frozenset[int]()
 
-    def add(self, i: int, image: FloatArray | None) -> None:
+    def add(self, i: int, image: Photo | None) -> None:
         """Draw the pictures of image ``i``, float32 H x W x 3 in [0, 1]; None if it could not be read again."""
         drawn = draw_pictures(self._result, i, image, self._regions[i], self._scale)
         for name, content in drawn.files(i).items():
@@ -89,7 +89,7 @@ def first_images(result: Result, count: int) -> frozenset[int]:
 def write_report(
     result: Result,
     out_dir: Path | str | OutputFolder,
-    load_image: Callable[[int], FloatArray] | None = None,
+    load_image: Callable[[int], Photo] | None = None,
     *,
     title: str | None = None,
 ) -> Path:
@@ -119,7 +119,7 @@ def write_report(
         return folder.root / REPORT_FILE
 
 
-def _loaded(load_image: Callable[[int], FloatArray] | None, i: int) -> FloatArray | None:
+def _loaded(load_image: Callable[[int], Photo] | None, i: int) -> Photo | None:
     if load_image is None:
         return None
     try:
