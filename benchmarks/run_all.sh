@@ -26,7 +26,7 @@ commands=(
   "stages           |  5 min | --data $data"
   "regions          |  6 min | --data $data"
   "review           |  6 min | --data $data"
-  "scale            | 10 min |"
+  "scale            | 15 min |"
   "kills            | 15 min |"
   "views            |  8 min | --data $data"
   "vae_sampling     | 15 min | --data $data"
