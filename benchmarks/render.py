@@ -24,6 +24,7 @@ SECTIONS = (
     "regions",
     "review",
     "anomaly_decision",
+    "moved_threshold",
     "defaults",
     "networks",
     "scale",

@@ -30,6 +30,7 @@ commands=(
   "kills            | 15 min |"
   "views            |  8 min | --data $data"
   "vae_sampling     | 15 min | --data $data"
+  "moved_threshold  | 15 min | --data $data"
   "anomaly_decision | 25 min | --data $data"
   "drawn            | 30 min | --data $data"
   "networks         |  2 h   | --data $data"

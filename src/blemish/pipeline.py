@@ -104,9 +104,7 @@ def run(
 
     # Anomaly maps, and from the same features a descriptor of each image's most anomalous region.
     with timer.stage(Stage.ANOMALY_MAPS, len(source)) as advance:
-        descriptor_model = fit_descriptor_model(
-            stages.inside_sample(fitted), fitted.covariance, config.descriptor, config.localization.score_quantile
-        )
+        descriptor_model = fit_descriptor_model(stages.inside_sample(fitted), fitted.covariance, config.descriptor)
         results = stages.map_images(fitted, descriptor_model, advance)
     _check_n_clusters(config, len(results.indices))
 
