@@ -25,6 +25,13 @@ LABELED = {
 }
 """Name -> folder below ``--data``, in a layout that ``blemish evaluate`` reads."""
 
+PANEL = {
+    "wood": "panel/wood",
+    "weave in strips": "panel/fabric02",
+    "steel strip": "panel/x-sdd",
+}
+"""As LABELED: materials to check a principle on. No setting was chosen with them."""
+
 PHOTOGRAPHS = (
     "braided_0069",
     "braided_0102",
@@ -49,11 +56,11 @@ def labeled_sets(data: Path, names: Sequence[str] | None = None, limit: int | No
 
     Args:
         data: folder of the image sets.
-        names: which of :data:`LABELED`; None: all.
+        names: which of :data:`LABELED` and :data:`PANEL`; None: all of the first.
         limit: images of each set at most, every type with its share; None: all.
     """
     for name in LABELED if names is None else names:
-        found = load_dataset(data / LABELED[name])
+        found = load_dataset(data / (LABELED | PANEL)[name])
         yield found if limit is None else found.limited(limit)
 
 

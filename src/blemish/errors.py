@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 
 class BlemishError(Exception):
     """Base of every error that a user can cause or mend; the command line prints it as one line, without a traceback."""
@@ -29,8 +27,8 @@ class MissingDependencyError(BlemishError, ImportError):
     """An optional package is needed for what was asked."""
 
 
-def shown(path: Path | str) -> str:
-    r"""Path or other text as one printable line, for messages and log lines.
+def shown(path: object) -> str:
+    r"""Path, address or other text as one printable line, for messages and log lines.
 
     Newlines and other control characters are escaped, and so are bytes that are not valid UTF-8.
 

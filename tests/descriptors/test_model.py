@@ -61,7 +61,7 @@ def test_whitening_of_constant_features_is_the_identity() -> None:
 
 
 def fitted(maps: list[FloatArray], **settings: object) -> DescriptorModel:
-    return fit_descriptor_model(maps, covariance_of(3), Descriptor(**settings), 0.99)  # type: ignore[arg-type]
+    return fit_descriptor_model(maps, covariance_of(3), Descriptor(**settings))  # type: ignore[arg-type]
 
 
 def test_temperature_is_the_given_one_or_a_fraction_of_the_highest_map_values() -> None:

@@ -142,3 +142,29 @@ def test_a_manifest_gives_what_the_folder_gives_alone_and_in_shards(place: Path,
     finally:
         manifest.unlink()
         shutil.rmtree(place / "images" / "found", ignore_errors=True)
+
+
+def test_a_shard_without_a_readable_image_is_rows_of_skipped_files_and_merges(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    names = sorted(path.name for path in (place / "images").glob("img*"))[:3]
+    for number, name in enumerate(names):
+        shutil.copy(place / "images" / name, folder / f"{number}b.png")
+        (folder / f"{number}a.png").write_bytes(b"\x89PNG\r\n\x1a\n no image" if number else b"")
+    for i in (1, 2):
+        common = ("predict", place / "model", folder, "--out", tmp_path / f"s{i}", "--shard", f"{i}/2")
+        code, text = blemish(*common)
+        assert code == (3 if i == 1 else 0), text
+    assert "0 images, 0 anomalous" in blemish(*common[:-3], tmp_path / "again", "--shard", "1/2")[1]
+    empty = load_result(tmp_path / "s1")
+    assert (empty.paths, [one.path for one in empty.skipped]) == ([], ["0a.png", "1a.png", "2a.png"])
+    for order in (("s1", "s2"), ("s2", "s1")):
+        assert blemish("merge", *(tmp_path / one for one in order), "--out", tmp_path / "all")[0] == 3
+    assert blemish("predict", place / "model", folder, "--out", tmp_path / "whole")[0] == 3
+    for name in ("images.csv", "regions.csv", "descriptors.npy"):
+        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    for path in folder.glob("*b.png"):
+        path.write_bytes(b"")
+    assert blemish(*common)[0] == 3
+    with pytest.raises(InputError, match="no part has an image that can be read"):
+        merge_shards([tmp_path / "s1", tmp_path / "s2"])

@@ -11,8 +11,9 @@ from PIL import Image
 
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError
-from blemish.images import ImageSource, folder_of, is_manifest
-from blemish.images.manifest import list_manifest
+from blemish.images import ImageSource, folder_of
+from blemish.images.manifest import is_manifest
+from blemish.images.sets import list_set
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_a_parquet_manifest_that_lists_no_files_is_one_clear_error(
     tmp_path: Path, columns: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        list_manifest(write_parquet(tmp_path / "list.parquet", **columns))
+        list_set(write_parquet(tmp_path / "list.parquet", **columns))
 
 
 def test_a_folder_is_a_folder_whatever_its_name(folder: Path) -> None:

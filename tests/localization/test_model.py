@@ -224,3 +224,17 @@ def test_a_map_with_fewer_cells_than_patches_repeats_its_cells() -> None:
 def test_a_single_image_has_a_map_of_zeros() -> None:
     _, maps = fit_map_model(noise(1), Localization(), pool_size=3)
     np.testing.assert_array_equal(maps[0], np.zeros((8, 9)))
+
+
+@pytest.mark.parametrize("method", ["knn", "vae_fca", "pca_fca", "fca"])
+def test_all_tensors_of_a_model_move_to_a_device_and_the_model_stays_where_it_was(method: str) -> None:
+    settings = Localization.model_validate({"method": method, "vae": {"steps": 2}, "pca": {"n_components": 2}})
+    model, _ = fit_map_model(noise(4), settings, pool_size=3)
+    assert model.on("cpu") is model
+    moved = model.on("meta")  # a device without memory, which every machine has
+    parts = [moved.memory_bank, moved.subspace]
+    tensors = [one for part in parts if part is not None for one in vars(part).values() if torch.is_tensor(one)]
+    tensors += list(moved.vae.parameters()) if moved.vae is not None else []
+    assert all(one.device.type == "meta" for one in tensors)
+    assert bool(tensors) == (method != "fca")
+    np.testing.assert_array_equal(model.anomaly_map(noise(1)[0][1]), model.on("cpu").anomaly_map(noise(1)[0][1]))

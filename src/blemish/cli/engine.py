@@ -40,7 +40,7 @@ def uses_ray(engine: str, address: str | None, others: bool) -> bool:
 
 
 def predict_by_ray(
-    model: FittedModel, folder: Path, out: Path, config: Config, quiet: bool, address: str | None, threads: int | None
+    model: FittedModel, folder: str, out: Path, config: Config, quiet: bool, address: str | None, threads: int | None
 ) -> None:
     """Inspect all images of a folder by Ray and write results like those of a run."""
     from blemish.distributed.ray import predict_with_ray
@@ -49,7 +49,13 @@ def predict_by_ray(
     timer = StageTimer(Bars(quiet))
     with prepare_output(out, folder) as output:
         result = predict_with_ray(
-            model, folder, address=address, device=config.device, threads=threads or 1, progress=Bars(quiet)
+            model,
+            folder,
+            address=address,
+            device=config.device,
+            threads=threads or 1,
+            cache=config.cache,
+            progress=Bars(quiet),
         )
         photos = load_photos(result, folder)
         written = write_results(result, photos, output, config, timer)

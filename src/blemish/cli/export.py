@@ -26,7 +26,7 @@ To = Annotated[
 Out = Annotated[
     Path | None, typer.Option("--out", help="Folder for the export, for onnx a file. Default: RESULTS/export/FORMAT.")
 ]
-Images = Annotated[Path | None, typer.Option("--images", help="Folder of the images, if they have been moved.")]
+Images = Annotated[str | None, typer.Option("--images", help="Folder of the images, if they have been moved.")]
 Link = Annotated[bool, typer.Option("--link", help="Make hard links to the images in place of copies.")]
 
 
@@ -59,7 +59,7 @@ def add_export(app: typer.Typer) -> None:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def _export_model(folder: Path, out: Path | None, images: Path | None, link: bool) -> None:
+def _export_model(folder: Path, out: Path | None, images: str | None, link: bool) -> None:
     """Write the model of a folder as an ONNX file."""
     if out is None:
         raise ConfigError("--to onnx needs the name of a file; give it with --out, for example --out model.onnx")

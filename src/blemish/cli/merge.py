@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,9 +33,9 @@ def add_merge(app: typer.Typer) -> None:
         out: Out,
         *,
         images: Annotated[
-            Path | None,
+            str | None,
             typer.Option(
-                help="The folder or manifest of the images, if it is elsewhere now; for overlays and the report.",
+                help="What holds the images, if they are elsewhere now; for overlays and the report.",
                 show_default=False,
             ),
         ] = None,
@@ -49,30 +50,34 @@ def add_merge(app: typer.Typer) -> None:
             from blemish.output import prepare_output
 
             result = merge_shards(folders)
-            timer, source = StageTimer(Bars(quiet)), images or Path(result.source or ".")
-            with prepare_output(out, source if source.is_dir() else None) as output:
+            timer, source = StageTimer(Bars(quiet)), images or result.source or "."
+            with prepare_output(out, source if Path(source).is_dir() else None) as output:
                 with timer.stage(Stage.READ) as advance:
                     photos = load_photos(result, source)
                     advance(1)
                 written = write_results(result, photos, output, config, timer)
             print_summary(result, written)
-            if result.skipped:
+            if result.skipped or written.not_drawn:
                 raise typer.Exit(SOME_SKIPPED)
 
 
-def load_photos(result: Result, folder: Path) -> Callable[[int], Photo] | None:
-    """What loads the photograph of each row; None, and no pictures are drawn, if the folder is not there."""
-    from blemish.images import is_manifest
+def load_photos(result: Result, folder: str) -> Callable[[int], Photo] | None:
+    """What loads the photograph of each row; None, and no pictures are drawn, if the images are not there."""
+    from blemish.images import ImageSource, as_place, is_set
     from blemish.model import FittedModel
 
-    assert isinstance(result.model, FittedModel)
-    if not folder.is_dir() and not (folder.is_file() and is_manifest(folder)):
+    model = result.model
+    assert isinstance(model, FittedModel)
+    if not is_set(as_place(folder)):
         return None
-    source = result.model.source(folder)
-    place = {name: index for index, name in enumerate(source.names)}
+
+    @functools.cache
+    def opened() -> tuple[ImageSource, dict[str, int]]:
+        source = model.with_roi(None).source(folder)  # masks may be elsewhere, and pictures show whole images
+        return source, {name: index for index, name in enumerate(source.names)}
 
     def load(row: int) -> Photo:
-        path = result.paths[row]
+        (source, place), path = opened(), result.paths[row]
         if path not in place:
             raise InputError(f"{shown(path)}: is not in {shown(folder)}; give the folder of the images with --images")
         return source.full(place[path])

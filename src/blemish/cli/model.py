@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,19 +36,26 @@ from blemish.runtime.terminal import Bars, print_error
 if TYPE_CHECKING:
     from blemish.config.schema import Config
     from blemish.distributed import Shard
+    from blemish.images import Photo
     from blemish.model import FittedModel
+    from blemish.results import Result
 
 ModelFolder = Annotated[
     Path, typer.Argument(help="Folder of a fitted model, or results that hold one.", show_default=False)
 ]
 ImageFolder = Annotated[
-    Path,
+    str,
     typer.Argument(
-        help="Folder with images of the same material, or a CSV or Parquet file with the column path.",
+        help="Folder, tar file or address with images of the same material, or a CSV or Parquet file with the column "
+        "path.",
         show_default=False,
     ),
 ]
 
+Roi = Annotated[
+    str | None,
+    typer.Option(help="Mask of the region of interest, or a folder of masks, if it is not where it was at the fit."),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads.")]
 
@@ -134,6 +141,7 @@ def _add_predict(app: typer.Typer) -> None:
         out: Out,
         *,
         maps: Maps = None,
+        roi: Roi = None,
         device: Device = None,
         assignments: Settings = None,
         threads: Threads = None,
@@ -170,15 +178,28 @@ def _add_predict(app: typer.Typer) -> None:
             from blemish.model import FittedModel
 
             part = Shard.parse(shard) if shard is not None else None
-            fitted = FittedModel.load(model)
+            fitted = _placed(FittedModel.load(model), roi)
             if watch and part:
                 raise ConfigError("--watch and --shard exclude each other; give one of them")
             if uses_ray(engine, address, watch or part is not None):
                 predict_by_ray(fitted, folder, out, config, quiet, address, threads)
             elif watch:
-                _watch(fitted, folder, out, config, idle, quiet)
+                _watch(fitted, Path(folder), out, config, idle, quiet)
             else:
                 _predict(fitted, folder, out, config, quiet, part)
+
+
+def _placed(model: FittedModel, roi: str | None) -> FittedModel:
+    """The model with another place of the region of interest, if one is given.
+
+    Raises:
+        ConfigError: the model was fitted without a region.
+    """
+    if roi is None:
+        return model
+    if model.config.image.roi is None:
+        raise ConfigError("the model was fitted without a region of interest; fit another model with --roi")
+    return model.with_roi(roi)
 
 
 def _own_settings(config: Config) -> Config:
@@ -197,23 +218,39 @@ def _own_settings(config: Config) -> Config:
     return config
 
 
-def _predict(model: FittedModel, folder: Path, out: Path, config: Config, quiet: bool, shard: Shard | None) -> None:
+def _predict(model: FittedModel, folder: str, out: Path, config: Config, quiet: bool, shard: Shard | None) -> None:
     """Inspect all images of a folder and write results like those of a run."""
     from blemish.output import prepare_output
 
     timer = StageTimer(Bars(quiet))
     with prepare_output(out, folder) as output:
+        result, photos = _inspected(model, folder, config, quiet, shard, timer)
+        result.timings.update(timer.timings)
+        if shard is not None:
+            result.info.update(shard.note())
+        written = write_results(result, photos, output, config, timer)
+    print_summary(result, written)
+    if result.skipped or written.not_drawn:
+        raise typer.Exit(SOME_SKIPPED)
+
+
+def _inspected(
+    model: FittedModel, folder: str, config: Config, quiet: bool, shard: Shard | None, timer: StageTimer
+) -> tuple[Result, Callable[[int], Photo] | None]:
+    """The result, and what loads the photograph of each row. A shard may have no readable image, a whole set may not."""
+    from blemish.images import NothingReadableError
+    from blemish.model.prediction import nothing_found
+
+    try:
         with timer.stage(Stage.READ) as advance:
             source = model.source(folder, shard=(shard.index, shard.count) if shard else None)
             advance(1)
         result = model.predict(source, device=config.device, cache=config.cache, progress=Bars(quiet))
-        result.timings.update(timer.timings)
-        if shard is not None:
-            result.info.update(shard.note())
-        written = write_results(result, source.full, output, config, timer)
-    print_summary(result, written)
-    if result.skipped or written.not_drawn:
-        raise typer.Exit(SOME_SKIPPED)
+    except NothingReadableError as error:
+        if shard is None:
+            raise
+        return nothing_found(model, folder, error.skipped), None
+    return result, source.full
 
 
 def _watch(model: FittedModel, folder: Path, out: Path, config: Config, idle: float | None, quiet: bool) -> None:
@@ -281,6 +318,7 @@ def _add_update(app: typer.Typer) -> None:
         model: ModelFolder,
         folder: ImageFolder,
         *,
+        roi: Roi = None,
         device: Device = None,
         threads: Threads = None,
         quiet: Quiet = False,
@@ -292,7 +330,7 @@ def _add_update(app: typer.Typer) -> None:
             from blemish.model import FittedModel, model_folder
             from blemish.model import update as fold
 
-            fitted = FittedModel.load(model)
+            fitted = _placed(FittedModel.load(model), roi)
             result = fitted.predict(folder, device=config.device, progress=Bars(quiet))
             found = fold(fitted, result)
             save_model(found.model, model_folder(model))

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from blemish.results import Result
 
 Folder = Annotated[
-    Path,
+    str,
     typer.Argument(
-        help="Folder with images of one material, or a CSV or Parquet file with the column path.", show_default=False
+        help="Folder, tar file or address such as s3://BUCKET/PREFIX with images of one material, or a CSV or Parquet "
+        "file with the column path.",
+        show_default=False,
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
@@ -125,7 +127,12 @@ def _print_review(result: Result, written: OutputPaths, knowledge: Knowledge | N
 
 
 def run_and_write(
-    folder: Path, out: Path, config: Config, quiet: bool, knowledge: Knowledge | None = None, also: Path | None = None
+    folder: str | Path,
+    out: Path,
+    config: Config,
+    quiet: bool,
+    knowledge: Knowledge | None = None,
+    also: Path | None = None,
 ) -> tuple[Result, OutputPaths]:
     """Run the method on a folder and write all outputs, with progress on stderr; ``also`` holds known normal images."""
     from blemish.images import ImageSource
@@ -171,7 +178,7 @@ def write_results(
 def print_summary(result: Result, written: OutputPaths) -> None:
     """Print what was found, how many files were skipped, and where the results are. The log has named the files."""
     n, anomalous = len(result.paths), int(result.is_anomalous.sum())
-    share = 100 * anomalous / n
+    share = 100 * anomalous / max(n, 1)
     print(f"{counted(n, 'image')}, {anomalous} anomalous ({share:.1f} %), {counted(result.n_clusters, 'group')}")
     groups, needs_check = result.groups, result.needs_check
     for label in result.group_numbers:

@@ -23,6 +23,9 @@ from blemish.features.bands import Features, parts
 from blemish.localization.scores import expected_normal_score
 from blemish.types import BoolArray, FloatArray
 
+NORMAL_QUANTILE = 0.99
+"""Share of the cells of normal texture that lie below the level of a descriptor."""
+
 
 @dataclass(frozen=True)
 class DescriptorModel:
@@ -85,25 +88,23 @@ class DescriptorModel:
         return (vector if self.whitening is None else self.whitening @ vector).numpy()
 
 
-def fit_descriptor_model(
-    maps: Sequence[FloatArray], covariance: Tensor, settings: Descriptor, score_quantile: float
-) -> DescriptorModel:
+def fit_descriptor_model(maps: Sequence[FloatArray], covariance: Tensor, settings: Descriptor) -> DescriptorModel:
     """Estimate temperature, level and whitening from sample maps.
 
-    The level is the score that a typical image would have without a defect. It does not depend on the threshold, so that a
-    wrong threshold does not change how defects are described, and trying others needs no pass of the network.
+    The level is the map value below which `NORMAL_QUANTILE` of the cells of normal texture lie. It does not depend on the
+    threshold, so that a wrong threshold does not change how defects are described, and trying others needs no pass of the
+    network.
 
     Args:
         maps: the sample's anomaly maps, at least one.
         covariance: C x C, see :func:`blemish.features.statistics.within_image_covariance`.
         settings: the descriptor section of the settings.
-        score_quantile: quantile of a map that is its image's score.
     """
     shrinkage = settings.whitening_shrinkage
     return DescriptorModel(
         settings,
         tau=settings.tau or relative_tau(maps, settings.relative_tau),
-        level=expected_normal_score(maps, score_quantile),
+        level=expected_normal_score(maps, NORMAL_QUANTILE),
         whitening=None if shrinkage is None else whitening_matrix(covariance, shrinkage),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from blemish.errors import InputError, shown
+from blemish.images import NothingReadableError
 from blemish.model import FittedModel
 from blemish.output import load_result
 from blemish.results import Result
@@ -61,7 +62,12 @@ def merge_results(results: Sequence[Result], model: FittedModel) -> Result:
 
     Raises:
         InputError: an image is in two of them.
+        NothingReadableError: none of them has an image.
     """
+    skipped = sorted((one for part in results for one in part.skipped), key=lambda one: one.path)
+    results = [one for one in results if one.paths]
+    if not results:
+        raise NothingReadableError("no part has an image that can be read; give a folder with readable images", skipped)
     paths = [path for one in results for path in one.paths]
     repeated = len(paths) - len(set(paths))
     if repeated:
@@ -83,7 +89,7 @@ def merge_results(results: Sequence[Result], model: FittedModel) -> Result:
             for start, one in zip(starts, results, strict=False)
             for region in one.regions
         ],
-        skipped=sorted((one for part in results for one in part.skipped), key=lambda one: one.path),
+        skipped=skipped,
         drift_warning=model.familiarity.warning(np.array([path in unfamiliar for path in paths])),
         timings={},
         info=_info(results) | {"unfamiliar": sorted(unfamiliar)},

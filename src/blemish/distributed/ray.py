@@ -20,9 +20,12 @@ import torch
 
 from blemish import __version__
 from blemish.backbones import load_backbone
+from blemish.config.sections import Cache
 from blemish.distributed.merging import merge_results
+from blemish.distributed.parts import Parts
 from blemish.errors import BlemishError, ConfigError, InputError, MissingDependencyError, shown
-from blemish.images import Listing, NothingReadableError, list_set
+from blemish.images import Listing, NothingReadableError, as_place, list_set
+from blemish.images.places import absolute
 from blemish.model import FittedModel
 from blemish.results import Result
 from blemish.runtime.device import choose_device
@@ -85,21 +88,23 @@ class Worker:
 
 def predict_with_ray(
     model: FittedModel,
-    images: Path,
+    images: str | Path,
     *,
     address: str | None = None,
     device: str = "auto",
     threads: int = 1,
+    cache: Cache | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Inspect the images of a folder or manifest by workers of Ray. The result is that of :meth:`FittedModel.predict`.
+    """Inspect the images of a set by workers of Ray. The result is that of :meth:`FittedModel.predict`.
 
     Args:
         model: the fitted model. The workers get it from here; they need blemish, and the files under the same paths.
-        images: a folder or a manifest.
+        images: as for :func:`blemish.images.list_set`.
         address: ``auto`` for the cluster of this machine, or ``HOST:PORT``; None starts Ray on this machine.
         device: ``auto``, ``cpu`` or ``cuda``. With GPUs there is one worker for each, otherwise one per ``threads`` CPUs.
         threads: threads of each worker.
+        cache: where the answers of the workers are kept, so that a prediction that was killed goes on; None: nowhere.
         progress: a display that is told of the stage.
 
     Raises:
@@ -112,31 +117,61 @@ def predict_with_ray(
     require_ray()
     timer = StageTimer(progress)
     with timer.stage(Stage.READ) as advance:
-        listing = list_set(images)
-        listing = replace(listing, images=[path.absolute() for path in listing.images])
+        listing = list_set(as_place(images))
+        listing = replace(listing, images=[absolute(place) for place in listing.images])
         count = math.ceil(len(listing.images) / BATCH)
         batches = [replace(listing.part(i, count), passed_over=[]) for i in range(1, count + 1)]
         advance(1)
-    results, skipped, store = list[Result](), list[Skipped](), ArrayStore()
-    with _connected(address):
-        workers = _workers(model, device, threads, len(batches))
-        with timer.stage(Stage.ANOMALY_MAPS, len(listing.images)) as advance:
-            for files, (result, unreadable) in _answers(workers, model, batches):
-                if result is not None:
-                    # what Ray hands over cannot be written to, and takes its memory until it is copied
-                    maps = store.view(store.add(map(np.array, result.maps)))
-                    results.append(replace(result, maps=maps, skipped=[]))
-                skipped += unreadable
+    parts, gathered, missing = Parts(cache, model, device, threads), Gathered(), list[Listing]()
+    with timer.stage(Stage.ANOMALY_MAPS, len(listing.images)) as advance:
+        for files in batches:
+            known = parts.get(files)
+            if known is None:
+                missing.append(files)
+            else:
+                gathered.add(known)
                 advance(len(files.images))
-    skipped.sort(key=lambda one: one.path)
+        for files, result, unreadable in _computed(missing, model, address, device, threads):
+            if result is not None:
+                parts.put(files, result)
+                gathered.add(result)
+            gathered.skipped += unreadable
+            advance(len(files.images))
+    skipped = sorted(gathered.skipped, key=lambda one: one.path)
     for one in skipped:
         _log.warning("skipped %s", one.reason)
-    if not results:
+    if not gathered.results:
         raise NothingReadableError(f"no readable image in {shown(images)}; give a folder with readable images", skipped)
-    merged = merge_results(results, model)
+    merged = merge_results(gathered.results, model)
     passed_over = [{"path": one.path, "reason": one.reason} for one in listing.passed_over]
-    info = merged.info | {"passed_over": passed_over, "engine": "ray"}
+    info = merged.info | {"passed_over": passed_over, "engine": "ray", "cache": parts.report()}
     return replace(merged, source=str(images), skipped=skipped, info=info, timings=timer.timings)
+
+
+def _computed(
+    batches: Sequence[Listing], model: FittedModel, address: str | None, device: str, threads: int
+) -> Iterator[tuple[Listing, Result | None, list[Skipped]]]:
+    """Each batch with its result and the files that cannot be read; without batches, Ray is not started."""
+    if not batches:
+        return
+    with _connected(address):
+        workers = _workers(model, device, threads, len(batches))
+        for files, (result, unreadable) in _answers(workers, model, batches):
+            yield files, result, unreadable
+
+
+class Gathered:
+    """The results of the batches so far, with their maps in a temporary file, and the files that cannot be read."""
+
+    def __init__(self) -> None:
+        self.results, self.skipped = list[Result](), list[Skipped]()
+        self._store = ArrayStore()
+
+    def add(self, result: Result) -> None:
+        """Add the result of one batch."""
+        # what Ray hands over cannot be written to, and takes its memory until it is copied
+        maps = self._store.view(self._store.add(map(np.array, result.maps)))
+        self.results.append(replace(result, maps=maps, skipped=[]))
 
 
 def require_ray() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shutil
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from blemish.errors import InputError
 from blemish.export.folder import ExportFolder
-from blemish.images import decode, folder_of, probe
+from blemish.images import Place, Url, decode, folder_of, locate, probe
 from blemish.images.decoders import read_raw
+from blemish.images.places import name_of, open_place
 from blemish.output import to_bytes
 from blemish.output.claims import short
 from blemish.results import Result
@@ -21,40 +23,44 @@ class Photos:
 
     Args:
         result: the result.
-        folder: the folder that the images are in; None takes the one that the run named.
+        folder: what the paths of the images are relative to; None takes what the run named.
         link: whether exports get hard links in place of copies.
 
     Attributes:
         missing: image -> reason, of those that were asked for and cannot be exported.
     """
 
-    def __init__(self, result: Result, folder: Path | None = None, link: bool = False) -> None:
+    def __init__(self, result: Result, folder: Path | Url | None = None, link: bool = False) -> None:
         self._result, self._link = result, link
         self._folder = folder if folder is not None else folder_of(result.source or ".")
         self.missing: dict[int, str] = {}
 
-    def usable(self, i: int) -> Path | None:
-        """The file of image ``i``; None, and an entry in :attr:`missing`, if it is not what the run saw."""
-        path = self._folder / self._result.paths[i]
+    def usable(self, i: int) -> Place | None:
+        """The place of image ``i``; None, and an entry in :attr:`missing`, if it is not what the run saw."""
         try:
-            if not path.is_file():
-                raise InputError(f"{short(path)}: is not a file; give the folder of the images with --images")
+            path = locate(self._result.paths[i], self._folder)
+            if isinstance(path, Path) and not path.is_file():
+                raise InputError(f"{short(str(path))}: is not a file; give the folder of the images with --images")
             info = probe(path)
             if (info.height, info.width) != tuple(self._result.sizes[i]):
-                raise InputError(f"{short(path)}: has changed since the run read it; run again")
+                raise InputError(f"{short(str(path))}: has changed since the run read it; run again")
         except (InputError, ValueError) as error:
             self.missing[i] = str(error)
             return None
         return path
 
-    def copy(self, folder: ExportFolder, stem: str, path: Path) -> str:
+    def copy(self, folder: ExportFolder, stem: str, path: Place) -> str:
         """Put a file into an export as it is; returns its path there, the stem with the suffix of the file."""
-        suffix = path.name[path.name.rfind(".") :] if "." in path.name else ""  # also of a file that is named .png
-        name = f"{stem}{suffix}"
-        folder.place(name, path, self._link)
+        _, dot, suffix = PurePosixPath(name_of(path)).name.rpartition(".")  # also of a file that is named .png
+        name = f"{stem}{dot}{suffix}" if dot else stem
+        if isinstance(path, Path):
+            folder.place(name, path, self._link)
+        else:
+            with open_place(path) as content:
+                folder.write(name, lambda stream: shutil.copyfileobj(content, stream, 2**20))
         return name
 
-    def place(self, folder: ExportFolder, stem: str, path: Path) -> str:
+    def place(self, folder: ExportFolder, stem: str, path: Place) -> str:
         """Put an image into an export, as it is or upright.
 
         A file that its orientation tag turns is written upright, as PNG without loss: programs that ignore the tag then
@@ -63,7 +69,7 @@ class Photos:
         Args:
             folder: the export.
             stem: path in the export, without suffix.
-            path: the file that :meth:`usable` found.
+            path: the place that :meth:`usable` found.
 
         Returns:
             The path in the export.
@@ -84,12 +90,12 @@ class Photos:
         return [Skipped(self._result.paths[i], reason) for i, reason in sorted(self.missing.items())]
 
 
-def _orientation(path: Path) -> int:
+def _orientation(path: Place) -> int:
     """The EXIF or TIFF orientation, 1..8; 1 where there is none."""
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with open_place(path) as content, Image.open(content) as image:
             return int(image.getexif().get(0x0112, 1))
     except Exception:  # what the decoders of this package read and Pillow does not has no such tag
         return 1

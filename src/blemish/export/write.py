@@ -17,6 +17,7 @@ from blemish.export.maps import write_maps
 from blemish.export.photos import Photos
 from blemish.export.tables import write_csv_tables, write_parquet_tables
 from blemish.export.yolo import write_yolo
+from blemish.images import as_place
 from blemish.output import load_result, refuse_inside
 from blemish.review import with_review
 from blemish.types import Skipped
@@ -86,7 +87,7 @@ def export_result(
         raise ConfigError(f"export format {to!r} is not known; choose {', '.join(FORMATS)}")
     root = Path(results)
     result = load_result(root)
-    photos = Photos(result, None if images is None else Path(images), link)
+    photos = Photos(result, None if images is None else as_place(images), link)
     target = root / "export" / to if out is None else Path(out)
     for source in (images, result.source):
         if source is not None:

@@ -6,6 +6,7 @@ Every function here takes the features of an image either way and gives the same
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,59 +16,61 @@ from blemish.features.normalization import FeatureNormalizer, pooled
 from blemish.types import BoolArray, FloatArray
 
 
+@dataclass(frozen=True, eq=False)
 class FeatureBands:
     """Features of one image as bands of rows, from the top; each is read when it is used.
 
-    Args:
+    Attributes:
         bands: C x rows x w float32 each, as they left the network.
         shapes: their shapes.
         normalizer: applied to each band when it is read; None: none.
         channels: indices of the channels that are used; None: all.
         mask: h x w bool, the cells that count; None: all.
+        device: where bands are put when they are read.
     """
 
-    def __init__(
-        self,
-        bands: Sequence[FloatArray],
-        shapes: Sequence[tuple[int, ...]],
-        normalizer: FeatureNormalizer | None = None,
-        channels: Tensor | None = None,
-        mask: BoolArray | None = None,
-    ) -> None:
-        self._bands, self._shapes = bands, shapes
-        self._normalizer, self._channels, self._mask = normalizer, channels, mask
+    bands: Sequence[FloatArray]
+    shapes: Sequence[tuple[int, ...]]
+    normalizer: FeatureNormalizer | None = None
+    channels: Tensor | None = None
+    mask: BoolArray | None = None
+    device: str = "cpu"
 
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of the whole map."""
-        return sum(rows for _, rows, _ in self._shapes), self._shapes[0][2]
+        return sum(rows for _, rows, _ in self.shapes), self.shapes[0][2]
 
     @property
     def single(self) -> bool:
         """Whether there is only one band."""
-        return len(self._shapes) == 1
+        return len(self.shapes) == 1
 
     def normalized(self, normalizer: FeatureNormalizer) -> FeatureBands:
         """These features after normalization, which must not depend on the image."""
-        return FeatureBands(self._bands, self._shapes, normalizer, self._channels, self._mask)
+        return replace(self, normalizer=normalizer)
 
     def selected(self, channels: tuple[int, ...] | None) -> FeatureBands:
         """Some of the channels; None: all."""
-        chosen = None if channels is None or len(channels) == self._shapes[0][0] else torch.tensor(channels)
-        return FeatureBands(self._bands, self._shapes, self._normalizer, chosen, self._mask)
+        chosen = None if channels is None or len(channels) == self.shapes[0][0] else torch.tensor(channels)
+        return replace(self, channels=chosen)
 
     def inside(self, mask: BoolArray) -> FeatureBands:
         """The cells of a region; :func:`parts` and :func:`take_cells` then see nothing else."""
-        return FeatureBands(self._bands, self._shapes, self._normalizer, self._channels, mask)
+        return replace(self, mask=mask)
+
+    def to(self, device: str) -> FeatureBands:
+        """These features on another device."""
+        return replace(self, device=device)
 
     def whole(self) -> Tensor:
         """All bands as one tensor C x h x w, in memory."""
-        return torch.cat([self._read(number) for number in range(len(self._bands))], dim=1)
+        return torch.cat([self._read(number) for number in range(len(self.bands))], dim=1)
 
     def window(self, rows: slice, columns: slice) -> Tensor:
         """A part of the map, C x rows x columns."""
         found, top = [], 0
-        for number, (_, height, _) in enumerate(self._shapes):
+        for number, (_, height, _) in enumerate(self.shapes):
             first, stop = max(rows.start, top), min(rows.stop, top + height)
             if first < stop:
                 found.append(self._read(number)[:, first - top : stop - top, columns])
@@ -76,9 +79,9 @@ class FeatureBands:
 
     def pooled(self, size: int) -> Iterator[Tensor]:
         """The bands after :func:`blemish.features.normalization.pooled`, as if the whole map had been pooled."""
-        reach, last = size // 2, len(self._bands) - 1
+        reach, last = size // 2, len(self.bands) - 1
         above, here = None, self._read(0)
-        for number in range(len(self._bands)):
+        for number in range(len(self.bands)):
             below = self._read(number + 1) if number < last else None
             rows = [here] if above is None else [above, here]
             together = torch.cat([*rows, below[:, :reach]] if below is not None else rows, dim=1)
@@ -90,22 +93,22 @@ class FeatureBands:
     def parts(self) -> Iterator[Tensor]:
         """The bands; with a region, its cells in each of them as a map of one row."""
         top = 0
-        for number in range(len(self._bands)):
+        for number in range(len(self.bands)):
             band = self._read(number)
-            if self._mask is None:
+            if self.mask is None:
                 yield band
             else:
-                yield band[:, torch.from_numpy(self._mask[top : top + band.shape[1]])][:, None]
+                yield band[:, torch.from_numpy(self.mask[top : top + band.shape[1]])][:, None]
             top += band.shape[1]
 
     def positions(self) -> Tensor | None:
         """Flat position in the map of each cell of the region, ascending; None if there is no region."""
-        return None if self._mask is None else torch.from_numpy(np.flatnonzero(self._mask))
+        return None if self.mask is None else torch.from_numpy(np.flatnonzero(self.mask))
 
     def _read(self, number: int) -> Tensor:
-        band = torch.from_numpy(self._bands[number])
-        band = band if self._normalizer is None else self._normalizer.apply(band)
-        return band if self._channels is None else band[self._channels]
+        band = torch.from_numpy(self.bands[number])
+        band = band if self.normalizer is None else self.normalizer.apply(band)
+        return (band if self.channels is None else band[self.channels]).to(self.device)
 
 
 Features = Tensor | FeatureBands

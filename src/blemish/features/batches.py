@@ -168,7 +168,7 @@ class FeatureBatches:
                 images.append(torch.from_numpy(image))
         if self.source.changed:
             self.cache.active = False  # the keys speak of files that are no longer there
-        maps = self.extractor.raw(torch.stack(images)) if images else torch.empty(0, 1, 1, 1)
+        maps = self.extractor.raw(_stacked(images, self.extractor.device)) if images else torch.empty(0, 1, 1, 1)
         if self._store and self.cache.active:
             places = [place for place, index in enumerate(batch) if index in self.source.unreadable]
             self.cache.put("features", self.key(batch), {"maps": maps, "unreadable": places})
@@ -180,6 +180,14 @@ class FeatureBatches:
 
 def _held_bytes(maps: Sequence[Features]) -> int:
     return sum(one.nbytes for one in maps if isinstance(one, Tensor))
+
+
+def _stacked(images: Sequence[Tensor], device: torch.device) -> Tensor:
+    """One batch on the device of the network. A GPU copies it from pinned memory while the decoders go on."""
+    if device.type != "cuda":
+        return torch.stack(list(images))
+    buffer = torch.empty((len(images), *images[0].shape), pin_memory=True)
+    return torch.stack(list(images), out=buffer).to(device, non_blocking=True)
 
 
 def _is_entry(value: object, length: int) -> bool:

@@ -22,7 +22,7 @@ DEFAULT_STRIDES = (8,)
 
 
 class Extractor:
-    """Computes C x h x w feature maps of images, on the CPU.
+    """Computes C x h x w feature maps of images; they are returned in the memory of the CPU.
 
     Args:
         backbone: the network.
@@ -31,6 +31,7 @@ class Extractor:
     Attributes:
         strides: the strides in use, ascending.
         grid: the stride of the grid that all maps are brought to.
+        device: where the network computes.
 
     Raises:
         ConfigError: the network has no map of a wanted stride.
@@ -47,6 +48,7 @@ class Extractor:
         limit = getattr(backbone, "limited_to", None)  # some networks can skip stages that are not in use
         self.backbone: Backbone = limit(chosen) if limit else backbone
         self.settings, self.strides = settings, chosen
+        self.device: torch.device = getattr(backbone, "device", torch.device("cpu"))
         self.grid = 8 if 8 in chosen else chosen[0]
 
     @property

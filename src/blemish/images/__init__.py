@@ -7,8 +7,9 @@ from blemish.images.calibration import Calibration
 from blemish.images.decoders import probe
 from blemish.images.finding import IMAGE_SUFFIXES, MASK_FOLDERS, Listing, NothingReadableError, find_images
 from blemish.images.loading import decode
-from blemish.images.manifest import folder_of, is_manifest, list_set
+from blemish.images.places import Place, Url, as_place
 from blemish.images.raw import MAX_MEGABYTES, ImageInfo
+from blemish.images.sets import folder_of, is_set, list_set, locate
 from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
 from blemish.images.source import ALSO, Images, ImageSource
 from blemish.images.stored import Photo, StoredImage
@@ -26,15 +27,19 @@ __all__ = [
     "Listing",
     "NothingReadableError",
     "Photo",
+    "Place",
     "StoredImage",
+    "Url",
     "WhiteLevel",
+    "as_place",
     "common_scale",
     "decode",
     "estimate_white_level",
     "find_images",
     "folder_of",
-    "is_manifest",
+    "is_set",
     "list_set",
+    "locate",
     "plan_sizes",
     "probe",
     "resize",

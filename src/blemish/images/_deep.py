@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
+from blemish.images.places import Place
 from blemish.images.raw import ImageInfo, RawImage, decoded_megabytes, without_alpha
 
 _PNM_HEADER = re.compile(rb"(P[1-6])(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:(?:\s|#[^\n]*\n)+(\d+))?\s")
@@ -24,7 +24,7 @@ def pnm_depth(handle: IO[bytes]) -> int:
     return int(found[4]) if found and found[1] in (b"P5", b"P6") and found[4] else 1
 
 
-def probe_deep_pnm(path: Path, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
+def probe_deep_pnm(path: Place, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
     """Header of a binary PGM or PPM file deeper than 8 bits."""
     channels, width, height, top, _ = _pnm_header(path, handle)
     megabytes = decoded_megabytes(path, height, width, channels, 2, max_megabytes)
@@ -32,7 +32,7 @@ def probe_deep_pnm(path: Path, handle: IO[bytes], max_megabytes: float) -> list[
     return [ImageInfo(height, width, 16, channels, white=white, megabytes=megabytes)]
 
 
-def read_deep_pnm(path: Path, handle: IO[bytes], max_megabytes: float) -> RawImage:
+def read_deep_pnm(path: Place, handle: IO[bytes], max_megabytes: float) -> RawImage:
     """Values of a binary PGM or PPM file deeper than 8 bits."""
     channels, width, height, _, start = _pnm_header(path, handle)
     decoded_megabytes(path, height, width, channels, 2, max_megabytes)
@@ -44,7 +44,7 @@ def read_deep_pnm(path: Path, handle: IO[bytes], max_megabytes: float) -> RawIma
     return RawImage(values, 16)
 
 
-def _pnm_header(path: Path, handle: IO[bytes]) -> tuple[int, int, int, int, int]:
+def _pnm_header(path: Place, handle: IO[bytes]) -> tuple[int, int, int, int, int]:
     """Channels, width, height, highest value, and where the values start."""
     handle.seek(0)
     found = _PNM_HEADER.match(handle.read(4096))
@@ -53,7 +53,7 @@ def _pnm_header(path: Path, handle: IO[bytes]) -> tuple[int, int, int, int, int]
     return 1 if found[1] == b"P5" else 3, int(found[2]), int(found[3]), int(found[4]), found.end()
 
 
-def probe_jpeg2000(path: Path, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
+def probe_jpeg2000(path: Place, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
     """Header of a JPEG 2000 file, from its codestream."""
     height, width, bands, bits = _siz(path, handle)
     megabytes = decoded_megabytes(path, height, width, bands, 1 if bits <= 8 else 2, max_megabytes)
@@ -62,7 +62,7 @@ def probe_jpeg2000(path: Path, handle: IO[bytes], max_megabytes: float) -> list[
     return [ImageInfo(height, width, stored, 3 if bands >= 3 else 1, white=white, megabytes=megabytes)]
 
 
-def read_jpeg2000(path: Path, handle: IO[bytes], max_megabytes: float) -> RawImage:
+def read_jpeg2000(path: Place, handle: IO[bytes], max_megabytes: float) -> RawImage:
     """Values of a JPEG 2000 file of up to 16 bits."""
     import imagecodecs
 
@@ -79,7 +79,7 @@ def read_jpeg2000(path: Path, handle: IO[bytes], max_megabytes: float) -> RawIma
     return RawImage(values, 8 if bits <= 8 else 16, hidden)
 
 
-def _siz(path: Path, handle: IO[bytes]) -> tuple[int, int, int, int]:
+def _siz(path: Place, handle: IO[bytes]) -> tuple[int, int, int, int]:
     """Height, width, components and bits of the first component."""
     handle.seek(0)
     head = handle.read(_SEARCHED)

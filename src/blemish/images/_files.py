@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import IO
 
 from blemish.errors import InputError, shown
-from blemish.images.decoders import open_regular, probe_pages, read_raw
+from blemish.images.decoders import probe_pages, read_raw
+from blemish.images.places import Place, Signature, name_of, open_place, signature
 from blemish.images.raw import ImageInfo
 from blemish.runtime.digests import array_digest
 from blemish.types import Skipped
-
-Signature = tuple[int, int, int, int]
-"""Size, times of the last change of content and of the entry, and inode of a file."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,14 @@ class ImageFile:
     """One image in a file.
 
     Attributes:
-        path: the file.
+        path: the file, or another place.
         page: page or frame, from 0.
         pages: number of pages in the file.
         info: the header.
         signature: what the file system said about the file when the header was read.
     """
 
-    path: Path
+    path: Place
     page: int
     pages: int
     info: ImageInfo
@@ -42,7 +40,7 @@ class ImageFile:
 
     def changed(self, handle: IO[bytes], content: str | None) -> InputError | None:
         """An error if the open file is not the one whose header was read; ``content``: its digest, if known."""
-        now = _signature(handle)
+        now = signature(handle)
         if now == self.signature or (content is not None and content == file_digest(handle)):
             return None
         if content is None and self.pages == 1 and now[:2] + now[3:] == self.signature[:2] + self.signature[3:]:
@@ -57,10 +55,10 @@ class ImageFile:
         try:
             if self.pages > 1:
                 return self._page_digest()
-            with open_regular(self.path) as handle:
-                before = _signature(handle)
+            with open_place(self.path) as handle:
+                before = signature(handle)
                 found = file_digest(handle)
-                return found if _signature(handle) == before else uuid.uuid4().hex
+                return found if signature(handle) == before else uuid.uuid4().hex
         except (OSError, InputError):
             return uuid.uuid4().hex
 
@@ -68,7 +66,7 @@ class ImageFile:
         try:
             raw = read_raw(self.path, self.page)
         except InputError:
-            with open_regular(self.path) as handle:
+            with open_place(self.path) as handle:
                 return f"{file_digest(handle)} page {self.page} cannot be decoded"
         return f"{array_digest(raw.values)} {raw.bits}"
 
@@ -95,7 +93,7 @@ class OpenedFiles:
         self.passed_over += others.passed_over
 
 
-def open_files(paths: Sequence[Path], names: Sequence[str] | None, max_megabytes: float, threads: int) -> OpenedFiles:
+def open_files(paths: Sequence[Place], names: Sequence[str] | None, max_megabytes: float, threads: int) -> OpenedFiles:
     """Read the header of every file.
 
     From a folder or manifest (``names`` given), each page of a file is an image: the first has the name of the file, the
@@ -103,7 +101,7 @@ def open_files(paths: Sequence[Path], names: Sequence[str] | None, max_megabytes
     order and length of the list; ``roll.tif#2`` names the second page. The other pages of such a file are passed over.
     """
     opened, whole = OpenedFiles(), names is not None
-    names = [path.as_posix() for path in paths] if names is None else names
+    names = [name_of(path) for path in paths] if names is None else names
     taken = set(names)
     with ThreadPoolExecutor(threads) as pool:
         outcomes = pool.map(lambda path: _headers(path, whole, max_megabytes), paths)
@@ -111,7 +109,7 @@ def open_files(paths: Sequence[Path], names: Sequence[str] | None, max_megabytes
             if isinstance(outcome, str):
                 opened.unreadable.append(Skipped(name, outcome))
                 continue
-            file, first, pages, signature = outcome
+            file, first, pages, stamp = outcome
             chosen = range(len(pages)) if whole else [first]
             for page in chosen:
                 own = name if page == first else _page_name(name, page, taken)
@@ -119,12 +117,12 @@ def open_files(paths: Sequence[Path], names: Sequence[str] | None, max_megabytes
                 if isinstance(info, str):
                     opened.unreadable.append(Skipped(own, info))
                 else:
-                    opened.files.append(ImageFile(file, page, len(pages), info, signature))
+                    opened.files.append(ImageFile(file, page, len(pages), info, stamp))
                     opened.names.append(own)
             if not whole and len(pages) > 1:
                 reason = "a page of a file from which the list takes another page"
                 others = [page for page in range(len(pages)) if page != first]
-                opened.passed_over += [Skipped(f"{file.as_posix()}#{page + 1}", reason) for page in others]
+                opened.passed_over += [Skipped(f"{name_of(file)}#{page + 1}", reason) for page in others]
     return opened
 
 
@@ -134,12 +132,14 @@ def file_digest(handle: IO[bytes]) -> str:
     return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def _headers(path: Path, whole: bool, max_megabytes: float) -> tuple[Path, int, list[ImageInfo | str], Signature] | str:
+def _headers(
+    path: Place, whole: bool, max_megabytes: float
+) -> tuple[Place, int, list[ImageInfo | str], Signature] | str:
     """File, page, header of every page, and signature; or why the file cannot be read."""
-    file, page = (path, 0) if whole else _address(path)
+    file, page = (path, 0) if whole or not isinstance(path, Path) else _page_of(path)
     seen: list[Signature] = []
     try:
-        pages = probe_pages(file, max_megabytes=max_megabytes, check=lambda handle: seen.append(_signature(handle)))
+        pages = probe_pages(file, max_megabytes=max_megabytes, check=lambda handle: seen.append(signature(handle)))
     except InputError as error:
         return str(error)
     if page >= len(pages):
@@ -147,7 +147,7 @@ def _headers(path: Path, whole: bool, max_megabytes: float) -> tuple[Path, int, 
     return file, page, pages, seen[0]
 
 
-def _address(path: Path) -> tuple[Path, int]:
+def _page_of(path: Path) -> tuple[Path, int]:
     """File and page of a path such as ``roll.tif#2``, unless a file has that name."""
     found = re.fullmatch(r"(.+)#([1-9]\d{0,5})", path.name, re.DOTALL)
     if found is None or os.path.lexists(path):
@@ -161,8 +161,3 @@ def _page_name(name: str, page: int, taken: set[str]) -> str:
     while f"{name}{mark}{page + 1}" in taken:
         mark += "#"
     return f"{name}{mark}{page + 1}"
-
-
-def _signature(handle: IO[bytes]) -> Signature:
-    status = os.fstat(handle.fileno())
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

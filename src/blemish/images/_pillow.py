@@ -8,13 +8,13 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
+from blemish.images.places import Place
 from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, without_alpha
 
 _ANIMATED = ("GIF", "WEBP", "AVIF")  # a JPEG with several pictures holds previews and gain maps, not frames
@@ -37,7 +37,7 @@ _METADATA_ERRORS = (
 _open_lock = threading.Lock()
 
 
-def probe_pillow(path: Path, handle: IO[bytes], kind: str, max_megabytes: float) -> list[ImageInfo | str]:
+def probe_pillow(path: Place, handle: IO[bytes], kind: str, max_megabytes: float) -> list[ImageInfo | str]:
     """Header of each frame."""
     with opened(path, handle, kind) as image:
         height, width, megabytes = image.height, image.width, _megabytes(path, image, max_megabytes)
@@ -48,7 +48,7 @@ def probe_pillow(path: Path, handle: IO[bytes], kind: str, max_megabytes: float)
         return [ImageInfo(height, width, bits, 1 if gray else 3, megabytes=megabytes)] * _frames(path, image, kind)
 
 
-def read_pillow(path: Path, handle: IO[bytes], kind: str, page: int, max_megabytes: float) -> RawImage:
+def read_pillow(path: Place, handle: IO[bytes], kind: str, page: int, max_megabytes: float) -> RawImage:
     """Stored values of one frame."""
     with opened(path, handle, kind) as image:
         _megabytes(path, image, max_megabytes)
@@ -60,7 +60,7 @@ def read_pillow(path: Path, handle: IO[bytes], kind: str, page: int, max_megabyt
         return RawImage(values, 8, hidden)
 
 
-def _megabytes(path: Path, image: Any, max_megabytes: float) -> float:
+def _megabytes(path: Place, image: Any, max_megabytes: float) -> float:
     return decoded_megabytes(path, image.height, image.width, 1 if image.mode in _GRAY else 4, 1, max_megabytes)
 
 
@@ -77,7 +77,7 @@ def to_bands(image: Any) -> npt.NDArray[Any]:
 
 
 @contextmanager
-def opened(path: Path, handle: IO[bytes], kind: str) -> Iterator[Any]:
+def opened(path: Place, handle: IO[bytes], kind: str) -> Iterator[Any]:
     """The image, opened as one format and not yet decoded; our limit of bytes replaces Pillow's limits of pixels."""
     from PIL import Image, UnidentifiedImageError
 
@@ -120,7 +120,7 @@ def _orientation(image: Any) -> int:
     return exif_orientation(lambda: Image.Image.getexif(image))
 
 
-def _frames(path: Path, image: Any, kind: str) -> int:
+def _frames(path: Place, image: Any, kind: str) -> int:
     frames = int(getattr(image, "n_frames", 1)) if kind in _ANIMATED else 1
     if frames > MAX_PAGES:
         raise InputError(f"{shown(path)}: holds {frames} frames, more than {MAX_PAGES}; save them as files")

@@ -9,7 +9,6 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from blemish.errors import InputError, shown
 from blemish.images._pillow import exif_orientation, opened, to_bands
+from blemish.images.places import Place
 from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, without_alpha
 
 _BANDS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # color type -> stored values per pixel
@@ -39,7 +39,7 @@ class _Header:
     text_exif: bool = False
 
 
-def probe_png(path: Path, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
+def probe_png(path: Place, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
     """Header of each frame."""
     header = _read_header(path, handle)
     height, width, megabytes = header.height, header.width, _megabytes(path, header, max_megabytes)
@@ -51,7 +51,7 @@ def probe_png(path: Path, handle: IO[bytes], max_megabytes: float) -> list[Image
     return [ImageInfo(height, width, bits, 1 if gray else 3, white=white, megabytes=megabytes)] * header.frames
 
 
-def read_png(path: Path, handle: IO[bytes], page: int, max_megabytes: float) -> RawImage:
+def read_png(path: Place, handle: IO[bytes], page: int, max_megabytes: float) -> RawImage:
     """Stored values of one frame."""
     import imagecodecs
 
@@ -73,7 +73,7 @@ def read_png(path: Path, handle: IO[bytes], page: int, max_megabytes: float) -> 
     return RawImage(values, 16 if header.bits == 16 else 8, hidden)
 
 
-def _read_header(path: Path, handle: IO[bytes]) -> _Header:
+def _read_header(path: Place, handle: IO[bytes]) -> _Header:
     """Walk over the chunks; their data is skipped, so that the cost does not depend on the size of the image."""
     handle.seek(0, os.SEEK_END)
     size = handle.tell()
@@ -112,19 +112,19 @@ def _loaded_exif(data: bytes) -> Any:
     return exif
 
 
-def _megabytes(path: Path, header: _Header, max_megabytes: float) -> float:
+def _megabytes(path: Place, header: _Header, max_megabytes: float) -> float:
     bands = 3 if header.color == _PALETTE else _BANDS[header.color]
     return decoded_megabytes(path, header.height, header.width, bands, max(header.bits // 8, 1), max_megabytes)
 
 
-def _frame_count(path: Path, data: bytes) -> int:
+def _frame_count(path: Place, data: bytes) -> int:
     frames = max(int.from_bytes(data, "big"), 1)
     if frames > MAX_PAGES:
         raise InputError(f"{shown(path)}: claims {frames} frames, more than {MAX_PAGES}; save them as files")
     return frames
 
 
-def _orientation(path: Path, handle: IO[bytes], header: _Header) -> int:
+def _orientation(path: Place, handle: IO[bytes], header: _Header) -> int:
     """EXIF orientation 1..8, from the chunk or, as older programs write it, from a text; 1 if there is none."""
     if header.exif is None and not header.text_exif:
         return 1

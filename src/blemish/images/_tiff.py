@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
+from blemish.images.places import Place
 from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright, without_alpha
 
 _MINISWHITE, _MINISBLACK, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 3, 5, 6
@@ -22,7 +22,7 @@ _EXTRA_SAMPLES, _ALPHA = 338, (1, 2)
 _MAX_BANDS = 4
 
 
-def probe_tiff(path: Path, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
+def probe_tiff(path: Place, handle: IO[bytes], max_megabytes: float) -> list[ImageInfo | str]:
     """Header of each page, or why that page cannot be read; an InputError if the first page cannot."""
     with _opened(path, handle) as pages:
         first = _info(path, pages[0], max_megabytes)
@@ -41,7 +41,7 @@ def probe_tiff(path: Path, handle: IO[bytes], max_megabytes: float) -> list[Imag
         return found
 
 
-def read_tiff(path: Path, handle: IO[bytes], number: int, max_megabytes: float) -> RawImage:
+def read_tiff(path: Place, handle: IO[bytes], number: int, max_megabytes: float) -> RawImage:
     """Stored values of one page; ``number`` counts from 0."""
     with _opened(path, handle) as pages:
         check_page(path, number, len(pages))
@@ -68,7 +68,7 @@ def read_tiff(path: Path, handle: IO[bytes], number: int, max_megabytes: float) 
         return RawImage(upright(values, _orientation(page)), bits, hidden)
 
 
-def _info(path: Path, page: Any, max_megabytes: float) -> ImageInfo:
+def _info(path: Place, page: Any, max_megabytes: float) -> ImageInfo:
     height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
     bits, photometric = _bits(path, page), int(page.photometric)
     if page.imagedepth > 1:
@@ -89,7 +89,7 @@ def _info(path: Path, page: Any, max_megabytes: float) -> ImageInfo:
 
 
 @contextmanager
-def _opened(path: Path, handle: IO[bytes]) -> Iterator[list[Any]]:
+def _opened(path: Place, handle: IO[bytes]) -> Iterator[list[Any]]:
     """The pages at full resolution; previews and transparency masks are no pages of their own."""
     import tifffile
 
@@ -135,14 +135,14 @@ def _orientation(page: Any) -> int:
     return value if 1 <= value <= 8 else 1
 
 
-def _bits(path: Path, page: Any) -> int:
+def _bits(path: Place, page: Any) -> int:
     bits = page.bitspersample
     if not isinstance(bits, int):  # a tuple where the channels differ
         raise InputError(f"{shown(path)}: its channels have {bits} bits; save it with 8 or 16 bits in each")
     return bits
 
 
-def _planes(path: Path, page: Any) -> npt.NDArray[Any]:
+def _planes(path: Place, page: Any) -> npt.NDArray[Any]:
     """Values of a page as H x W x C; missing or short strips are an error, where tifffile would fill them with zeros."""
     truncated = InputError(f"{shown(path)}: the file is truncated; replace or remove it")
     places = list(zip(page.dataoffsets, page.databytecounts, strict=False))

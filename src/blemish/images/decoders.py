@@ -6,18 +6,16 @@ A file is recognized by its content. :mod:`blemish.images.loading` scales the va
 from __future__ import annotations
 
 import logging
-import os
-import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO
 
 from blemish.errors import InputError, shown
 from blemish.images import _deep, _pillow, _png, _tiff
 from blemish.images._formats import HEAD_BYTES, sniff
+from blemish.images.places import Place, open_place
 from blemish.images.raw import MAX_MEGABYTES, ImageInfo, RawImage, check_page
 
 DECODER_ERRORS = (
@@ -45,11 +43,11 @@ Check = Callable[[IO[bytes]], None]
 """Called with the open file once it has been decoded; raises InputError to refuse what was read."""
 
 
-def probe(path: Path, page: int = 0, *, max_megabytes: float = MAX_MEGABYTES) -> ImageInfo:
+def probe(path: Place, page: int = 0, *, max_megabytes: float = MAX_MEGABYTES) -> ImageInfo:
     """Size and kind of an image from its header, without decoding it.
 
     Args:
-        path: the file.
+        path: the file, or another place.
         page: page or frame, from 0.
         max_megabytes: an image that takes more memory once decoded is refused.
 
@@ -57,7 +55,7 @@ def probe(path: Path, page: int = 0, *, max_megabytes: float = MAX_MEGABYTES) ->
         InputError: as :func:`read_raw`.
     """
     pages = probe_pages(path, max_megabytes=max_megabytes)
-    check_page(Path(path), page, len(pages))
+    check_page(path, page, len(pages))
     found = pages[page]
     if isinstance(found, str):
         raise InputError(found)
@@ -65,7 +63,7 @@ def probe(path: Path, page: int = 0, *, max_megabytes: float = MAX_MEGABYTES) ->
 
 
 def probe_pages(
-    path: Path, *, max_megabytes: float = MAX_MEGABYTES, check: Check | None = None
+    path: Place, *, max_megabytes: float = MAX_MEGABYTES, check: Check | None = None
 ) -> list[ImageInfo | str]:
     """Header of each page of a TIFF file or frame of an animation, in order; a plain image has one.
 
@@ -75,7 +73,6 @@ def probe_pages(
     Raises:
         InputError: the first page cannot be read, for one of the reasons of :func:`read_raw`.
     """
-    path = Path(path)
     with _opened(path) as (handle, kind):
         if kind == "TIFF":
             found = _tiff.probe_tiff(path, handle, max_megabytes)
@@ -93,12 +90,12 @@ def probe_pages(
 
 
 def read_raw(
-    path: Path, page: int = 0, *, max_megabytes: float = MAX_MEGABYTES, check: Check | None = None
+    path: Place, page: int = 0, *, max_megabytes: float = MAX_MEGABYTES, check: Check | None = None
 ) -> RawImage:
     """Stored values of one page or frame, upright, without alpha.
 
     Args:
-        path: the file.
+        path: the file, or another place.
         page: page or frame, from 0.
         max_megabytes: an image that takes more memory once decoded is refused before it is decoded.
         check: called with the open file after decoding.
@@ -106,7 +103,6 @@ def read_raw(
     Raises:
         InputError: the file is missing, unreadable, no image, damaged or too large; one line that names the file.
     """
-    path = Path(path)
     with _opened(path) as (handle, kind):
         if kind == "TIFF":
             raw = _tiff.read_tiff(path, handle, page, max_megabytes)
@@ -123,34 +119,11 @@ def read_raw(
         return raw
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file for reading; a pipe, socket or device is refused without being opened.
-
-    Raises:
-        InputError: the path is a folder or no regular file.
-        OSError: the file cannot be opened.
-    """
-    if stat.S_ISDIR(path.stat().st_mode):
-        raise InputError(f"{shown(path)}: is a folder, not an image")
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{shown(path)}: is not a regular file")
-    handle = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
-    if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-        handle.close()
-        raise InputError(f"{shown(path)}: is not a regular file")
-    return handle
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open without waiting for a writer, in case a pipe has taken the place of the file since it was looked at."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+def _opened(path: Place) -> Iterator[tuple[IO[bytes], str]]:
     """The open file and its format; every error of a decoder becomes an InputError that names the file."""
     try:
-        with open_regular(path) as handle:
+        with open_place(path) as handle:
             head = handle.read(HEAD_BYTES)
             if not head:
                 raise InputError(f"{shown(path)}: the file is empty; replace or remove it")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blemish.errors import InputError, shown
 from blemish.images._formats import HEAD_BYTES, sniff
-from blemish.images.decoders import open_regular
+from blemish.images.places import Place, open_regular
 from blemish.types import Skipped
 
 IMAGE_SUFFIXES: tuple[str, ...] = (
@@ -25,6 +25,18 @@ MASK_FOLDERS = frozenset({"mask", "masks", "gt", "ground_truth", "groundtruth", 
 
 _HIDDEN, _NOT_IMAGE, _SPECIAL = "with a hidden name", "not an image", "not a regular file"
 _MASKS, _RESULTS = "in a folder of masks", "in the results folder of an earlier run"
+
+
+class NoImagesError(InputError):
+    """A folder, or what takes its place, holds no image.
+
+    Attributes:
+        passed_over: what it holds.
+    """
+
+    def __init__(self, message: str, passed_over: list[Skipped]) -> None:
+        super().__init__(message)
+        self.passed_over = passed_over
 
 
 class NothingReadableError(InputError):
@@ -47,11 +59,13 @@ class Listing:
         images: the files, sorted by name.
         passed_over: files and folders that are not read, and why, sorted by name.
         names: name of each file. Below a folder, it is the path relative to the folder, with ``/`` as separator.
+        skipped: files that are known to be unreadable already, such as the end of a tar file that was cut short.
     """
 
-    images: list[Path] = field(default_factory=list)
+    images: list[Place] = field(default_factory=list)
     passed_over: list[Skipped] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
     def part(self, index: int, count: int) -> Listing:
         """Every ``count``-th file, beginning with file ``index``, from 1.
@@ -63,12 +77,13 @@ class Listing:
             raise InputError(
                 f"shard {index}/{count} has no image, because the set has {len(self.images)}; use fewer shards"
             )
-        return Listing(self.images[index - 1 :: count], self.passed_over, self.names[index - 1 :: count])
+        images, names, skipped = (one[index - 1 :: count] for one in (self.images, self.names, self.skipped))
+        return Listing(images, self.passed_over, names, skipped)  # type: ignore[arg-type]
 
 
 def find_images(folder: Path, *, exclude: Collection[Path] = ()) -> list[Path]:
     """All image files below a folder, sorted by their path relative to it; see :func:`list_images`."""
-    return list_images(folder, exclude=exclude).images
+    return [one for one in list_images(folder, exclude=exclude).images if isinstance(one, Path)]
 
 
 def list_images(folder: Path, *, exclude: Collection[Path] = ()) -> Listing:
@@ -97,28 +112,48 @@ def list_images(folder: Path, *, exclude: Collection[Path] = ()) -> Listing:
         raise InputError(_unlistable(folder, error)) from error
     if not stat.S_ISDIR(status.st_mode):
         raise InputError(
-            f"{shown(folder)}: is a file; give the folder that holds the images, or a manifest (CSV or Parquet)"
+            f"{shown(folder)}: is a file; give the folder that holds the images, a tar file, or a manifest (CSV or Parquet)"
         )
-    found, masks = Listing(), list[Path]()
     walk = _Walk(folder, exclude)
-    for path, reason in walk:
-        if reason is None:
-            (masks if _in_masks(path.relative_to(folder)) else found.images).append(path)
-        else:
-            found.passed_over.append(Skipped(path.relative_to(folder).as_posix(), reason))
-    if found.images:
-        found.passed_over += [Skipped(path.relative_to(folder).as_posix(), _MASKS) for path in masks]
-    else:
-        found.images = masks
-    if not found.images:
-        raise InputError(
-            f"{shown(folder)}: no images found ({len(found.passed_over)} other files seen); put images there, "
-            f"such as {', '.join(('.png', '.jpg', '.tif', '.bmp', '.webp'))}"
+    return chosen(folder, [(path.relative_to(folder).as_posix(), path, reason) for path, reason in walk])
+
+
+def chosen(where: object, seen: Sequence[tuple[str, Place, str | None]]) -> Listing:
+    """A listing of the images among files, without masks; of the masks if there is nothing else.
+
+    Args:
+        where: what was searched, for the message.
+        seen: name and place of each file, and the reason to pass it over; None for an image.
+
+    Raises:
+        NoImagesError: there is no image.
+    """
+    images = sorted(((name, place) for name, place, reason in seen if reason is None), key=lambda one: one[0])
+    masks = [(name, place) for name, place in images if _in_masks(name)]
+    passed_over = [Skipped(name, reason) for name, _, reason in seen if reason is not None]
+    if len(masks) < len(images):
+        images = [one for one in images if not _in_masks(one[0])]
+        passed_over += [Skipped(name, _MASKS) for name, _ in masks]
+    passed_over.sort(key=lambda one: one.path)
+    if not images:
+        raise NoImagesError(
+            f"{shown(where)}: no images found ({len(passed_over)} other files seen); put images there, "
+            f"such as {', '.join(('.png', '.jpg', '.tif', '.bmp', '.webp'))}",
+            passed_over,
         )
-    found.images.sort(key=lambda path: path.relative_to(folder).as_posix())
-    found.names = [path.relative_to(folder).as_posix() for path in found.images]
-    found.passed_over.sort(key=lambda one: one.path)
-    return found
+    return Listing([place for _, place in images], passed_over, [name for name, _ in images])
+
+
+def reason_by_name(name: str) -> str | None:
+    """The reason to pass over a file that is not opened to see what it is; None if its name is that of an image."""
+    if is_hidden(name):
+        return _HIDDEN
+    return None if name.lower().endswith(IMAGE_SUFFIXES) else _NOT_IMAGE
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder that it is in, has a name with a leading dot."""
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def describe_passed_over(passed_over: Collection[Skipped], examples: int = 3) -> str:
@@ -194,8 +229,8 @@ def _judge(path: Path, mode: int) -> str | None:
         return _NOT_IMAGE
 
 
-def _in_masks(relative: Path) -> bool:
-    return any(part.casefold() in MASK_FOLDERS for part in relative.parts[:-1])
+def _in_masks(name: str) -> bool:
+    return any(part.casefold() in MASK_FOLDERS for part in name.split("/")[:-1])
 
 
 def _in_results(folder: Path, entries: list[os.DirEntry[str]] | None, is_real: bool) -> bool:

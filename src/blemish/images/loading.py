@@ -18,7 +18,6 @@ Decisions, stated once:
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -26,6 +25,7 @@ import numpy.typing as npt
 from blemish.errors import InputError, shown
 from blemish.images.decoders import Check, read_raw
 from blemish.images.hot_pixels import without_hot_pixels
+from blemish.images.places import Place
 from blemish.images.raw import MAX_MEGABYTES
 from blemish.images.stored import StoredImage
 from blemish.types import FloatArray
@@ -35,7 +35,7 @@ UNIT_OVERSHOOT = 1.1
 
 
 def decode(
-    path: Path,
+    path: Place,
     *,
     white: float | None = None,
     page: int = 0,
@@ -70,7 +70,7 @@ def decode(
 
 
 def decode_stored(
-    path: Path,
+    path: Place,
     *,
     white: float | None = None,
     page: int = 0,
@@ -79,7 +79,7 @@ def decode_stored(
     repair_hot: bool = False,
 ) -> StoredImage:
     """Read one image and leave its values as they are stored; arguments and errors are those of :func:`decode`."""
-    raw = read_raw(Path(path), page, max_megabytes=max_megabytes, check=check)
+    raw = read_raw(path, page, max_megabytes=max_megabytes, check=check)
     values = raw.values if white is None or not raw.deep or not repair_hot else without_hot_pixels(raw.values, white)
     if raw.floating:
         scale = _float_scale(path, values, white)
@@ -92,7 +92,7 @@ def decode_stored(
     return StoredImage(values, scale, raw.transparent)
 
 
-def _float_scale(path: Path, values: npt.NDArray[Any], white: float | None) -> float:
+def _float_scale(path: Place, values: npt.NDArray[Any], white: float | None) -> float:
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{shown(path)}: holds NaN or infinite values; replace them")

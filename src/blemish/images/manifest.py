@@ -7,7 +7,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from blemish.errors import InputError, shown
-from blemish.images.finding import Listing, list_images
 from blemish.runtime.csv_table import excerpt, read_table
 
 MANIFEST_SUFFIXES = (".csv", ".parquet")
@@ -22,26 +21,15 @@ def is_manifest(place: Path) -> bool:
     return place.suffix.lower() in MANIFEST_SUFFIXES and not place.is_dir()
 
 
-def folder_of(source: str | Path) -> Path:
-    """The folder that the paths of a set are relative to: the folder of images itself, or the folder of its manifest."""
-    place = Path(source)
-    return place.parent if is_manifest(place) else place
-
-
-def list_set(place: Path, *, exclude: Collection[Path] = ()) -> Listing:
-    """The images of a folder, see :func:`list_images`, or of a manifest, see :func:`list_manifest`."""
-    return list_manifest(place) if is_manifest(place) else list_images(place, exclude=exclude)
-
-
-def list_manifest(file: Path) -> Listing:
+def read_manifest(file: Path) -> list[str]:
     """The images that a manifest lists.
 
     Args:
-        file: CSV or Parquet with the column ``path``: absolute paths, or paths relative to the folder of the manifest.
-            Other columns are ignored.
+        file: CSV or Parquet with the column ``path``: absolute paths, paths relative to the folder of the manifest, paths of
+            files in tar files such as ``shard.tar/name.png``, or addresses. Other columns are ignored.
 
     Returns:
-        The images, sorted by path. Their names are the paths as they are written. Whether the files exist is not looked at.
+        The paths as they are written, sorted. Whether the files exist is not looked at.
 
     Raises:
         InputError: the manifest cannot be read, has no such column, names no image, or names one twice.
@@ -59,8 +47,7 @@ def list_manifest(file: Path) -> Listing:
             )
     if not rows:
         raise InputError(f"{shown(file)}: names no image; write one path per row, below the header {COLUMN}")
-    names = sorted(name for _, name in rows)
-    return Listing([file.parent / name for name in names], names=names)
+    return sorted(name for _, name in rows)
 
 
 def _csv_rows(file: Path) -> list[tuple[int, str]]:

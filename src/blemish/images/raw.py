@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
+from blemish.images.places import Place
 from blemish.types import BoolArray
 
 MAX_MEGABYTES: int = ImageConfig().max_megabytes
@@ -78,7 +78,7 @@ class RawImage:
 
 
 def decoded_megabytes(
-    path: Path, height: int, width: int, bands: int, bytes_per_value: float, max_megabytes: float
+    path: Place, height: int, width: int, bands: int, bytes_per_value: float, max_megabytes: float
 ) -> float:
     """Megabytes that decoding an image takes: its stored values, and 12 bytes of float RGB for at most
     `_FLOAT_PIXELS` pixels.
@@ -110,7 +110,7 @@ def without_alpha(bands: npt.NDArray[Any], orientation: int = 1) -> tuple[npt.ND
     return upright(bands[..., : 3 if bands.shape[2] >= 3 else 1], orientation), hidden
 
 
-def check_page(path: Path, page: int, pages: int) -> None:
+def check_page(path: Place, page: int, pages: int) -> None:
     """Refuse a page number that the file does not have.
 
     Raises:

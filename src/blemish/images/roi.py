@@ -11,7 +11,8 @@ import numpy as np
 
 from blemish.errors import ConfigError, InputError, shown
 from blemish.images._files import file_digest
-from blemish.images.decoders import open_regular, probe, read_raw
+from blemish.images.decoders import probe, read_raw
+from blemish.images.places import open_regular
 from blemish.images.raw import ImageInfo
 from blemish.images.sizes import resize
 from blemish.images.stored import StoredImage, Window

@@ -18,16 +18,18 @@ from blemish.errors import InputError, shown
 from blemish.images import loading
 from blemish.images._ahead import run_ahead
 from blemish.images._files import ImageFile, open_files
+from blemish.images._remote import forget_fetched
 from blemish.images._two_valued import TwoValued
 from blemish.images.area import PictureArea
 from blemish.images.arrays import arrays_to_rgb, to_list
 from blemish.images.calibration import Calibration
 from blemish.images.contents import Contents
 from blemish.images.finding import Listing, NothingReadableError, describe_passed_over, list_images
-from blemish.images.manifest import list_set
+from blemish.images.places import Url, as_place, is_remote
 from blemish.images.raw import ImageInfo
 from blemish.images.resolution import Resolution
 from blemish.images.roi import RegionOfInterest
+from blemish.images.sets import list_named, list_set
 from blemish.images.sizes import common_scale, resize
 from blemish.images.stored import Photo, StoredImage
 from blemish.images.tiling import TilePixels
@@ -39,6 +41,9 @@ Images = str | Path | Sequence[str | Path] | Sequence[npt.NDArray[np.generic]] |
 
 DECODERS = 2
 """Threads that decode while the network computes."""
+
+FETCHERS = 8
+"""Threads in place of them where images are fetched from an address, which is waiting for the most part."""
 
 ALSO = "known normal: "
 """What the names of further images begin with."""
@@ -62,16 +67,17 @@ class ImageSource:
     until :meth:`keep` drops it. So is an image whose file has changed since its header was read.
 
     Args:
-        images: a folder, manifest or part of one (each page of a file is an image), a list of paths (one image each), or arrays: a
-            list of H x W or H x W x C, or one array N x H x W or N x H x W x C; one H x W or H x W x C array is one image.
+        images: a folder, a manifest, a tar file, an address such as ``s3://bucket/folder``, or a part of one (each page of a
+            file is an image); a list of paths or addresses (one image each); or arrays: a list of H x W or H x W x C, or one
+            array N x H x W or N x H x W x C; one H x W or H x W x C array is one image.
         config: the section ``image`` of the settings.
         exclude: folders inside the input folder that are not read.
         calibration: that of an earlier set; None: decided by this set.
         also: a folder with further images of the set; their names begin with :data:`ALSO`.
-        shard: (i, n): of a folder or manifest, every n-th file, beginning with file i, from 1; None: all files.
+        shard: (i, n): of such a set, every n-th file, beginning with file i, from 1; None: all files.
 
     Attributes:
-        root: the folder or manifest given; None for paths and arrays.
+        root: what was given; None for paths and arrays.
         names: name of each image: its path relative to the folder, the path as given, or ``array-00001``; with ``#2`` and
             so on for further pages of a file.
         infos: header of each image.
@@ -89,7 +95,7 @@ class ImageSource:
 
     def __init__(
         self,
-        images: Images | Listing,
+        images: Images | Url | Listing,
         config: ImageConfig,
         *,
         exclude: Sequence[Path] = (),
@@ -97,7 +103,7 @@ class ImageSource:
         also: Path | None = None,
         shard: tuple[int, int] | None = None,
     ) -> None:
-        self.root: Path | None = None
+        self.root: Path | Url | None = None
         self.names: list[str] = []
         self.infos: list[ImageInfo] = []
         self.white_level = calibration.white_level if calibration else WhiteLevel()
@@ -108,21 +114,22 @@ class ImageSource:
         self._dropped: list[Skipped] = []
         self._arrays: list[FloatArray] | None = None
         self._files: list[ImageFile] = []
+        self._readers = DECODERS
         self._huge = threading.RLock()
         self._two_valued = TwoValued()
-        if isinstance(images, (str, Path)):
-            self.root = Path(images)
+        if isinstance(images, (str, Path, Url)):
+            self.root = images if isinstance(images, Url) else as_place(images)
             found = list_set(self.root, exclude=exclude)
             self.passed_over = found.passed_over
             if shard is not None:
                 found = found.part(*shard)
-            self._open_files(found.images, found.names, list_images(also) if also else None)
+            self._open_files(found, found.names, list_images(also) if also else None)
         elif isinstance(images, Listing):
-            self._open_files(images.images, images.names)
+            self._open_files(images, images.names)
         else:
             items = to_list(images)
             if items and all(isinstance(one, (str, os.PathLike)) for one in items):
-                self._open_files([Path(os.fspath(one)) for one in items])
+                self._open_files(list_named((os.fspath(one) for one in items), Path()), None)
             else:
                 self._open_arrays(items)
         if self.passed_over:
@@ -135,8 +142,12 @@ class ImageSource:
         roi = RegionOfInterest(Path(config.roi).expanduser(), self.names, self.infos) if config.roi else None
         self.area = PictureArea(self.infos, roi, config.borders == "auto", self.full)
 
-    def _open_files(self, paths: list[Path], names: list[str] | None = None, also: Listing | None = None) -> None:
-        opened = open_files(paths, names, self._config.max_megabytes, DECODERS)
+    def _open_files(self, listing: Listing, names: list[str] | None, also: Listing | None = None) -> None:
+        forget_fetched()
+        if any(is_remote(place) for place in listing.images):
+            self._readers = FETCHERS
+        opened = open_files(listing.images, names, self._config.max_megabytes, self._readers)
+        opened.unreadable += listing.skipped
         if also is not None:
             opened.add(open_files(also.images, also.names, self._config.max_megabytes, DECODERS), ALSO)
         for one in opened.unreadable:
@@ -144,7 +155,7 @@ class ImageSource:
         self._dropped, self._files, self.names = opened.unreadable, opened.files, opened.names
         self.passed_over += opened.passed_over
         self.infos = [one.info for one in self._files]
-        self._contents = Contents(self._files)
+        self._contents = Contents(self._files, self._readers)
         if self._given is not None:
             without = next(
                 (one for one in self._files if one.info.deep and self.white_level.of(one.info) is None), None
@@ -253,9 +264,9 @@ class ImageSource:
     def stream(self, indices: Sequence[int], ahead: int = 8) -> Generator[tuple[int, FloatArray | InputError]]:
         """Yield (index, image at its target size), or (index, why it cannot be read), in order.
 
-        ``DECODERS`` threads decode up to ``ahead`` images before the caller asks for them.
+        ``DECODERS`` threads, or ``FETCHERS``, decode up to ``ahead`` images before the caller asks for them.
         """
-        return run_ahead(self._small_or_error, indices, DECODERS, ahead)
+        return run_ahead(self._small_or_error, indices, self._readers, ahead)
 
     def _small_or_error(self, index: int) -> FloatArray | InputError:
         try:

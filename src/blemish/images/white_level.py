@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,12 +12,13 @@ from blemish.errors import InputError
 from blemish.images.decoders import probe, read_raw
 from blemish.images.hot_pixels import robust_peak
 from blemish.images.loading import UNIT_OVERSHOOT
+from blemish.images.places import Place
 from blemish.images.raw import MAX_MEGABYTES, ImageInfo
 
 _WHITE_LEVELS = (1023, 4095, 16383, 65535, 2**20 - 1, 2**24 - 1, 2**32 - 1)
 
-Place = tuple[Path, int]
-"""A file and the page in it."""
+Page = tuple[Place, int]
+"""A file, or another place, and the page in it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class WhiteLevel:
 
 
 def estimate_white_level(
-    paths: Sequence[Path | Place],
+    paths: Sequence[Place | Page],
     sample: int = 64,
     seed: int = 0,
     *,
@@ -73,7 +73,7 @@ def estimate_white_level(
 
     Cost: one header per file and at most ``sample`` decodings.
     """
-    places = [(one, 0) if isinstance(one, Path) else one for one in paths]
+    places = [one if isinstance(one, tuple) else (one, 0) for one in paths]
     known = list(infos) if infos is not None else [_probe_or_none(*place) for place in places]
     deep = [(place, info) for place, info in zip(places, known, strict=True) if info is not None and info.deep]
     if len(deep) > sample:
@@ -119,7 +119,7 @@ def snap_to_bit_depth(peak: float) -> float:
     return float(next((level for level in _WHITE_LEVELS if level >= peak), peak))
 
 
-def _probe_or_none(path: Path, page: int) -> ImageInfo | None:
+def _probe_or_none(path: Place, page: int) -> ImageInfo | None:
     try:
         return probe(path, page)
     except InputError:

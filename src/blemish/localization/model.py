@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +60,14 @@ class MapModel:
     subspace: PrincipalSubspace | None = None
     border: BorderCorrection | None = None
 
+    def on(self, device: str) -> MapModel:
+        """The model with its tensors on a device. Features and maps stay in the memory of the processor."""
+        if device == "cpu":
+            return self
+        moved = {name: _moved(getattr(self, name), device) for name in ("memory_bank", "subspace")}
+        vae = None if self.vae is None else deepcopy(self.vae).to(device)
+        return replace(self, vae=vae, **moved)
+
     def anomaly_map(self, features: Features, image_id: int | None = None) -> FloatArray:
         """The anomaly map of one image.
 
@@ -70,7 +80,7 @@ class MapModel:
         """
         if isinstance(features, FeatureBands) and self.settings.method != "knn":
             features = features.whole()
-        values = self._values(select_channels(features, self.channels), image_id).numpy().astype(np.float32)
+        values = self._values(select_channels(features, self.channels), image_id).cpu().numpy().astype(np.float32)
         if self.border is not None:
             values = self.border.apply(values)
         return _with_zero_border(values, self.settings.zero_border)
@@ -240,6 +250,14 @@ def _memory_bank(
     bank = MemoryBank(torch.stack(rows), tuple(image_ids), 0.0 if allowed else options.image_quantile)
     # in the first pass a patch of a defect is rare too, and density normalization would hide the defect
     return bank if first_pass else bank.with_density_normalization(options.density_exponent)
+
+
+def _moved(value: Any, device: str) -> Any:
+    """A dataclass with its tensors on a device; None stays None."""
+    if value is None:
+        return None
+    tensors = {one.name: getattr(value, one.name) for one in fields(value)}
+    return replace(value, **{name: one.to(device) for name, one in tensors.items() if isinstance(one, Tensor)})
 
 
 def _optional(inside: Sequence[BoolArray] | None, count: int) -> Sequence[BoolArray | None]:

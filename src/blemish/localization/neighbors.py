@@ -47,11 +47,11 @@ class MemoryBank:
         """Euclidean distance of each cell to its nearest patch in the other images, at the quantile over these images.
 
         Args:
-            features: C x h x w, float32, normalized as the patches are.
+            features: C x h x w, float32, normalized as the patches are; on any device.
             image_id: id of this image; its own patches are left out. None: all patches count.
 
         Returns:
-            h x w, float32, >= 0; zeros if there is no other image to compare with.
+            h x w, float32, >= 0, on the device of the patches; zeros if there is no other image to compare with.
 
         Cost: h w M S C multiply-adds, 4 `BLOCK` M S bytes.
 
@@ -59,14 +59,14 @@ class MemoryBank:
         its interval mean; not part of Ardelean & Weyrich.
         """
         height, width = features.shape[1:]
-        keep = torch.tensor([one != image_id for one in self.image_ids])
+        keep = torch.tensor([one != image_id for one in self.image_ids], device=self.patches.device)
         if not keep.any():
-            return torch.zeros(height, width)
+            return torch.zeros(height, width, device=self.patches.device)
         columns, squares = self._columns
-        cells = features.flatten(1).T.contiguous()  # P x C
-        buffer = torch.empty(min(BLOCK, len(cells)), len(squares))
+        cells = features.flatten(1).T.contiguous().to(self.patches.device)  # P x C
+        buffer = torch.empty(min(BLOCK, len(cells)), len(squares), device=self.patches.device)
         parts = [
-            self._nearest(torch.addmm(squares, block, columns, alpha=-2, out=buffer[: len(block)]), keep)
+            self._nearest(self._products(block, columns, squares, buffer[: len(block)]), keep)
             for block in cells.split(BLOCK)
         ]
         own_squares = cells.square().sum(1)
@@ -76,6 +76,10 @@ class MemoryBank:
         if self.density_weights is not None:
             found = found * self.density_weights.T.flatten()[torch.cat([column for _, column in parts])]
         return found.unflatten(0, (height, width))
+
+    def _products(self, cells: Tensor, columns: Tensor, squares: Tensor, out: Tensor) -> Tensor:
+        """|b|^2 - 2 a b of P cells a and all patches b, into ``out``, P x (S M)."""
+        return torch.addmm(squares, cells, columns, alpha=-2, out=out)
 
     def _nearest(self, products: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Value and column of the patch that counts, P each, from |b|^2 - 2 a b of P cells and all patches."""

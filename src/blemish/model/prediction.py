@@ -20,8 +20,8 @@ from blemish.localization import image_scores, median_filled_maps
 from blemish.results import Result
 from blemish.runtime.device import choose_device
 from blemish.runtime.progress import Progress, Stage, StageTimer
-from blemish.stages import FittedBefore, MapResults, MapStages, find_regions, type_regions
-from blemish.types import FloatArray
+from blemish.stages import FittedBefore, MapResults, MapStages, describe_regions, find_regions, type_regions
+from blemish.types import FloatArray, Skipped
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
@@ -84,9 +84,10 @@ def predict(
 
     # Regions: the connected anomalous parts, each with a type.
     sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
-    found = find_regions(maps, sizes, anomalous, model.threshold, config.regions)
+    found = find_regions(maps, results.maps, sizes, anomalous, model.threshold, config.regions)
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
-        regions = type_regions(stages, model, results, rows, scores, classified.labels, found, advance)
+        region_rows = describe_regions(stages, model, results, rows, scores, found, advance)
+        regions = type_regions(model.classifier, region_rows, classified.labels, found, local=model.local)
 
     unfamiliar = model.familiarity.unfamiliar(results.inside, results.surfaces)
     names = [source.names[index] for index in results.indices]
@@ -121,6 +122,29 @@ def predict(
     )
     source.keep(sorted(results.indices))
     return result.take(np.argsort(results.indices))
+
+
+def nothing_found(model: FittedModel, source: str, skipped: Sequence[Skipped]) -> Result:
+    """The result of a set without a readable image: no rows, and the files that were skipped."""
+    columns = model.classifier.centers.shape[1]
+    return Result(
+        paths=[],
+        sizes=np.empty((0, 2), np.int64),
+        scores=np.empty(0, np.float32),
+        maps=[],
+        threshold=model.threshold,
+        is_anomalous=np.empty(0, np.bool_),
+        labels=np.empty(0, np.int64),
+        normal_label=model.classifier.normal_label,
+        distances=np.empty(0, np.float32),
+        descriptors=np.empty((0, columns), np.float32),
+        group_by=model.view,
+        type_names=model.type_names,
+        source=source,
+        skipped=list(skipped),
+        info={"model": model.digest, "settings": model.config.model_dump(mode="json"), "unfamiliar": [], "cache": {}},
+        model=model,
+    )
 
 
 def fitted_network(model: FittedModel, device: str, backbone: Backbone | None = None) -> Backbone:

@@ -111,7 +111,8 @@ def evaluation_prefix(source: str | None, paths: Sequence[str]) -> str:
     """
     if source is None:
         return ""
-    folder = Path(os.path.abspath(folder_of(source)))
+    base = folder_of(source)
+    folder = Path(os.path.abspath(base)) if isinstance(base, Path) else PurePosixPath(str(base))
     tops = {path.split("/")[0] if "/" in path else "" for path in paths}
     if tops <= {"train", "test"} and "test" in tops:
         return f"{folder.name}/"

@@ -32,8 +32,8 @@ MAX_TABLE_BYTES = 2**32
 
 
 class _Counts(BaseModel):
-    images: int = Field(ge=1)
-    clusters: int = Field(ge=1)
+    images: int = Field(ge=0)
+    clusters: int = Field(ge=0)
 
 
 class _Cluster(BaseModel):
@@ -131,7 +131,7 @@ def _read_rows(root: Path, table: Any) -> dict[str, Any]:
     try:
         rows = {name: column(table, name, kind) for name, kind in kinds.items()}
         rows["sizes"] = np.stack([column(table, name, np.int64) for name in ("height", "width")], axis=1)
-        if rows["sizes"].min() < 1 or rows["cluster"].min() < UNSORTED:
+        if (rows["sizes"] < 1).any() or (rows["cluster"] < UNSORTED).any():
             raise Damaged("a size or a group is out of range")
     except Damaged as error:
         raise _damaged(root / "images.parquet", str(error)) from None

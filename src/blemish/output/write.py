@@ -160,7 +160,7 @@ def _check_finite(result: Result) -> None:
         ("probability of being anomalous", result.anomaly_probability),
         ("probability of its type", result.type_probability),
     ):
-        if rows is None:
+        if rows is None or not len(rows):
             continue
         finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         if not finite.all():

@@ -136,6 +136,7 @@ class MapStages:
         normal: Collection[int] = (),
     ) -> None:
         ensure_threads(torch.get_num_threads())
+        self._device = device
         self.source, self.extractor, self.config = source, extractor, config
         self.cache = open_cache(config.cache, CACHED_CLASSES)
         recall_areas(source, self.cache)
@@ -229,7 +230,7 @@ class MapStages:
     def map_images(self, fitted: FittedLocalization, descriptor_model: DescriptorModel, advance: Advance) -> MapResults:
         """Map, descriptor and, for the heads, pixels of every image, in one pass; each batch is stored once it is done."""
         store, pixels = ArrayStore(), PixelStore(self.config.contrastive.pixel_budget_mb)
-        results, missing = dict[Batch, BatchResults](), list[Batch]()
+        results, missing, map_model = dict[Batch, BatchResults](), list[Batch](), fitted.map_model.on(self._device)
         for batch in (*self.sampled, *self.others):
             results[batch] = self._recall(batch, descriptor_model)
             self._spill(batch, results[batch], store, pixels)
@@ -237,7 +238,7 @@ class MapStages:
                 missing.append(batch)
         advance(len(self.source) - sum(map(len, missing)))
         for batch, members in self.features.stream(missing):
-            self._compute(batch, members, fitted, descriptor_model, results[batch], advance)
+            self._compute(batch, members, fitted, map_model, descriptor_model, results[batch], advance)
             self._spill(batch, results[batch], store, pixels)
             self._release_memory(len(batch))
         self.source.finish()
@@ -268,6 +269,7 @@ class MapStages:
         batch: Batch,
         members: Sequence[tuple[int, Features]],
         fitted: FittedLocalization,
+        map_model: MapModel,
         descriptor_model: DescriptorModel,
         results: BatchResults,
         advance: Advance,
@@ -278,7 +280,7 @@ class MapStages:
         pixels = list[Pixels]()
         for place, (index, raw) in enumerate(members):
             features, inside = normalized(raw, fitted.normalizer), self.source.inside(index, *map_size(raw))
-            values = self._map(index, features, fitted.map_model) if results.maps is None else results.maps[place]
+            values = self._map(index, features, map_model) if results.maps is None else results.maps[place]
             values = zero_outside(values, inside)
             weights = descriptor_model.pixel_weights(values, inside)
             cells = inside_cells(features, inside)
