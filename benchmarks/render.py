@@ -22,6 +22,8 @@ SECTIONS = (
     "drawn",
     "views",
     "regions",
+    "several_defects",
+    "fitted_model",
     "review",
     "anomaly_decision",
     "moved_threshold",

@@ -26,6 +26,8 @@ commands=(
   "stages           |  5 min | --data $data"
   "regions          |  6 min | --data $data"
   "review           |  6 min | --data $data"
+  "several_defects  |  8 min | --data $data"
+  "fitted_model     | 30 min | --data $data --seeds 1"
   "scale            | 15 min |"
   "kills            | 15 min |"
   "views            |  8 min | --data $data"

@@ -52,6 +52,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "fewer_groups_warning",
         "fit_classifier",
         "fit_defect_space",
+        "fit_region_reach",
         "fit_score_weights",
         "fit_surface_space",
         "group_images",
@@ -63,6 +64,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "unknown_choice",
         "ward_tree",
         "with_normal",
+        "without_examples",
     ],
     "blemish.config": [
         "BASIC",
@@ -281,6 +283,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "principal_axes",
         "region_contrasts",
         "region_mask",
+        "region_parts",
         "signed_area",
         "trace_outlines",
         "upsample_map",
@@ -317,7 +320,9 @@ PUBLIC: dict[str, list[str] | None] = {
         "MapStages",
         "Refined",
         "RegionDescriber",
+        "describe_regions",
         "find_regions",
+        "fit_to_regions",
         "type_regions",
     ],
     "blemish.synthetic": [

@@ -30,12 +30,12 @@ from blemish.runtime.progress import Progress, Stage, StageTimer
 
 if TYPE_CHECKING:
     from blemish.backbones import Backbone
-    from blemish.clustering import GroupedViews, Knowledge
+    from blemish.clustering import GroupedViews, Grouping, Knowledge
     from blemish.config.localization import Localization
     from blemish.descriptors import DescriptorModel
     from blemish.entries import FittedLocalization
     from blemish.model import FittedModel
-    from blemish.stages import MapResults, MapStages, Refined
+    from blemish.stages import FoundRegions, MapResults, MapStages, Refined
     from blemish.types import BoolArray, FloatArray
 
 
@@ -74,7 +74,7 @@ def run(
     """
     from blemish.backbones import load_backbone
     from blemish.features import Extractor
-    from blemish.stages import GroupStages, MapStages, Refined, find_regions, type_regions
+    from blemish.stages import GroupStages, MapStages, Refined, describe_regions, find_regions, type_regions
     from blemish.stages.known_normal import settings_for_normal
 
     config = config or Config()
@@ -143,9 +143,10 @@ def run(
 
     # Regions: the connected anomalous parts, each with a type.
     sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
-    found = find_regions(maps, sizes, anomalous, threshold, config.regions)
+    found = find_regions(maps, results.maps, sizes, anomalous, threshold, config.regions)
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
-        regions = type_regions(stages, model, results, groups.descriptors, scores, groups.labels, found, advance)
+        rows = describe_regions(stages, model, results, groups.descriptors, scores, found, advance)
+        model = _fitted_to_regions(model, rows, groups, found)
 
     # The stages order images by content; users get them in the order of the input.
     result = Result(
@@ -162,7 +163,7 @@ def run(
         group_by=views.view,
         group_by_reason=views.choice.reason,
         other_labels=views.other.labels,
-        regions=regions,
+        regions=type_regions(model.classifier, rows, groups.labels, found, local=model.local),
         anomaly_probability=score_model.probability(scores),
         type_probability=model.classifier.probabilities(groups.descriptors, groups.labels),
         type_names=names,
@@ -177,9 +178,9 @@ def run(
         | {"cache": stages.cache.report()},
         model=model,
     )
-    rows = [row for row in np.argsort(results.indices) if not paths[row].startswith(ALSO)]
-    source.keep([results.indices[row] for row in rows])
-    return result.take(np.array(rows))
+    order = [row for row in np.argsort(results.indices) if not paths[row].startswith(ALSO)]
+    source.keep([results.indices[row] for row in order])
+    return result.take(np.array(order))
 
 
 def _fitted_model(
@@ -216,6 +217,16 @@ def _fitted_model(
         counts=np.bincount(groups.labels).tolist(),
         familiarity=fit_familiarity(results.inside, results.surfaces),
         pending=groups.descriptors[:0],
+    )
+
+
+def _fitted_to_regions(model: FittedModel, rows: FloatArray, groups: Grouping, found: FoundRegions) -> FittedModel:
+    """The model with what its classifier learns from the regions."""
+    from blemish.stages import fit_to_regions
+
+    unlike = model.config.cluster.unlike
+    return replace(
+        model, classifier=fit_to_regions(model, rows, groups.descriptors, groups.labels, found, unlike=unlike)
     )
 
 

@@ -59,6 +59,7 @@ def test_results_of_a_run_hold_a_model_unless_turned_off(place: Path, tmp_path: 
             ("predict", "MODEL", "IMAGES", "--out", "OUT", "--set", "image.size=64"),
             "image is decided when a model is fitted",
         ),
+        (("predict", "MODEL", "IMAGES", "--out", "OUT", "--roi", "x.png"), "fitted without a region of interest"),
         (("predict", "IMAGES", "IMAGES", "--out", "OUT"), "holds no model"),
         (("predict", "MODEL", "EMPTY", "--out", "OUT", "--quiet"), "no images found"),
         (("predict", "MODEL", "NOWHERE", "--out", "OUT", "--watch"), "is not a folder"),

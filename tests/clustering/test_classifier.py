@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
 
-from blemish.clustering import UNLIKE, TypeClassifier, fit_classifier
+from blemish.clustering import UNLIKE, TypeClassifier, fit_classifier, fit_region_reach, without_examples
 from blemish.clustering.classifier import _covariance_solved
 from blemish.types import BoolArray, FloatArray, IntArray
 
@@ -138,3 +138,39 @@ def test_the_covariance_is_that_of_ledoit_and_wolf(n: int, dimensions: int) -> N
     covariance, _ = ledoit_wolf(within, assume_centered=True)
     covariance += 1e-6 * np.trace(covariance) / dimensions * np.eye(dimensions)
     np.testing.assert_allclose(_covariance_solved(within, means) @ covariance, means, rtol=1e-9, atol=1e-9)
+
+
+def test_regions_reach_as_far_as_the_regions_of_the_set() -> None:
+    rng = np.random.default_rng(5)
+    rows = np.concatenate([rng.normal(place, 0.05, (20, 4)) for place in (0.0, 1.0)]).astype(np.float32)
+    labels = np.repeat([0, 1], 20)
+    classifier = fit_classifier(rows, labels, everywhere(rows), None, unlike=0.0)
+    regions = rows + np.float32(0.15)  # described with less around them than their images
+    wider = fit_region_reach(classifier, regions, rows, 0.0)
+    assert wider.reach == classifier.reach
+    assert (classifier.classify(regions, everywhere(rows), types_only=True).labels == UNLIKE).any()
+    assert (wider.classify(regions, everywhere(rows), types_only=True).labels == labels).all()
+    far = np.full((1, 4), 9.0, np.float32)
+    assert wider.classify(far, everywhere(far), types_only=True).labels.tolist() == [UNLIKE]
+
+
+def test_the_own_image_is_no_example_of_the_type_of_a_region() -> None:
+    rows = np.eye(4, dtype=np.float32)
+    classifier = fit_classifier(rows, np.array([0, 0, 1, 1]), everywhere(rows), None, unlike=0.0)
+    assert fit_region_reach(classifier, rows, rows, 0.0).region_reach == pytest.approx(np.sqrt(2))
+    assert fit_region_reach(classifier, rows[:2], rows[:2], 0.0) is classifier
+
+
+def test_images_that_are_left_out_teach_nothing_and_keep_their_group() -> None:
+    rng = np.random.default_rng(6)
+    clean = np.concatenate([rng.normal(place, 0.1, (30, 2)) for place in ((0, 0), (1, 0))]).astype(np.float32)
+    mixed = rng.normal((1, 0), 0.1, (20, 2)).astype(np.float32)  # look like the second group, but are in the first
+    rows, labels = np.concatenate([clean, mixed]), np.repeat([0, 1, 0], [30, 30, 20])
+    left_out = np.arange(80) >= 60
+    classifier = fit_classifier(rows, labels, everywhere(rows), None, unlike=0.03)
+    cleaned = without_examples(classifier, rows, labels, left_out)
+    apart = fit_classifier(clean, labels[:60], everywhere(clean), None, unlike=0.03)
+    np.testing.assert_allclose(cleaned.coefficients, apart.coefficients, rtol=1e-5)
+    np.testing.assert_allclose(cleaned.intercepts, apart.intercepts, rtol=1e-5)
+    assert cleaned.classify(mixed, everywhere(mixed)).labels.tolist() == [0] * 20
+    assert without_examples(classifier, rows, labels, labels == 0) is classifier  # a group keeps its only examples

@@ -10,6 +10,7 @@ from blemish.config.schema import Config
 from blemish.errors import ConfigError
 from blemish.images import ImageSource
 from blemish.images.roi import RegionOfInterest
+from blemish.model import FittedModel
 from blemish.pipeline import run
 
 SIDE = 64
@@ -74,6 +75,20 @@ def test_the_outside_is_neither_learned_nor_scored(tmp_path: Path) -> None:
     for values in result.maps:
         assert not values[~inside].any()
         assert values[inside].any()
+
+
+def test_a_model_asks_for_masks_that_are_elsewhere(tmp_path: Path) -> None:
+    images, roi = draw_set(tmp_path, 0), mask_file(tmp_path / "roi.png", disk())
+    result = run(images, Config.from_values({**FAST, "image.roi": str(roi)}))
+    assert isinstance(result.model, FittedModel)
+    moved = roi.rename(tmp_path / "moved.png")
+    with pytest.raises(
+        ConfigError, match=r"roi.png: the model was fitted with .* which is not here; give it with --roi"
+    ):
+        result.model.predict(images)
+    again = result.model.with_roi(str(moved)).predict(images)
+    np.testing.assert_array_equal(again.scores, result.scores)
+    np.testing.assert_array_equal(again.labels, result.labels)
 
 
 def test_a_folder_holds_a_mask_for_each_image(tmp_path: Path) -> None:

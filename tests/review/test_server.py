@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import resource
 import socket
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from blemish.review.session import Session
 from helpers.asgi import Answer, request, requests
 from helpers.results import HOSTILE_NAMES, loader, make_result
 from helpers.reviews import as_json
+from helpers.served import port_and_token, served
 
 PORT = 43210
 HOST = {"host": f"127.0.0.1:{PORT}"}
@@ -292,35 +291,8 @@ def test_results_that_another_run_has_replaced_are_not_reviewed_further(tmp_path
 @pytest.fixture
 def address(place: Place) -> Iterator[tuple[int, str]]:
     """Port and token of a real server in a thread."""
-    import uvicorn
-
-    servers: list[uvicorn.Server] = []
-    found: list[str] = []
-    ready = threading.Event()
-    real = uvicorn.Server.__init__
-
-    def remember(self: uvicorn.Server, config: uvicorn.Config) -> None:
-        real(self, config)
-        servers.append(self)
-
-    def opened(url: str) -> None:
-        found.append(url)
-        ready.set()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uvicorn.Server, "__init__", remember)
-        thread = threading.Thread(target=serve, args=(place.session, 0, opened))
-        thread.start()
-        assert ready.wait(20)
-        port, token = int(found[0].split(":")[2].split("/")[0]), found[0].partition("token=")[2]
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        client.request("GET", f"/?token={token}")  # answered once the server runs
-        assert client.getresponse().read().startswith(b"<!")
-        client.close()
-        yield port, token
-        servers[0].should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
+    with served(place.session) as printed:
+        yield port_and_token(printed)
 
 
 def test_the_server_itself_stands_attacks_on_the_wire(place: Place, address: tuple[int, str]) -> None:

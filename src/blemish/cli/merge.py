@@ -57,7 +57,7 @@ def add_merge(app: typer.Typer) -> None:
                     advance(1)
                 written = write_results(result, photos, output, config, timer)
             print_summary(result, written)
-            if result.skipped:
+            if result.skipped or written.not_drawn:
                 raise typer.Exit(SOME_SKIPPED)
 
 
@@ -73,7 +73,7 @@ def load_photos(result: Result, folder: str) -> Callable[[int], Photo] | None:
 
     @functools.cache
     def opened() -> tuple[ImageSource, dict[str, int]]:
-        source = model.source(folder)
+        source = model.with_roi(None).source(folder)  # masks may be elsewhere, and pictures show whole images
         return source, {name: index for index, name in enumerate(source.names)}
 
     def load(row: int) -> Photo:

@@ -52,6 +52,10 @@ ImageFolder = Annotated[
     ),
 ]
 
+Roi = Annotated[
+    str | None,
+    typer.Option(help="Mask of the region of interest, or a folder of masks, if it is not where it was at the fit."),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(help="Number of threads.")]
 
@@ -137,6 +141,7 @@ def _add_predict(app: typer.Typer) -> None:
         out: Out,
         *,
         maps: Maps = None,
+        roi: Roi = None,
         device: Device = None,
         assignments: Settings = None,
         threads: Threads = None,
@@ -173,7 +178,7 @@ def _add_predict(app: typer.Typer) -> None:
             from blemish.model import FittedModel
 
             part = Shard.parse(shard) if shard is not None else None
-            fitted = FittedModel.load(model)
+            fitted = _placed(FittedModel.load(model), roi)
             if watch and part:
                 raise ConfigError("--watch and --shard exclude each other; give one of them")
             if uses_ray(engine, address, watch or part is not None):
@@ -182,6 +187,19 @@ def _add_predict(app: typer.Typer) -> None:
                 _watch(fitted, Path(folder), out, config, idle, quiet)
             else:
                 _predict(fitted, folder, out, config, quiet, part)
+
+
+def _placed(model: FittedModel, roi: str | None) -> FittedModel:
+    """The model with another place of the region of interest, if one is given.
+
+    Raises:
+        ConfigError: the model was fitted without a region.
+    """
+    if roi is None:
+        return model
+    if model.config.image.roi is None:
+        raise ConfigError("the model was fitted without a region of interest; fit another model with --roi")
+    return model.with_roi(roi)
 
 
 def _own_settings(config: Config) -> Config:
@@ -300,6 +318,7 @@ def _add_update(app: typer.Typer) -> None:
         model: ModelFolder,
         folder: ImageFolder,
         *,
+        roi: Roi = None,
         device: Device = None,
         threads: Threads = None,
         quiet: Quiet = False,
@@ -311,7 +330,7 @@ def _add_update(app: typer.Typer) -> None:
             from blemish.model import FittedModel, model_folder
             from blemish.model import update as fold
 
-            fitted = FittedModel.load(model)
+            fitted = _placed(FittedModel.load(model), roi)
             result = fitted.predict(folder, device=config.device, progress=Bars(quiet))
             found = fold(fitted, result)
             save_model(found.model, model_folder(model))

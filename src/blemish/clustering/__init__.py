@@ -1,6 +1,13 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
-from blemish.clustering.classifier import UNLIKE, Classified, TypeClassifier, fit_classifier
+from blemish.clustering.classifier import (
+    UNLIKE,
+    Classified,
+    TypeClassifier,
+    fit_classifier,
+    fit_region_reach,
+    without_examples,
+)
 from blemish.clustering.grouping import (
     GroupedViews,
     Grouping,
@@ -40,6 +47,7 @@ __all__ = [
     "fewer_groups_warning",
     "fit_classifier",
     "fit_defect_space",
+    "fit_region_reach",
     "fit_score_weights",
     "fit_surface_space",
     "group_images",
@@ -51,4 +59,5 @@ __all__ = [
     "unknown_choice",
     "ward_tree",
     "with_normal",
+    "without_examples",
 ]

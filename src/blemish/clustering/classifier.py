@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class TypeClassifier:
         centers: K x D float32, mean of the rows of each group.
         normal_label: label of the normal group; None if there is none.
         reach: distance to the nearest reference of a type beyond which a row is unlike every type.
+        region_reach: the same for the row of a region among several of its image. It is larger, because such a region is
+            described with less around it than the references.
     """
 
     coefficients: FloatArray
@@ -61,6 +63,7 @@ class TypeClassifier:
     centers: FloatArray
     normal_label: int | None
     reach: float
+    region_reach: float
 
     def classify(self, rows: FloatArray, anomalous: BoolArray, *, types_only: bool = False) -> Classified:
         """The groups of some rows.
@@ -71,10 +74,12 @@ class TypeClassifier:
         Args:
             rows: M x D, from the space that the classifier was fitted in.
             anomalous: M bool.
-            types_only: the rows are anomalous regions, which have a type: the normal group is not considered.
+            types_only: the rows are anomalous regions, which have a type: the normal group is not considered, and the reach
+                is that of regions.
         """
         if not len(rows):
             return Classified(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
+        reach = self.region_reach if types_only else self.reach
         types_only = types_only and self.normal_label is not None and len(self.coefficients) > 1
         probabilities = self._posterior(rows, types_only)
         allowed = self.reference_types if types_only else np.ones(len(self.references), bool)
@@ -85,7 +90,7 @@ class TypeClassifier:
         known = (distances.min(1) < SAME) & allowed[nearest]
         labels[known] = self.reference_labels[nearest[known]]
         chosen = probabilities[np.arange(len(rows)), labels].astype(np.float32)
-        labels[anomalous & ~known & (to_types > self.reach)] = UNLIKE
+        labels[anomalous & ~known & (to_types > reach)] = UNLIKE
         return Classified(labels, chosen, to_types.astype(np.float32))
 
     def probabilities(self, rows: FloatArray, labels: IntArray) -> FloatArray:
@@ -132,6 +137,7 @@ def fit_classifier(
     kept = _spread(len(rows), MAX_REFERENCES)
     coefficients, intercepts = _discriminants(rows, labels, int(labels.max()) + 1)
     types = anomalous & (labels != normal_label) if normal_label is not None else anomalous.copy()
+    reach = _reach(rows[kept][types[kept]], unlike)
     return TypeClassifier(
         coefficients,
         intercepts,
@@ -141,8 +147,57 @@ def fit_classifier(
         types[kept],
         np.stack([rows[labels == label].mean(0) for label in range(int(labels.max()) + 1)]),
         normal_label,
-        _reach(rows[kept][types[kept]], unlike),
+        reach,
+        reach,
     )
+
+
+def fit_region_reach(classifier: TypeClassifier, rows: FloatArray, images: FloatArray, unlike: float) -> TypeClassifier:
+    """The classifier with the reach of regions, fitted to the regions of the set that it was fitted to.
+
+    Args:
+        classifier: fitted to the images of the set.
+        rows: R x D, the vectors of the set's regions.
+        images: R x D, the vector of the image of each of them, which does not count as an example of the region's type.
+        unlike: share of the set's own regions that would count as unlike every type, 0 to 1.
+
+    Cost: two tables of distances between at most `MAX_REFERENCES` rows each.
+    """
+    examples = classifier.references[classifier.reference_types]
+    kept = _spread(len(rows), MAX_REFERENCES)
+    distances = _distances(rows[kept], examples)
+    distances[_distances(images[kept], examples) < SAME] = np.inf
+    nearest = distances.min(1, initial=np.inf)
+    nearest = nearest[np.isfinite(nearest)]
+    if len(nearest) < 3:
+        return classifier
+    reach = float(np.quantile(nearest, 1 - unlike))
+    return replace(classifier, region_reach=max(classifier.reach, reach))
+
+
+def without_examples(
+    classifier: TypeClassifier, rows: FloatArray, labels: IntArray, left_out: BoolArray
+) -> TypeClassifier:
+    """The classifier as if some of its images had not been examples of their groups.
+
+    References stay, so that the images keep their groups. A group that would have no example keeps all of them.
+
+    Args:
+        classifier: fitted to the rows.
+        rows: N x D.
+        labels: N in 0..K-1.
+        left_out: N bool.
+
+    Cost: as :func:`fit_classifier`, without distances.
+    """
+    kept = ~left_out
+    empty = np.setdiff1d(labels, labels[kept])
+    kept |= np.isin(labels, empty)
+    if kept.all():
+        return classifier
+    coefficients, intercepts = _discriminants(rows[kept], labels[kept], int(labels.max()) + 1)
+    temperature = _temperature(rows[kept], labels[kept])
+    return replace(classifier, coefficients=coefficients, intercepts=intercepts, temperature=temperature)
 
 
 def _spread(count: int, most: int) -> IntArray:

@@ -198,6 +198,12 @@ class Regions(Section):
         description="A region is dropped as a speck if both its size and its excess over the threshold are below this "
         "fraction of those of the largest and of the strongest region of its image. 0 keeps all, 1 only the main ones.",
     )
+    split_depth: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=0.6,
+        description="Two parts of a region may be two defects if the map between them falls by this share of the lower "
+        "part's excess over the threshold. They become two regions if their types differ. Smaller values try more parts; "
+        "`none` splits no region.",
+    )
 
 
 class Contrastive(Section):

@@ -16,7 +16,7 @@ from blemish.config.schema import Config
 from blemish.config.sections import Cache, Descriptor, Output
 from blemish.descriptors import DescriptorModel, Head
 from blemish.entries import CACHED_CLASSES, FittedLocalization
-from blemish.errors import InputError, shown
+from blemish.errors import ConfigError, InputError, shown
 from blemish.images import Calibration, Images, ImageSource, Listing, WhiteLevel
 from blemish.localization import Familiarity, ScoreModel
 from blemish.results import Result, group_name
@@ -40,10 +40,11 @@ MAX_MODEL_BYTES = 2**30
 
 @dataclass(frozen=True)
 class FittedModel:
-    """Everything learned from one set of images. It holds no image, and no path.
+    """Everything learned from one set of images. It holds no image.
 
     Attributes:
-        config: the settings of the run; device, cache and outputs are the defaults.
+        config: the settings of the run; device, cache and outputs are the defaults. The path of the region of interest is
+            the only one; see :meth:`with_roi`.
         weights_sha256: digest of the backbone's weights.
         calibration: how the images were read.
         localization: normalization of the features and localization model.
@@ -88,6 +89,11 @@ class FittedModel:
     def digest(self) -> str:
         """SHA-256 of :attr:`content`."""
         return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def local(self) -> bool:
+        """Whether the groups are made of local defects, in place of whole images."""
+        return self.view == "defect"
 
     @property
     def threshold(self) -> float:
@@ -218,10 +224,24 @@ class FittedModel:
 
         return predict(self, images, device=device, cache=cache, progress=progress, backbone=backbone, exclude=exclude)
 
+    def with_roi(self, roi: str | None) -> FittedModel:
+        """The model for images whose mask of the region of interest, or folder of masks, is there; None: without a region."""
+        image = self.config.image.model_copy(update={"roi": roi})
+        return replace(self, config=self.config.model_copy(update={"image": image}))
+
     def source(
         self, images: Images | Listing, *, exclude: Sequence[Path] = (), shard: tuple[int, int] | None = None
     ) -> ImageSource:
-        """Further images, read as the fitted ones were; see :class:`blemish.images.ImageSource`."""
+        """Further images, read as the fitted ones were; see :class:`blemish.images.ImageSource`.
+
+        Raises:
+            ConfigError: the model was fitted with a region of interest whose mask is not here.
+        """
+        roi = self.config.image.roi
+        if roi is not None and not Path(roi).expanduser().exists():
+            raise ConfigError(
+                f"{shown(roi)}: the model was fitted with this region of interest, which is not here; give it with --roi"
+            )
         return ImageSource(images, self.config.image, exclude=exclude, calibration=self.calibration, shard=shard)
 
 

@@ -20,7 +20,7 @@ from blemish.localization import image_scores, median_filled_maps
 from blemish.results import Result
 from blemish.runtime.device import choose_device
 from blemish.runtime.progress import Progress, Stage, StageTimer
-from blemish.stages import FittedBefore, MapResults, MapStages, find_regions, type_regions
+from blemish.stages import FittedBefore, MapResults, MapStages, describe_regions, find_regions, type_regions
 from blemish.types import FloatArray, Skipped
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def predict(
 
     # Regions: the connected anomalous parts, each with a type.
     sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
-    found = find_regions(maps, sizes, anomalous, model.threshold, config.regions)
+    found = find_regions(maps, results.maps, sizes, anomalous, model.threshold, config.regions)
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
-        regions = type_regions(stages, model, results, rows, scores, classified.labels, found, advance)
+        region_rows = describe_regions(stages, model, results, rows, scores, found, advance)
+        regions = type_regions(model.classifier, region_rows, classified.labels, found, local=model.local)
 
     unfamiliar = model.familiarity.unfamiliar(results.inside, results.surfaces)
     names = [source.names[index] for index in results.indices]

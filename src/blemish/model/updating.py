@@ -110,7 +110,9 @@ def _contained(rows: FloatArray, others: FloatArray) -> BoolArray:
 
 def _refitted(model: FittedModel, rows: FloatArray, labels: IntArray, types: BoolArray) -> TypeClassifier:
     """The classifier with further examples. Only examples of types count as anomalous, so a normal row never is one."""
-    return fit_classifier(rows, labels, types, model.classifier.normal_label, unlike=model.config.cluster.unlike)
+    old = model.classifier
+    fitted = fit_classifier(rows, labels, types, old.normal_label, unlike=model.config.cluster.unlike)
+    return replace(fitted, region_reach=max(old.region_reach, fitted.reach))
 
 
 def _new_types(rows: FloatArray, classifier: TypeClassifier) -> IntArray:

@@ -67,7 +67,7 @@ class Session:
             if one.id not in writer.ids:
                 self.check_current()
                 if revision is not None and revision != len(writer.operations):
-                    raise Conflict("the review has changed in another window; load the page again")
+                    raise Conflict("the review has changed in another window; look at it and make the correction again")
                 check(one, self._images, self._numbers(writer.operations))
                 writer.append([one])
             return len(writer.operations)

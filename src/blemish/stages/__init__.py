@@ -7,7 +7,14 @@ of the stages before it. Settings are excluded from a key by name, so a new sett
 
 from blemish.stages.groups import GroupStages, Refined
 from blemish.stages.maps import AFTER_MAPS, AFTER_MAPS_LOCALIZATION, BatchResults, FittedBefore, MapResults, MapStages
-from blemish.stages.regions import FoundRegions, RegionDescriber, find_regions, type_regions
+from blemish.stages.regions import (
+    FoundRegions,
+    RegionDescriber,
+    describe_regions,
+    find_regions,
+    fit_to_regions,
+    type_regions,
+)
 
 __all__ = [
     "AFTER_MAPS",
@@ -20,6 +27,8 @@ __all__ = [
     "MapStages",
     "Refined",
     "RegionDescriber",
+    "describe_regions",
     "find_regions",
+    "fit_to_regions",
     "type_regions",
 ]

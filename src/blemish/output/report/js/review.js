@@ -3,6 +3,7 @@ const token = find('meta[name="blemish-review"]')?.content;
 const STORE = `blemish-review-${data.run_id}`;
 const unsaved = []; // operations that the server has not confirmed
 let sending = false;
+let revision = null; // number of operations of the server that this page knows of; null until it has asked
 
 /** Add an operation, apply it, and keep it. */
 function correct(fields) {
@@ -44,10 +45,7 @@ async function send() {
   sending = true;
   while (unsaved.length) {
     try {
-      const answer = await call("api/operations", { method: "POST", body: JSON.stringify(unsaved[0]) });
-      if (answer.status === 409 || answer.status === 422) refuse(unsaved[0], await reasonOf(answer));
-      else if (!answer.ok) throw new Error(await reasonOf(answer));
-      unsaved.shift();
+      await sendFirst();
     } catch (error) {
       announce(t("not_saved", { n: unsaved.length, reason: error.message }), true);
       setTimeout(send, 5000);
@@ -58,12 +56,37 @@ async function send() {
   showReviewBar();
 }
 
-/** Take back an operation that the server does not accept, and see what it has instead. */
-function refuse(one, reason) {
-  operations.splice(operations.indexOf(one), 1);
+/**
+ * Send the first unsaved operation. If another window has corrected something meanwhile, its operations come first and this
+ * one is sent again, unless unsaved operations make types: their numbers may be those that the other window has given away.
+ */
+async function sendFirst() {
+  if (revision === null) await load();
+  const known = revision;
+  const answer = await call("api/operations", { method: "POST", body: JSON.stringify(unsaved[0]) });
+  if (answer.status === 409 || answer.status === 422) {
+    const reason = await reasonOf(answer);
+    await load();
+    if (revision === known) refuse([unsaved[0]], reason);
+    else if (unsaved.some((one) => numbers().made.get(one.id).length)) refuse([...unsaved], reason);
+    return;
+  }
+  if (!answer.ok) throw new Error(await reasonOf(answer));
+  const saved = await answer.json();
+  unsaved.shift();
+  if (saved.revision === known + 1) revision = saved.revision;
+  else await load();
+}
+
+/** Take back operations that the server does not accept. */
+function refuse(list, reason) {
+  for (const one of list) {
+    operations.splice(operations.indexOf(one), 1);
+    unsaved.splice(unsaved.indexOf(one), 1);
+  }
   update();
+  showScatter();
   announce(t("refused", { reason }), true);
-  loadCorrections();
 }
 
 /** What the server says about an error, as one short line. */
@@ -76,16 +99,17 @@ async function reasonOf(answer) {
   }
 }
 
-const call = (address, options = {}) =>
-  fetch(address, { ...options, headers: { "X-Blemish-Token": token, "Content-Type": "application/json" }, redirect: "error" });
+function call(address, options = {}) {
+  const headers = { "X-Blemish-Token": token, "Content-Type": "application/json" };
+  if (revision !== null) headers["X-Blemish-Revision"] = String(revision);
+  return fetch(address, { ...options, headers, redirect: "error" });
+}
 
 /** Take over what was corrected before: from the server, or from this browser. */
 async function loadCorrections() {
   if (token) {
     try {
-      const answer = await call("api/operations");
-      if (!answer.ok) throw new Error(await reasonOf(answer));
-      takeOver((await answer.json()).operations);
+      await load();
     } catch (error) {
       announce(t("not_loaded", { reason: error.message }), true);
     }
@@ -98,11 +122,23 @@ async function loadCorrections() {
   }
 }
 
+/** Ask the server for all operations. */
+async function load() {
+  const answer = await call("api/operations");
+  if (!answer.ok) throw new Error(await reasonOf(answer));
+  const found = await answer.json();
+  if (revision !== null && found.revision < revision) return; // an older answer that came late
+  revision = found.revision;
+  takeOver(found.operations);
+}
+
+/** Put these operations first, in their order, and those of this page that are not among them after them. */
 function takeOver(list) {
-  const known = new Set(operations.map((one) => one.id));
-  const fresh = (Array.isArray(list) ? list : []).filter((one) => one && typeof one.id === "string" && !known.has(one.id));
-  if (!fresh.length) return;
-  operations.push(...fresh);
+  const kept = (Array.isArray(list) ? list : []).filter((one) => one && typeof one.id === "string");
+  const known = new Set(kept.map((one) => one.id));
+  const all = [...kept, ...operations.filter((one) => !known.has(one.id))];
+  if (all.every((one, at) => one.id === operations[at]?.id)) return;
+  operations.splice(0, operations.length, ...all);
   update();
   showScatter();
 }
