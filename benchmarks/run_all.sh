@@ -28,7 +28,7 @@ commands=(
   "review           |  6 min | --data $data"
   "several_defects  |  8 min | --data $data"
   "fitted_model     | 30 min | --data $data --seeds 1"
-  "scale            | 10 min |"
+  "scale            | 15 min |"
   "kills            | 15 min |"
   "views            |  8 min | --data $data"
   "vae_sampling     | 15 min | --data $data"

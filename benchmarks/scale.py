@@ -181,7 +181,7 @@ def _drive(content: bytes, count: int, place: Path) -> tuple[float, float, float
     model = FittedModel.load(place / "model")
     base, gathered = _peak_mb(), Gathered()
     start = time.perf_counter()
-    for batch in range(-(-count // BATCH)):
+    for batch in range(-(-count // len(pickle.loads(content).paths))):
         part = pickle.loads(content)
         gathered.add(replace(part, paths=[f"{batch:06d}/{row}.png" for row in range(len(part.paths))]))
     merged = merge_results(gathered.results, model)

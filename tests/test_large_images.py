@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,10 @@ def test_huge_images_stay_as_they_are_stored(
     for name in pictures["floats"]:
         first, second = (np.asarray(Image.open(tmp_path / kind / name)).astype(int) for kind in small)
         assert np.abs(first - second).max() < 12
+
+
+def test_a_run_on_large_images_says_how_large_a_defect_has_to_be(tiled: Result) -> None:
+    large = tiled.info["resolution"] | {"cells": 10_000, "hidden_pixels": 16}
+    found = replace(tiled, info=tiled.info | {"resolution": large}).input_notes
+    assert any("1 % of the area on, a square of 160 pixels" in note for note in found)
+    assert not any("of the area" in note for note in tiled.input_notes)

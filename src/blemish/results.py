@@ -22,6 +22,9 @@ UNSORTED = -2
 UNCERTAIN = 0.1, 0.9
 """An image whose probability of being anomalous lies between these needs a check: neither answer is 90 % probable."""
 
+LARGE_MAP = 4096
+"""Number of cells above which a map is that of a large image: those of a square of 512 pixels."""
+
 _ROWS = (
     *("sizes", "scores", "is_anomalous", "labels", "distances", "descriptors"),
     *("other_labels", "anomaly_probability", "type_probability"),
@@ -179,12 +182,28 @@ class Result:
         notes = []
         if isinstance(resolution, Mapping) and isinstance(resolution.get("note"), str):
             notes.append(resolution["note"])
+        notes += self._small_defects_note(resolution) if isinstance(resolution, Mapping) else []
         if isinstance(bordered, int) and bordered > 0:
             count = "1 image has" if bordered == 1 else f"{bordered} images have"
             notes.append(
                 f"{count} constant borders or transparent pixels, which were left out; image.borders=keep keeps them"
             )
         return notes
+
+    def _small_defects_note(self, resolution: Mapping[str, Any]) -> list[str]:
+        """A sentence on large images, where a defect of many cells can be too small to make its image anomalous."""
+        try:
+            counted = 1 - float(self.info["settings"]["localization"]["score_quantile"])
+            cells, hidden = float(resolution["cells"]), float(resolution["hidden_pixels"])
+        except (KeyError, TypeError, ValueError):  # not a run of this version
+            return []
+        if cells <= LARGE_MAP:
+            return []
+        side = hidden * (counted * cells) ** 0.5
+        return [
+            f"images are large: a defect makes its image anomalous from about {100 * counted:.2g} % of the area on, a square "
+            f"of {side:.0f} pixels; cut images into parts, or raise localization.score_quantile, for smaller ones"
+        ]
 
     def cluster_name(self, label: int) -> str:
         """The name that users see: ``normal``, ``type 1``, ``type 2``, ... by decreasing size, or the name that they gave."""

@@ -52,9 +52,9 @@ def test_gaps_agree_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         ([0.029, 0.039, 0.039, 0.039], 1),  # nothing stands out
         ([0.031, 0.0, 0.0, 0.0], 2),  # less is asked of the first split than of the best of many
         ([0.0, 0.039, 0.041, 0.0], 4),
-        ([0.0, 0.5, 0.19, 0.01, 0.1], 4),  # at least two; one more must exceed chance
-        ([0.5, 0.2, 0.16, 0.1], 3),  # and have a third of the best advantage before it
-        ([0.5, 0.2, 0.1, 0.3], 5),  # two more groups together have it
+        ([0.0, 0.5, 0.29, 0.01, 0.1], 4),  # at least two; one more must exceed chance
+        ([0.5, 0.3, 0.2, 0.1], 3),  # and have half of the best advantage before it
+        ([0.5, 0.3, 0.2, 0.35], 5),  # two more groups together have it
         # only advantages before it count: for tight groups that are far apart the last split has the largest
         ([-0.1, 0.05, 0.05, 0.9], 5),
         ([0.3, 0.3, 0.3, 0.3], 5),

@@ -32,3 +32,11 @@ def test_mask_is_strictly_above() -> None:
     assert not binary_mask(values, 0.5, 6, 9).any()
     assert (binary_mask(values, 0.49, 6, 9) == 255).all()
     assert binary_mask(values, 0.49, 6, 9).dtype == np.uint8
+
+
+def test_a_large_mask_is_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random((19, 12)).astype(np.float32)
+    expected = binary_mask(values, 0.6, 700, 90)
+    monkeypatch.setattr("blemish.regions.masks.LARGE_MASK", 0)
+    found = binary_mask(values, 0.6, 700, 90)
+    assert (found != expected).mean() < 1e-3  # values at the threshold, by rounding

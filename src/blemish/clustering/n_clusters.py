@@ -28,7 +28,7 @@ is asked of the later splits, because the best of many is taken, which chance ma
 STEP_DEVIATIONS = 2.0
 """Deviations by which one more group must exceed one more group of a null sample; otherwise there are enough groups."""
 
-STEP_SHARE = 1 / 3
+STEP_SHARE = 1 / 2
 """Least advantage of one more group, as a share of the best advantage before it; splits within a type have less."""
 
 
@@ -77,7 +77,7 @@ class Gaps:
 
         >>> Gaps(np.array([0.1, 0.2, 0.05]), np.full(3, 0.01)).number()
         3
-        >>> Gaps(np.array([0.1, 0.2, 0.06, 0.08, 0.01]), np.full(5, 0.01)).number()
+        >>> Gaps(np.array([0.1, 0.2, 0.09, 0.15, 0.01]), np.full(5, 0.01)).number()
         5
         >>> Gaps(np.array([0.02, 0.01, -0.1]), np.full(3, 0.01)).number()
         1

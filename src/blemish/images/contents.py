@@ -10,7 +10,7 @@ from blemish.runtime.digests import array_digest
 from blemish.types import FloatArray
 
 READERS = 2
-"""Threads that read files."""
+"""Threads that read files of this machine."""
 
 
 class Contents:
@@ -18,16 +18,18 @@ class Contents:
 
     Args:
         images: the files, or the arrays.
+        readers: number of threads that read files.
     """
 
-    def __init__(self, images: Sequence[ImageFile] | Sequence[FloatArray]) -> None:
+    def __init__(self, images: Sequence[ImageFile] | Sequence[FloatArray], readers: int = READERS) -> None:
+        self._readers = readers
         self._images = list[ImageFile | FloatArray](images)
         self._digests: list[str] | None = None
 
     def digests(self) -> list[str]:
         """Digest of each image. The first call reads every file."""
         if self._digests is None:
-            with ThreadPoolExecutor(READERS) as pool:
+            with ThreadPoolExecutor(self._readers) as pool:
                 self._digests = list(pool.map(_content_digest, self._images))
         return self._digests
 

@@ -61,12 +61,14 @@ class Resolution:
         """What ``run.json`` says: by what factor images were reduced, and how many were worked on in tiles.
 
         ``hidden_pixels`` is the side of a cell of the map of the most reduced image, in pixels of the image as stored:
-        defects smaller than that can be missed.
+        defects smaller than that can be missed. ``cells`` is the median number of cells of a map.
         """
+        cells = np.median([height * width for height, width in self.sizes]) / CELL**2
         least, middle, most = (float(one) for one in np.quantile(self._reduction, [0, 0.5, 1]))
         return {
             "reduction": {"least": round(least, 3), "median": round(middle, 3), "most": round(most, 3)},
             "hidden_pixels": round(CELL * most),
+            "cells": round(float(cells)),
             "tiled": sum(map(self.tiled, range(len(self.sizes)))),
             "note": reduction_note(middle, most, native=self._config.size == "native"),
         }

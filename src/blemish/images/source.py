@@ -155,7 +155,7 @@ class ImageSource:
         self._dropped, self._files, self.names = opened.unreadable, opened.files, opened.names
         self.passed_over += opened.passed_over
         self.infos = [one.info for one in self._files]
-        self._contents = Contents(self._files)
+        self._contents = Contents(self._files, self._readers)
         if self._given is not None:
             without = next(
                 (one for one in self._files if one.info.deep and self.white_level.of(one.info) is None), None

@@ -61,7 +61,7 @@ class MapModel:
     border: BorderCorrection | None = None
 
     def on(self, device: str) -> MapModel:
-        """The model with its tensors on a device; the features it is given have to be there too."""
+        """The model with its tensors on a device. Features and maps stay in the memory of the processor."""
         if device == "cpu":
             return self
         moved = {name: _moved(getattr(self, name), device) for name in ("memory_bank", "subspace")}

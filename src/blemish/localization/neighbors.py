@@ -47,11 +47,11 @@ class MemoryBank:
         """Euclidean distance of each cell to its nearest patch in the other images, at the quantile over these images.
 
         Args:
-            features: C x h x w, float32, normalized as the patches are, on the device of the patches.
+            features: C x h x w, float32, normalized as the patches are; on any device.
             image_id: id of this image; its own patches are left out. None: all patches count.
 
         Returns:
-            h x w, float32, >= 0, on the same device; zeros if there is no other image to compare with.
+            h x w, float32, >= 0, on the device of the patches; zeros if there is no other image to compare with.
 
         Cost: h w M S C multiply-adds, 4 `BLOCK` M S bytes.
 
@@ -59,12 +59,12 @@ class MemoryBank:
         its interval mean; not part of Ardelean & Weyrich.
         """
         height, width = features.shape[1:]
-        keep = torch.tensor([one != image_id for one in self.image_ids], device=features.device)
+        keep = torch.tensor([one != image_id for one in self.image_ids], device=self.patches.device)
         if not keep.any():
-            return torch.zeros(height, width, device=features.device)
+            return torch.zeros(height, width, device=self.patches.device)
         columns, squares = self._columns
-        cells = features.flatten(1).T.contiguous()  # P x C
-        buffer = torch.empty(min(BLOCK, len(cells)), len(squares), device=features.device)
+        cells = features.flatten(1).T.contiguous().to(self.patches.device)  # P x C
+        buffer = torch.empty(min(BLOCK, len(cells)), len(squares), device=self.patches.device)
         parts = [
             self._nearest(self._products(block, columns, squares, buffer[: len(block)]), keep)
             for block in cells.split(BLOCK)

@@ -252,12 +252,12 @@ class PrincipalSubspace:
         """The part of the features that the components do not explain: F - m - V V^T (F - m).
 
         Args:
-            features: C x h x w.
+            features: C x h x w, on any device.
 
         Returns:
-            C x h x w, signed.
+            C x h x w, signed, on the device of the components.
         """
-        centered = features.flatten(1) - self.mean[:, None]
+        centered = features.flatten(1).to(self.mean.device) - self.mean[:, None]
         return (centered - self.components.T @ (self.components @ centered)).unflatten(1, features.shape[1:])
 
 

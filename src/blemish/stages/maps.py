@@ -316,7 +316,7 @@ class MapStages:
 
     def _map(self, index: int, features: Features, model: MapModel) -> FloatArray:
         known = self._sample_maps.pop(index, None)
-        return model.anomaly_map(features.to(self._device), self.image_ids[index]) if known is None else known
+        return model.anomaly_map(features, self.image_ids[index]) if known is None else known
 
     def _spill(self, batch: Batch, results: BatchResults, store: ArrayStore, pixels: PixelStore) -> None:
         """Move maps and pixels of one batch to their stores, which keep them in memory or in a temporary file."""
