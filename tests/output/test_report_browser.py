@@ -90,7 +90,7 @@ def downloaded(page: Page) -> list[dict[str, Any]]:
 
 def set_range(page: Page, selector: str, value: float) -> None:
     page.locator(selector).evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", str(value))
-    page.wait_for_timeout(60)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def tiles(page: Page) -> list[str]:
