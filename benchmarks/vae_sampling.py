@@ -23,7 +23,7 @@ from benchmarks._sets import LABELED, labeled_sets
 from benchmarks._teachers import load
 from blemish.localization.fca import fca_map
 from blemish.localization.reconstruction import VAE, residual_l2, train_vae, vae_loss, vae_residual
-from blemish.runtime.random import sample_vectors, seeded_generator
+from blemish.runtime.random import draw_places, seeded_generator
 
 BENCHMARK = Benchmark(
     name="vae_sampling",
@@ -66,7 +66,8 @@ def train_on_images(images: list[Tensor], steps: int, images_per_batch: int, see
 def train_on_sample(images: list[Tensor], steps: int, batch_size: int, seed: int) -> VAE:
     """The training of blemish, on PATCHES vectors of each image."""
     generator = seeded_generator(seed)
-    sample = torch.cat([sample_vectors(one, PATCHES, generator) for one in images])
+    cells = [one.flatten(1).T for one in images]
+    sample = torch.cat([one[draw_places(len(one), PATCHES, generator)] for one in cells])
     return train_vae(sample, steps=steps, batch_size=batch_size, seed=seed)
 
 

@@ -48,6 +48,13 @@ def test_resize_agrees_with_weights_written_out(shape):
     np.testing.assert_allclose(resize(image, *shape), slow_resize(image, *shape), atol=2e-6)
 
 
+@pytest.mark.parametrize("side", [2, 4, 9])
+def test_a_column_of_pixels_is_resized_like_a_row(side: int) -> None:
+    row = np.random.default_rng(0).random((1, 3, 3)).astype(np.float32)
+    found = resize(np.ascontiguousarray(row.transpose(1, 0, 2)), side, 1)
+    np.testing.assert_allclose(found, slow_resize(row, 1, side).transpose(1, 0, 2), atol=1e-5)
+
+
 def test_resize_keeps_constants_range_and_equal_sizes():
     constant = np.full((30, 17, 3), 0.3, np.float32)
     assert np.array_equal(resize(constant, 64, 5), np.full((64, 5, 3), 0.3, np.float32))

@@ -44,6 +44,8 @@ def resize(image: Photo, height: int, width: int) -> FloatArray:
         return image.resized(height, width)
     if image.shape[:2] == (height, width):
         return image
+    if image.shape[1] == width == 1:  # PyTorch 2.13 repeats the first pixel of a column of one pixel
+        return resize(image.transpose(1, 0, 2), 1, height).transpose(1, 0, 2)
     import torch
     from torch.nn.functional import interpolate
 
