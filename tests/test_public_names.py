@@ -216,6 +216,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "inlier_cells",
         "median_filled",
         "median_filled_maps",
+        "score_quantiles",
         "threshold_warning",
         "train_vae",
         "vae_residual",

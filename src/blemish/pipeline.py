@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from blemish import __version__
 from blemish.clustering import apply_knowledge, fewer_groups_warning, fit_classifier, known_anomalous, with_normal
@@ -109,8 +110,9 @@ def run(
     _check_n_clusters(config, len(results.indices))
 
     # Image scores and threshold: which images are anomalous.
-    scores = image_scores(results.inside, config.localization.score_quantile)
-    score_model = _score_model(results, scores, normal, config.localization)
+    quantiles = stages.score_quantiles(results)
+    scores = image_scores(results.inside, quantiles)
+    score_model = _score_model(results, scores, quantiles, normal, config.localization)
     threshold, possible = score_model.threshold, score_model.possible(scores)
     paths = [source.names[index] for index in results.indices]
     anomalous = known_anomalous(knowledge, paths, scores > threshold)
@@ -230,14 +232,20 @@ def _fitted_to_regions(model: FittedModel, rows: FloatArray, groups: Grouping, f
     )
 
 
-def _score_model(results: MapResults, scores: FloatArray, normal: Collection[int], config: Localization) -> ScoreModel:
+def _score_model(
+    results: MapResults,
+    scores: FloatArray,
+    quantiles: npt.NDArray[np.float64],
+    normal: Collection[int],
+    config: Localization,
+) -> ScoreModel:
     """The estimate; or only a threshold, without probabilities, where the settings or known normal images give one."""
     from blemish.stages.known_normal import normal_threshold
 
     if config.threshold != "auto":
         return ScoreModel(float(config.threshold))
     told = normal_threshold(scores, [row for row, index in enumerate(results.indices) if index in normal])
-    return fit_score_model(results.inside, scores, config) if told is None else ScoreModel(told)
+    return fit_score_model(results.inside, scores, config, quantiles) if told is None else ScoreModel(told)
 
 
 def _check_n_clusters(config: Config, n: int) -> None:

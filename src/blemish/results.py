@@ -193,16 +193,17 @@ class Result:
     def _small_defects_note(self, resolution: Mapping[str, Any]) -> list[str]:
         """A sentence on large images, where a defect of many cells can be too small to make its image anomalous."""
         try:
-            counted = 1 - float(self.info["settings"]["localization"]["score_quantile"])
+            settings = self.info["settings"]["localization"]
+            counted = 1 - float(settings["score_quantile"])
             cells, hidden = float(resolution["cells"]), float(resolution["hidden_pixels"])
         except (KeyError, TypeError, ValueError):  # not a run of this version
             return []
-        if cells <= LARGE_MAP:
+        if cells <= LARGE_MAP or settings.get("smallest_defect") is not None:
             return []
         side = hidden * (counted * cells) ** 0.5
         return [
             f"images are large: a defect makes its image anomalous from about {100 * counted:.2g} % of the area on, a square "
-            f"of {side:.0f} pixels; cut images into parts, or raise localization.score_quantile, for smaller ones"
+            f"of {side:.0f} pixels; --smallest-defect PIXELS finds smaller ones"
         ]
 
     def cluster_name(self, label: int) -> str:

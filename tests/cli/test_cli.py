@@ -52,6 +52,7 @@ def test_commands_that_run_the_method_share_their_options(command: str) -> None:
         "backbone": "embedded",
         "threads": 1,
         "false_alarms": 0.02,
+        "smallest_defect": 12,
     }
     flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     seen = {}

@@ -7,7 +7,7 @@ from scipy.stats import gamma, norm
 from blemish.config.localization import Localization
 from blemish.config.schema import Config
 from blemish.errors import InputError
-from blemish.localization.scores import image_scores
+from blemish.localization.scores import image_scores, score_quantiles
 from blemish.localization.threshold import ScoreModel, fit_score_model, threshold_warning
 from blemish.localization.two_groups import posterior
 from blemish.types import FloatArray
@@ -33,7 +33,7 @@ def batch(defective: int, normal: int, seed: int = 0, faintest: float = 1.5) -> 
 def fitted(maps: list[FloatArray], **settings: object) -> tuple[ScoreModel, FloatArray]:
     """The model of the maps, and their scores."""
     localization = Localization(**settings)  # type: ignore[arg-type]
-    scores = image_scores(maps, localization.score_quantile)
+    scores = image_scores(maps, np.full(len(maps), localization.score_quantile))
     return fit_score_model(maps, scores, localization), scores
 
 
@@ -95,6 +95,18 @@ def test_defects_of_a_fifth_of_the_area_in_most_images_are_not_taken_for_normal_
     rng = np.random.default_rng(8)
     maps = [texture(rng, strength, cells=200) for strength in [*rng.uniform(2, 4, 60), *[1.0] * 20]]
     np.testing.assert_array_equal(called(maps), np.arange(80) < 60)
+
+
+def test_pin_holes_in_long_strips_are_found_if_their_size_is_stated() -> None:
+    rng = np.random.default_rng(5)
+    maps = [rng.normal(1.0, 0.1, (12, 700)).astype(np.float32) for _ in range(20)]
+    for one in maps[:6]:
+        one[4:6, 100:102] += 2
+    pins, sides, settings = np.arange(20) < 6, [8.0] * 20, Localization(smallest_defect=16)
+    assert not called(maps)[pins].any()  # four cells of 8400
+    quantiles = score_quantiles(maps, sides, settings)
+    scores = image_scores(maps, quantiles)
+    np.testing.assert_array_equal(scores > fit_score_model(maps, scores, settings, quantiles).threshold, pins)
 
 
 def test_few_defects_among_thousands_of_images_are_found() -> None:

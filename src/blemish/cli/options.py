@@ -46,6 +46,12 @@ RUN_OPTIONS: dict[str, Any] = {
         float | None,
         typer.Option(parser=_setting, metavar="SHARE", help="Share of normal images that may be called anomalous."),
     ],
+    "smallest_defect": Annotated[
+        float | None,
+        typer.Option(
+            parser=_setting, metavar="PIXELS", help="Side of the smallest defect that makes its image anomalous."
+        ),
+    ],
     "preset": Preset,
     "seed": Annotated[int | None, typer.Option(parser=_setting, metavar="INTEGER", help="Seed of all random draws.")],
     "device": Annotated[str | None, typer.Option(help="auto, cpu or cuda.")],

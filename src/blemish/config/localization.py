@@ -127,6 +127,12 @@ class Localization(Section):
         le=1,
         description="An image's score is this quantile of its anomaly map; 1 = maximum. Lower values ignore small defects.",
     )
+    smallest_defect: Annotated[float, Field(ge=1, le=MAX_COUNT)] | None = Field(
+        default=None,
+        description="Side, in pixels of the stored image, of the smallest defect that makes its image anomalous. An image's "
+        "score is then the map value that as many cells exceed as such a defect covers, in images of any size, and "
+        "`localization.score_quantile` does not count. `none`: the quantile counts, about 1 % of the area.",
+    )
     strides: Strides = Field(
         default=None,
         description="Strides, out of `backbone.strides`, from which anomaly maps are computed; `none` = 8 if present, else all.",

@@ -28,6 +28,7 @@ SHORT_NAMES: dict[str, str] = {
     "n_clusters": "n_clusters",
     "group_by": "cluster.group_by",
     "false_alarms": "localization.false_alarms",
+    "smallest_defect": "localization.smallest_defect",
     "cache": "cache.enabled",
     "cache_dir": "cache.folder",
 }

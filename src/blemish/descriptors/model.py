@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,7 +105,7 @@ def fit_descriptor_model(maps: Sequence[FloatArray], covariance: Tensor, setting
     return DescriptorModel(
         settings,
         tau=settings.tau or relative_tau(maps, settings.relative_tau),
-        level=expected_normal_score(maps, NORMAL_QUANTILE),
+        level=expected_normal_score(maps, np.full(len(maps), NORMAL_QUANTILE)),
         whitening=None if shrinkage is None else whitening_matrix(covariance, shrinkage),
     )
 

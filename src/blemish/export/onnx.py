@@ -144,6 +144,10 @@ def _check_model(model: FittedModel) -> None:
             "a model of images at their stored size cannot be exported as ONNX, which has whole images; fit one with "
             "another image.size"
         )
+    if config.localization.smallest_defect is not None:
+        raise ConfigError(
+            "a model with a smallest defect cannot be exported as ONNX; fit one without --smallest-defect"
+        )
     if config.image.roi:
         raise ConfigError("a model with a region of interest cannot be exported as ONNX; fit one without image.roi")
 

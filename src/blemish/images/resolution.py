@@ -48,6 +48,15 @@ class Resolution:
             for info, (height, width) in zip(infos, self.sizes, strict=True)
         ]
 
+    def cell_sides(self, indices: Sequence[int], grid: int) -> list[float]:
+        """Side of a cell of the map of each of these images, in pixels as stored.
+
+        Args:
+            indices: of the images.
+            grid: the same in pixels of the scaled image.
+        """
+        return [grid * self._reduction[index] for index in indices]
+
     def tiled(self, index: int) -> bool:
         """Whether image ``index`` is worked on in tiles."""
         return self.tile_side is not None and max(self.sizes[index]) > self.tile_side

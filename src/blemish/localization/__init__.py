@@ -7,7 +7,7 @@ from blemish.localization.median_fill import median_filled, median_filled_maps
 from blemish.localization.model import MapModel, fit_map_model, inlier_cells
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import VAE, PrincipalSubspace, fit_pca, train_vae, vae_residual
-from blemish.localization.scores import expected_normal_score, image_scores
+from blemish.localization.scores import expected_normal_score, image_scores, score_quantiles
 from blemish.localization.threshold import ScoreModel, fit_score_model, threshold_warning
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "inlier_cells",
     "median_filled",
     "median_filled_maps",
+    "score_quantiles",
     "threshold_warning",
     "train_vae",
     "vae_residual",

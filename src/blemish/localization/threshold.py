@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from blemish.config.localization import Localization
 from blemish.errors import InputError
@@ -52,7 +53,12 @@ class ScoreModel:
         return above if probability is None else above | (probability > POSSIBLE)
 
 
-def fit_score_model(maps: Sequence[FloatArray], scores: FloatArray, settings: Localization) -> ScoreModel:
+def fit_score_model(
+    maps: Sequence[FloatArray],
+    scores: FloatArray,
+    settings: Localization,
+    quantiles: npt.NDArray[np.float64] | None = None,
+) -> ScoreModel:
     """Fit the two-group model of normal and anomalous scores.
 
     The log score of a normal image is normally distributed. That of an anomalous image exceeds it by a gamma-distributed
@@ -64,7 +70,9 @@ def fit_score_model(maps: Sequence[FloatArray], scores: FloatArray, settings: Lo
     Args:
         maps: N maps, finite.
         scores: N, finite, >= 0, see :func:`blemish.localization.scores.image_scores`.
-        settings: ``score_quantile``, ``method`` (see :func:`threshold_warning`) and ``false_alarms``.
+        settings: ``method`` (see :func:`threshold_warning`), ``score_quantile`` and ``false_alarms``.
+        quantiles: N, the quantile of each map that is its score, see :func:`blemish.localization.scores.score_quantiles`;
+            None: ``score_quantile`` for all.
 
     Returns:
         The model. Its threshold is the score from which an image is more likely anomalous than normal or, if the settings
@@ -92,7 +100,9 @@ def fit_score_model(maps: Sequence[FloatArray], scores: FloatArray, settings: Lo
     logs = np.sort(log_scores(scores))  # sums depend on the order of their terms; the result must not
     level, known = float(np.quantile(logs, 0.25)), _maps_show_normal_texture(settings)
     if known:
-        expected = expected_normal_score(maps, settings.score_quantile)
+        expected = expected_normal_score(
+            maps, np.full(len(maps), settings.score_quantile) if quantiles is None else quantiles
+        )
         level = float(np.log(max(expected / top, 1e-3)))
     grid = np.linspace(min(logs[0], level) - 0.3, max(logs[-1], level) + 1.0, 256)
     probabilities, false_alarms = posterior(logs, level, grid)
@@ -107,8 +117,8 @@ def fit_score_model(maps: Sequence[FloatArray], scores: FloatArray, settings: Lo
 
 
 def _maps_show_normal_texture(settings: Localization) -> bool:
-    """Only nearest-neighbor distances have the same level in all images, and only quantiles up to 0.99 were measured."""
-    return settings.method == "knn" and settings.score_quantile <= 0.99
+    """Only nearest-neighbor distances have the same level in all images. A maximum has no quantile to extrapolate to."""
+    return settings.method == "knn" and (settings.smallest_defect is not None or settings.score_quantile < 1)
 
 
 def threshold_warning(count: int, settings: Localization) -> str | None:

@@ -74,7 +74,7 @@ def predict(
     # Anomaly maps and image scores, as in a run.
     with timer.stage(Stage.ANOMALY_MAPS, len(source)) as advance:
         results = stages.map_images(model.localization, model.descriptor_model, advance)
-    scores = image_scores(results.inside, config.localization.score_quantile)
+    scores = image_scores(results.inside, stages.score_quantiles(results))
     anomalous = scores > model.threshold
     maps = median_filled_maps(results.maps, config.localization.median_windows, results.masks)
 

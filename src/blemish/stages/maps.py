@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from blemish.config.schema import Config
@@ -36,6 +37,7 @@ from blemish.localization.inside import (
     zero_outside,
 )
 from blemish.localization.model import MapModel, fit_map_model
+from blemish.localization.scores import score_quantiles
 from blemish.runtime.cache import open_cache
 from blemish.runtime.digests import digest, environment_digest
 from blemish.runtime.memory import release_freed_memory
@@ -52,7 +54,7 @@ AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contra
 
 AFTER_MAPS_LOCALIZATION = (
     *("localization.threshold", "localization.false_alarms"),
-    *("localization.score_quantile", "localization.median_windows"),
+    *("localization.score_quantile", "localization.smallest_defect", "localization.median_windows"),
 )
 """Settings within ``localization`` that no anomaly map depends on."""
 
@@ -348,6 +350,11 @@ class MapStages:
             pixels.view(indices) if PIXELS in self._kinds else None,
             known_masks(masks, shapes),
         )
+
+    def score_quantiles(self, results: MapResults) -> npt.NDArray[np.float64]:
+        """The quantile of each map that is its image's score, N."""
+        sides = self.source.resolution.cell_sides(results.indices, self.extractor.grid)
+        return score_quantiles(results.inside, sides, self.config.localization)
 
     def inside_sample(self, fitted: FittedLocalization) -> Sequence[FloatArray]:
         """The sample's maps, or with a region of interest their values inside."""
