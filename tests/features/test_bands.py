@@ -10,7 +10,7 @@ from blemish.config.sections import Backbone as BackboneSettings
 from blemish.features import Extractor, FeatureBands, fit_normalizer, pooled, within_image_covariance
 from blemish.features.bands import cell_count, map_size, mean_cell, normalized, parts, pooled_parts, take_cells
 from blemish.images import StoredImage
-from blemish.images.tiling import TilePixels
+from blemish.images.scaling.tiling import TilePixels
 
 
 def whole(seed: int = 0, size: tuple[int, int] = (23, 9)) -> Tensor:

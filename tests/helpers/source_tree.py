@@ -114,7 +114,7 @@ def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def room(module: str) -> str:
     """The part of a module's name that the layers are made of.
 
-    >>> room("blemish.images.loading"), room("blemish.pipeline"), room("blemish")
+    >>> room("blemish.images.decoding.loading"), room("blemish.pipeline"), room("blemish")
     ('images', 'pipeline', '__init__')
     """
     parts = module.split(".")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from blemish.config.schema import Config
 from blemish.images import ImageSource
-from blemish.images.borders import Borders, find_borders
+from blemish.images.inside.borders import Borders, find_borders
 
 SIDE = 160
 

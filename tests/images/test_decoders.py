@@ -20,7 +20,7 @@ from blemish.images import (
     decode,
     probe,
 )
-from blemish.images.decoders import probe_pages
+from blemish.images.decoding.decoders import probe_pages
 from helpers.files import gradient, huge_png_header, save, save_oriented, save_png16
 
 RGB = gradient(21, 34)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from blemish.errors import InputError
 from blemish.images import decode, find_images
-from blemish.images.finding import describe_passed_over, list_images
+from blemish.images.finding.listing import describe_passed_over, list_images
 
 
 def test_images_are_found_in_subfolders_sorted_and_hidden_files_are_left_out(tmp_path):

@@ -12,8 +12,8 @@ from PIL import Image
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError
 from blemish.images import ImageSource, folder_of
-from blemish.images.manifest import is_manifest
-from blemish.images.sets import list_set
+from blemish.images.finding.manifest import is_manifest
+from blemish.images.finding.sets import list_set
 
 
 @pytest.fixture

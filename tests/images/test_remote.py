@@ -14,7 +14,8 @@ import pytest
 from blemish import Config, run
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, MissingDependencyError
-from blemish.images import ImageSource, Url, _remote, as_place, folder_of, is_set, list_set, locate
+from blemish.images import ImageSource, Url, as_place, folder_of, is_set, list_set, locate
+from blemish.images.finding import remote
 from blemish.synthetic.demo import make_demo
 from helpers.fitted import FAST
 
@@ -120,14 +121,14 @@ def test_what_cannot_be_listed_is_one_error(bucket: str, monkeypatch: pytest.Mon
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    _remote._connection.cache_clear()
+    remote._connection.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"s3:// need another package .*: pip install 'blemish\[cloud\]'"):
         list_set(Url("s3://bucket/rolls"))
 
 
 def test_what_was_fetched_last_stays_within_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_remote, "RECENT_BYTES", 100)
-    recent = _remote._Recent()
+    monkeypatch.setattr(remote, "RECENT_BYTES", 100)
+    recent = remote._Recent()
     for key in range(9):
         recent.put(key, bytes(20))
     recent.put("large", bytes(60))

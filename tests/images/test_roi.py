@@ -9,7 +9,7 @@ from PIL import Image
 from blemish.config.schema import Config
 from blemish.errors import ConfigError
 from blemish.images import ImageSource
-from blemish.images.roi import RegionOfInterest
+from blemish.images.inside.roi import RegionOfInterest
 from blemish.model import FittedModel
 from blemish.pipeline import run
 

@@ -122,5 +122,5 @@ def test_images_are_not_enlarged_unless_asked(mode: str) -> None:
 def test_large_images_are_resized_channel_by_channel_to_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(1).random((61, 47, 3), dtype=np.float32)
     expected = resize(image, 32, 48)
-    monkeypatch.setattr("blemish.images.sizes._LARGE_BYTES", 0)
+    monkeypatch.setattr("blemish.images.scaling.sizes._LARGE_BYTES", 0)
     np.testing.assert_allclose(resize(image, 32, 48), expected, atol=1e-6)

@@ -15,7 +15,7 @@ from PIL import Image
 from blemish import Config, run
 from blemish.errors import ConfigError, InputError
 from blemish.images import ImageSource, StoredImage
-from blemish.images.loading import decode_stored
+from blemish.images.decoding.loading import decode_stored
 
 FAST = {
     "image.size": 64,
@@ -43,7 +43,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             seen[path.name] += 1
         return real(path, **named)
 
-    monkeypatch.setattr("blemish.images.loading.decode_stored", counted)
+    monkeypatch.setattr("blemish.images.decoding.loading.decode_stored", counted)
     return seen
 
 
@@ -318,7 +318,7 @@ def test_one_huge_image_is_decoded_at_a_time(folder: Path, monkeypatch: pytest.M
             busy -= 1
         return decode_stored(*args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("blemish.images.loading.decode_stored", watched)
+    monkeypatch.setattr("blemish.images.decoding.loading.decode_stored", watched)
     assert len(list(ImageSource(folder, config().image).stream(range(12)))) == 12
     assert most == 1
 

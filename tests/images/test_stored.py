@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blemish.images import StoredImage, resize
-from blemish.images.tiling import TilePixels, plan_tiles
+from blemish.images.scaling.tiling import TilePixels, plan_tiles
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -13,7 +13,7 @@ from blemish.images.tiling import TilePixels, plan_tiles
 def test_a_resized_image_is_the_one_that_torch_resizes(
     channels: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blemish.images.stored.BAND_BYTES", 4000)
+    monkeypatch.setattr("blemish.images.decoding.stored.BAND_BYTES", 4000)
     values = np.random.default_rng(0).integers(0, 256, (61, 83, channels), dtype=np.uint8)
     image = StoredImage(values, 255.0)
     whole = image[:, :]

@@ -13,7 +13,7 @@ from PIL import Image
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError
 from blemish.images import ImageSource, list_set
-from blemish.images._tar import read_index
+from blemish.images.finding._tar import read_index
 
 
 def png(seed: int, size: int = 40) -> bytes:

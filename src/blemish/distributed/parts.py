@@ -9,7 +9,7 @@ import numpy as np
 
 from blemish.config.sections import Cache as CacheSettings
 from blemish.images import Listing, Place
-from blemish.images.places import stamp
+from blemish.images.finding.places import stamp
 from blemish.model import FittedModel
 from blemish.regions import Region
 from blemish.results import Result

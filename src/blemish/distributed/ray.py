@@ -25,7 +25,7 @@ from blemish.distributed.merging import merge_results
 from blemish.distributed.parts import Parts
 from blemish.errors import BlemishError, ConfigError, InputError, MissingDependencyError, shown
 from blemish.images import Listing, NothingReadableError, as_place, list_set
-from blemish.images.places import absolute
+from blemish.images.finding.places import absolute
 from blemish.model import FittedModel
 from blemish.results import Result
 from blemish.runtime.device import choose_device

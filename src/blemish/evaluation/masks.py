@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.decoders import read_raw
+from blemish.images.decoding.decoders import read_raw
 
 _FOLDER_NAMES = frozenset({"mask", "masks", "gt", "groundtruth", "label", "labels", "annotation", "annotations"})
 _LARGEST_CLASS = 32  # class numbers are small; the marker for "ignore" is far above them

@@ -10,8 +10,8 @@ import numpy as np
 from blemish.errors import InputError
 from blemish.export.folder import ExportFolder
 from blemish.images import Place, Url, decode, folder_of, locate, probe
-from blemish.images.decoders import read_raw
-from blemish.images.places import name_of, open_place
+from blemish.images.decoding.decoders import read_raw
+from blemish.images.finding.places import name_of, open_place
 from blemish.output import to_bytes
 from blemish.output.claims import short
 from blemish.results import Result

@@ -12,7 +12,7 @@ from blemish.backbones import Backbone
 from blemish.config.sections import Backbone as BackboneSettings
 from blemish.errors import ConfigError
 from blemish.features.filters import pad_reflect
-from blemish.images.tiling import Tile, TilePixels, plan_tiles
+from blemish.images.scaling.tiling import Tile, TilePixels, plan_tiles
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((3,), (2,), (2, 3))
 """Axes of B x C x H x W along which an image is mirrored: left to right, top to bottom, both."""

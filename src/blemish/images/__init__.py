@@ -1,19 +1,35 @@
 """Image files and arrays as float RGB in [0, 1].
 
-The folder finds and decodes files and chooses one brightness scale and the target sizes for the whole set.
+A set is an :class:`ImageSource`. ``finding`` lists its files, ``decoding`` reads them, ``scaling`` chooses the sizes for the
+whole set, and ``inside`` says which pixels count.
 """
 
-from blemish.images.calibration import Calibration
-from blemish.images.decoders import probe
-from blemish.images.finding import IMAGE_SUFFIXES, MASK_FOLDERS, Listing, NothingReadableError, find_images
-from blemish.images.loading import decode
-from blemish.images.places import Place, Url, as_place
-from blemish.images.raw import MAX_MEGABYTES, ImageInfo
-from blemish.images.sets import folder_of, is_set, list_set, locate
-from blemish.images.sizes import common_scale, plan_sizes, resize, target_size
+from blemish.images.decoding import (
+    MAX_MEGABYTES,
+    ImageInfo,
+    Photo,
+    StoredImage,
+    WhiteLevel,
+    decode,
+    estimate_white_level,
+    probe,
+)
+from blemish.images.finding import (
+    IMAGE_SUFFIXES,
+    MASK_FOLDERS,
+    Listing,
+    NothingReadableError,
+    Place,
+    Url,
+    as_place,
+    find_images,
+    folder_of,
+    is_set,
+    list_set,
+    locate,
+)
+from blemish.images.scaling import Calibration, common_scale, plan_sizes, resize, target_size
 from blemish.images.source import ALSO, Images, ImageSource
-from blemish.images.stored import Photo, StoredImage
-from blemish.images.white_level import WhiteLevel, estimate_white_level
 
 __all__ = [
     "ALSO",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from blemish.images.stored import Photo
+from blemish.images.decoding.stored import Photo
 
 _SHARE = 0.9
 """Share of images with two values only from which the set is taken for masks, in a warning."""

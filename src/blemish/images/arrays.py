@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.hot_pixels import robust_peak, without_hot_pixels
-from blemish.images.white_level import snap_to_bit_depth
+from blemish.images.decoding.hot_pixels import robust_peak, without_hot_pixels
+from blemish.images.decoding.white_level import snap_to_bit_depth
 from blemish.types import FloatArray
 
 _CHANNELS = (1, 3, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from blemish.images._files import ImageFile
+from blemish.images.decoding.files import ImageFile
 from blemish.runtime.digests import array_digest
 from blemish.types import FloatArray
 

@@ -15,25 +15,25 @@ import numpy.typing as npt
 
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
-from blemish.images import loading
 from blemish.images._ahead import run_ahead
-from blemish.images._files import ImageFile, open_files
-from blemish.images._remote import forget_fetched
 from blemish.images._two_valued import TwoValued
-from blemish.images.area import PictureArea
 from blemish.images.arrays import arrays_to_rgb, to_list
-from blemish.images.calibration import Calibration
 from blemish.images.contents import Contents
-from blemish.images.finding import Listing, NothingReadableError, describe_passed_over, list_images
-from blemish.images.places import Url, as_place, is_remote
-from blemish.images.raw import ImageInfo
-from blemish.images.resolution import Resolution
-from blemish.images.roi import RegionOfInterest
-from blemish.images.sets import list_named, list_set
-from blemish.images.sizes import common_scale, resize
-from blemish.images.stored import Photo, StoredImage
-from blemish.images.tiling import TilePixels
-from blemish.images.white_level import WhiteLevel, estimate_white_level
+from blemish.images.decoding import loading
+from blemish.images.decoding.files import ImageFile, open_files
+from blemish.images.decoding.raw import ImageInfo
+from blemish.images.decoding.stored import Photo, StoredImage
+from blemish.images.decoding.white_level import WhiteLevel, estimate_white_level
+from blemish.images.finding.listing import Listing, NothingReadableError, describe_passed_over, list_images
+from blemish.images.finding.places import Url, as_place, is_remote
+from blemish.images.finding.remote import forget_fetched
+from blemish.images.finding.sets import list_named, list_set
+from blemish.images.inside.area import PictureArea
+from blemish.images.inside.roi import RegionOfInterest
+from blemish.images.scaling.calibration import Calibration
+from blemish.images.scaling.resolution import Resolution
+from blemish.images.scaling.sizes import common_scale, resize
+from blemish.images.scaling.tiling import TilePixels
 from blemish.runtime.digests import digest
 from blemish.types import BoolArray, FloatArray, Skipped
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blemish.images.white_level import WhiteLevel
+from blemish.images.decoding.white_level import WhiteLevel
 
 
 @dataclass(frozen=True)

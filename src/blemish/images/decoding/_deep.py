@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.places import Place
-from blemish.images.raw import ImageInfo, RawImage, decoded_megabytes, without_alpha
+from blemish.images.decoding.raw import ImageInfo, RawImage, decoded_megabytes, without_alpha
+from blemish.images.finding.places import Place
 
 _PNM_HEADER = re.compile(rb"(P[1-6])(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:(?:\s|#[^\n]*\n)+(\d+))?\s")
 _CODESTREAM = b"\xff\x4f\xff\x51"

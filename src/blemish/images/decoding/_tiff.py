@@ -10,8 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.places import Place
-from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, upright, without_alpha
+from blemish.images.decoding.raw import (
+    MAX_PAGES,
+    ImageInfo,
+    RawImage,
+    check_page,
+    decoded_megabytes,
+    upright,
+    without_alpha,
+)
+from blemish.images.finding.places import Place
 
 _MINISWHITE, _MINISBLACK, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 3, 5, 6
 _READABLE_COLORS = (_MINISWHITE, _MINISBLACK, 2, _PALETTE, _SEPARATED, _YCBCR, 34892)

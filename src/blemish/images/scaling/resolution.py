@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from blemish.config.sections import Image as ImageConfig
-from blemish.images.calibration import Calibration
-from blemish.images.raw import ImageInfo
-from blemish.images.sizes import plan_sizes
+from blemish.images.decoding.raw import ImageInfo
+from blemish.images.scaling.calibration import Calibration
+from blemish.images.scaling.sizes import plan_sizes
 
 CELL = 8
 """Pixels of the scaled image per cell of the map, with the default strides."""

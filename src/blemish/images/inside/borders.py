@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish.images.stored import Window
+from blemish.images.decoding.stored import Window
 from blemish.types import FloatArray, IntArray
 
 FEWEST_PIXELS = 8

@@ -10,12 +10,12 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from blemish.errors import ConfigError, InputError, shown
-from blemish.images._files import file_digest
-from blemish.images.decoders import probe, read_raw
-from blemish.images.places import open_regular
-from blemish.images.raw import ImageInfo
-from blemish.images.sizes import resize
-from blemish.images.stored import StoredImage, Window
+from blemish.images.decoding.decoders import probe, read_raw
+from blemish.images.decoding.files import file_digest
+from blemish.images.decoding.raw import ImageInfo
+from blemish.images.decoding.stored import StoredImage, Window
+from blemish.images.finding.places import open_regular
+from blemish.images.scaling.sizes import resize
 from blemish.types import BoolArray
 
 WHOLE = 1 - 1e-5

@@ -1,6 +1,6 @@
 """Headers and stored values of image files; every failure is one line that names the file.
 
-A file is recognized by its content. :mod:`blemish.images.loading` scales the values that are read here.
+A file is recognized by its content. :mod:`blemish.images.decoding.loading` scales the values that are read here.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import IO
 
 from blemish.errors import InputError, shown
-from blemish.images import _deep, _pillow, _png, _tiff
-from blemish.images._formats import HEAD_BYTES, sniff
-from blemish.images.places import Place, open_place
-from blemish.images.raw import MAX_MEGABYTES, ImageInfo, RawImage, check_page
+from blemish.images.decoding import _deep, _pillow, _png, _tiff
+from blemish.images.decoding.raw import MAX_MEGABYTES, ImageInfo, RawImage, check_page
+from blemish.images.finding.formats import HEAD_BYTES, sniff
+from blemish.images.finding.places import Place, open_place
 
 DECODER_ERRORS = (
     OSError,

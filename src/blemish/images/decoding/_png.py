@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images._pillow import exif_orientation, opened, to_bands
-from blemish.images.places import Place
-from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, without_alpha
+from blemish.images.decoding._pillow import exif_orientation, opened, to_bands
+from blemish.images.decoding.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, without_alpha
+from blemish.images.finding.places import Place
 
 _BANDS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # color type -> stored values per pixel
 _PALETTE = 3

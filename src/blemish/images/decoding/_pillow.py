@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.places import Place
-from blemish.images.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, without_alpha
+from blemish.images.decoding.raw import MAX_PAGES, ImageInfo, RawImage, check_page, decoded_megabytes, without_alpha
+from blemish.images.finding.places import Place
 
 _ANIMATED = ("GIF", "WEBP", "AVIF")  # a JPEG with several pictures holds previews and gain maps, not frames
 _GRAY = ("1", "L", "LA")

@@ -13,7 +13,7 @@ from typing import IO
 from urllib.parse import unquote
 
 from blemish.errors import InputError, shown
-from blemish.images import _remote
+from blemish.images.finding import remote
 
 Signature = tuple[int, int, int, int]
 """What tells whether a file has changed: size, times of the last change of content and of the entry, and inode of a file;
@@ -124,10 +124,10 @@ def open_place(place: Place) -> IO[bytes]:
     if isinstance(place, Path):
         return open_regular(place)
     if isinstance(place, Url):
-        return Fetched(_remote.fetch(place.text))
+        return Fetched(remote.fetch(place.text))
     if isinstance(place.archive, Path):
         return io.BufferedReader(_Section(open_regular(place.archive), place.start, place.size))
-    return Fetched(_remote.fetch(place.archive.text, place.start, place.start + place.size))
+    return Fetched(remote.fetch(place.archive.text, place.start, place.start + place.size))
 
 
 def signature(handle: IO[bytes]) -> Signature:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from blemish.config.sections import Image as ImageConfig
 from blemish.errors import InputError, shown
-from blemish.images.places import Place
+from blemish.images.finding.places import Place
 from blemish.types import BoolArray
 
 MAX_MEGABYTES: int = ImageConfig().max_megabytes

@@ -42,7 +42,7 @@ class StoredImage:
         return np.repeat(part, 3, axis=2) if part.shape[2] == 1 else part
 
     def resized(self, height: int, width: int, window: Window | None = None) -> FloatArray:
-        """The image at another size, or a window of it, as :func:`blemish.images.sizes.resize` gives it up to rounding.
+        """The image at another size, or a window of it, as :func:`blemish.images.scaling.sizes.resize` gives it up to rounding.
 
         Args:
             height: rows of the whole image at its new size.

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from blemish.errors import InputError
-from blemish.images.raw import ImageInfo
-from blemish.images.stored import Photo, StoredImage
+from blemish.images.decoding.raw import ImageInfo
+from blemish.images.decoding.stored import Photo, StoredImage
 from blemish.types import FloatArray
 
 ResizeMode = Literal["dataset", "image", "stretch"]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish.images.borders import Borders, find_borders
-from blemish.images.raw import ImageInfo
-from blemish.images.roi import WHOLE, RegionOfInterest
-from blemish.images.sizes import resize
-from blemish.images.stored import StoredImage, Window
+from blemish.images.decoding.raw import ImageInfo
+from blemish.images.decoding.stored import StoredImage, Window
+from blemish.images.inside.borders import Borders, find_borders
+from blemish.images.inside.roi import WHOLE, RegionOfInterest
+from blemish.images.scaling.sizes import resize
 from blemish.types import BoolArray, FloatArray, IntArray
 
 ALPHA_BYTES = 2**26

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO
 
 from blemish.errors import InputError, shown
-from blemish.images.decoders import probe_pages, read_raw
-from blemish.images.places import Place, Signature, name_of, open_place, signature
-from blemish.images.raw import ImageInfo
+from blemish.images.decoding.decoders import probe_pages, read_raw
+from blemish.images.decoding.raw import ImageInfo
+from blemish.images.finding.places import Place, Signature, name_of, open_place, signature
 from blemish.runtime.digests import array_digest
 from blemish.types import Skipped
 

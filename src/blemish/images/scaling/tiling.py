@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blemish.images.stored import StoredImage, Window
+from blemish.images.decoding.stored import StoredImage, Window
 from blemish.types import FloatArray
 
 BAND_PIXELS = 2**23

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from blemish.errors import InputError
-from blemish.images.decoders import probe, read_raw
-from blemish.images.hot_pixels import robust_peak
-from blemish.images.loading import UNIT_OVERSHOOT
-from blemish.images.places import Place
-from blemish.images.raw import MAX_MEGABYTES, ImageInfo
+from blemish.images.decoding.decoders import probe, read_raw
+from blemish.images.decoding.hot_pixels import robust_peak
+from blemish.images.decoding.loading import UNIT_OVERSHOOT
+from blemish.images.decoding.raw import MAX_MEGABYTES, ImageInfo
+from blemish.images.finding.places import Place
 
 _WHITE_LEVELS = (1023, 4095, 16383, 65535, 2**20 - 1, 2**24 - 1, 2**32 - 1)
 
@@ -53,7 +53,7 @@ def estimate_white_level(
     states, if that is higher and holds the image. Floating point up to 1.1 needs no level. Above that 255 is the lowest
     level if the set reaches a quarter of it; otherwise the maximum itself is the level.
 
-    A single defective pixel does not count (:func:`blemish.images.hot_pixels.robust_peak`). Files of 32-bit integers with
+    A single defective pixel does not count (:func:`blemish.images.decoding.hot_pixels.robust_peak`). Files of 32-bit integers with
     values above 65535 get a level of their own beside files of 9 to 16 bits, which would be black otherwise.
 
     Args:

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from blemish.errors import InputError, shown
-from blemish.images import _remote
-from blemish.images.places import Member, Url, name_of, open_regular
+from blemish.images.finding import remote
+from blemish.images.finding.places import Member, Url, name_of, open_regular
 from blemish.types import Skipped
 
 TAR_SUFFIX = ".tar"
@@ -149,7 +149,7 @@ def _check_start(archive: Path | Url, head: bytes) -> None:
 @contextmanager
 def _opened(archive: Path | Url) -> Iterator[IO[bytes]]:
     try:
-        with open_regular(archive) if isinstance(archive, Path) else _remote.open_stream(archive.text) as handle:
+        with open_regular(archive) if isinstance(archive, Path) else remote.open_stream(archive.text) as handle:
             yield handle
     except FileNotFoundError as error:
         raise InputError(f"{shown(archive)}: no such file; check the path") from error

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from blemish.errors import InputError, shown
-from blemish.images import _remote
-from blemish.images._formats import HEAD_BYTES, sniff
-from blemish.images._tar import TarIndex, is_tar, read_index, remembered_index
-from blemish.images.finding import Listing, NoImagesError, chosen, is_hidden, list_images, reason_by_name
-from blemish.images.manifest import is_manifest, read_manifest
-from blemish.images.places import Member, Place, Url, as_place, open_place
+from blemish.images.finding import remote
+from blemish.images.finding._tar import TarIndex, is_tar, read_index, remembered_index
+from blemish.images.finding.formats import HEAD_BYTES, sniff
+from blemish.images.finding.listing import Listing, NoImagesError, chosen, is_hidden, list_images, reason_by_name
+from blemish.images.finding.manifest import is_manifest, read_manifest
+from blemish.images.finding.places import Member, Place, Url, as_place, open_place
 from blemish.types import Skipped
 
 
@@ -56,7 +56,7 @@ def folder_of(source: str | Path | Url) -> Path | Url:
 def is_set(source: Path | Url) -> bool:
     """Whether there is something that :func:`list_set` can read, as far as a look at its name tells."""
     if isinstance(source, Url):
-        return _remote.exists(source.text)
+        return remote.exists(source.text)
     return source.is_dir() or (source.is_file() and (is_manifest(source) or is_tar(source.name)))
 
 
@@ -72,7 +72,7 @@ def locate(name: str, base: Path | Url) -> Place:
         if not is_tar(part):
             continue
         archive, inner = as_place("/".join(parts[:at]), base), "/".join(parts[at:])
-        if archive.is_file() if isinstance(archive, Path) else _remote.is_object(archive.text):
+        if archive.is_file() if isinstance(archive, Path) else remote.is_object(archive.text):
             member = remembered_index(archive).members.get(inner)
             if member is None:
                 raise InputError(f"{shown(archive)}: holds no complete file {shown(inner)}; check the name")
@@ -101,7 +101,7 @@ def _list_address(address: Url) -> Listing:
             f"{shown(address)}: a manifest must be a file of this machine; download it, it can name addresses"
         )
     try:
-        names = _remote.find(address.text)
+        names = remote.find(address.text)
     except FileNotFoundError:
         names = {}
     if list(names) == [""] and is_tar(address.name):

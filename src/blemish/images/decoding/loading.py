@@ -9,10 +9,10 @@ Decisions, stated once:
 - Each page of a TIFF file and each frame of an animation (GIF, PNG, WebP, AVIF) is an image. Previews, transparency
   masks, and the further pictures in a JPEG file are not.
 - Integers deeper than 8 bits are divided by a *white level*. Cameras store 10, 12 or 14 bits in 16-bit files, so the
-  level is estimated once for the set (:func:`blemish.images.white_level.estimate_white_level`); dividing by 65535 would
+  level is estimated once for the set (:func:`blemish.images.decoding.white_level.estimate_white_level`); dividing by 65535 would
   give nearly black images.
 - EXIF orientation and the TIFF orientation tag are applied, in :func:`decode` and
-  :func:`blemish.images.decoders.probe` alike.
+  :func:`blemish.images.decoding.decoders.probe` alike.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any
 import numpy.typing as npt
 
 from blemish.errors import InputError, shown
-from blemish.images.decoders import Check, read_raw
-from blemish.images.hot_pixels import without_hot_pixels
-from blemish.images.places import Place
-from blemish.images.raw import MAX_MEGABYTES
-from blemish.images.stored import StoredImage
+from blemish.images.decoding.decoders import Check, read_raw
+from blemish.images.decoding.hot_pixels import without_hot_pixels
+from blemish.images.decoding.raw import MAX_MEGABYTES
+from blemish.images.decoding.stored import StoredImage
+from blemish.images.finding.places import Place
 from blemish.types import FloatArray
 
 UNIT_OVERSHOOT = 1.1
@@ -55,7 +55,7 @@ def decode(
         max_megabytes: an image that takes more memory once decoded is refused before it is decoded.
         check: called with the open file after decoding.
         repair_hot: whether single hot pixels above ``white`` are replaced by the median of their neighborhood
-            (:mod:`blemish.images.hot_pixels`) and not only clipped.
+            (:mod:`blemish.images.decoding.hot_pixels`) and not only clipped.
 
     Returns:
         float32 H x W x 3 in [0, 1], contiguous, upright.

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blemish.errors import InputError, shown
-from blemish.images._formats import HEAD_BYTES, sniff
-from blemish.images.places import Place, open_regular
+from blemish.images.finding.formats import HEAD_BYTES, sniff
+from blemish.images.finding.places import Place, open_regular
 from blemish.types import Skipped
 
 IMAGE_SUFFIXES: tuple[str, ...] = (
