@@ -5,16 +5,11 @@ everything that its result depends on: the code and its environment, the images 
 of the stages before it. Settings are excluded from a key by name, so a new setting counts until somebody excludes it.
 """
 
+from blemish.stages.found_regions import FoundRegions, find_regions
 from blemish.stages.groups import GroupStages, Refined
 from blemish.stages.maps import AFTER_MAPS, AFTER_MAPS_LOCALIZATION, BatchResults, FittedBefore, MapResults, MapStages
-from blemish.stages.regions import (
-    FoundRegions,
-    RegionDescriber,
-    describe_regions,
-    find_regions,
-    fit_to_regions,
-    type_regions,
-)
+from blemish.stages.region_types import fit_to_regions, type_regions
+from blemish.stages.region_vectors import RegionDescriber, describe_regions
 
 __all__ = [
     "AFTER_MAPS",

@@ -1,24 +1,14 @@
-"""The regions of anomalous images, and the vector of each of them in the space of the groups."""
+"""The vector of each region of an image, in the space of the groups."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from blemish.clustering import (
-    UNLIKE,
-    DefectSpace,
-    SurfaceSpace,
-    TypeClassifier,
-    fit_region_reach,
-    without_examples,
-)
-from blemish.config.sections import Regions
+from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier
 from blemish.descriptors.contrastive import Head
 from blemish.descriptors.geometry import region_shapes
 from blemish.descriptors.heads import head_descriptors
@@ -28,75 +18,15 @@ from blemish.descriptors.vectors import join_heads
 from blemish.entries import FittedLocalization, is_finite_matrix
 from blemish.features.bands import FeatureBands, Features, normalized
 from blemish.localization.inside import inside_cells, inside_values
-from blemish.regions import Region, RegionShape, extract_regions, region_parts
+from blemish.regions import RegionShape
 from blemish.runtime.digests import array_digest, digest
 from blemish.runtime.progress import Advance
+from blemish.stages.found_regions import FoundRegions
 from blemish.stages.maps import MapResults, MapStages
-from blemish.types import BoolArray, FloatArray, IntArray
+from blemish.types import BoolArray, FloatArray
 
 WINDOW_CELLS = 64
 """Smallest side, in cells, of the part of a large image by which one of its regions is described."""
-
-
-@dataclass(frozen=True)
-class FoundRegions:
-    """The regions of a set of images.
-
-    Attributes:
-        shapes: for each of N images its regions, the strongest first; none for an image that is not anomalous.
-        parts: for each of these regions the parts that may be defects of their own; none where there is only one.
-    """
-
-    shapes: list[list[RegionShape]]
-    parts: list[list[list[RegionShape]]]
-
-    def pieces(self, row: int) -> list[RegionShape]:
-        """All that is described of one image: its regions, then their parts."""
-        return [*self.shapes[row], *chain.from_iterable(self.parts[row])]
-
-    @property
-    def images(self) -> IntArray:
-        """P, row of the image of each piece, image by image."""
-        return np.repeat(np.arange(len(self.shapes)), [len(self.pieces(row)) for row in range(len(self.shapes))])
-
-    @property
-    def several(self) -> list[int]:
-        """Rows of the images with more than one piece."""
-        return [row for row in range(len(self.shapes)) if len(self.pieces(row)) > 1]
-
-    @property
-    def whole(self) -> BoolArray:
-        """P bool, whether a piece is a region, in place of a part of one."""
-        flags = [
-            index < len(shapes) for row, shapes in enumerate(self.shapes) for index in range(len(self.pieces(row)))
-        ]
-        return np.array(flags, bool)
-
-
-def find_regions(
-    maps: Sequence[FloatArray],
-    detail: Sequence[FloatArray],
-    sizes: IntArray,
-    anomalous: BoolArray,
-    threshold: float,
-    settings: Regions,
-) -> FoundRegions:
-    """The regions of the anomalous images.
-
-    Args:
-        maps: N anomaly maps, after median filling.
-        detail: the same before median filling.
-        sizes: N x 2, height and width of each image.
-        anomalous: N bool.
-        threshold: map value above which a cell belongs to a region.
-        settings: what is joined, what is dropped, and which parts are looked at by themselves.
-    """
-    found = FoundRegions([[] for _ in sizes], [[] for _ in sizes])
-    for row in np.flatnonzero(anomalous):
-        values, (height, width) = maps[int(row)], (int(side) for side in sizes[row])
-        found.shapes[row] = extract_regions(values, threshold, height, width, settings)
-        found.parts[row] = region_parts(found.shapes[row], values, detail[int(row)], threshold, height, width, settings)
-    return found
 
 
 class Fitted(Protocol):
@@ -269,71 +199,3 @@ def describe_regions(
     if not isinstance(model.space, DefectSpace):
         return image_rows[found.images]
     return RegionDescriber(stages, model, model.space).rows(results, image_rows, scores, found, advance)
-
-
-def fit_to_regions(
-    model: Fitted, rows: FloatArray, image_rows: FloatArray, labels: IntArray, found: FoundRegions, unlike: float
-) -> TypeClassifier:
-    """The model's classifier, with what the regions of its set add: their reach, and which images show one type alone.
-
-    An image with defects of several types has one group, but is no example of it, so the discriminants leave it out.
-
-    Args:
-        model: everything fitted.
-        rows: P x D, see :func:`describe_regions`.
-        image_rows: N x D, the vectors of the images.
-        labels: N labels of the images.
-        found: the regions.
-        unlike: share of the set's own regions that would count as unlike every type.
-    """
-    whole = found.whole
-    classifier = fit_region_reach(model.classifier, rows[whole], image_rows[found.images[whole]], unlike)
-    types: dict[int, set[int]] = {}
-    for region in type_regions(classifier, rows, labels, found, local=isinstance(model.space, DefectSpace)):
-        types.setdefault(region.image, set()).add(region.label)
-    mixed = np.array([len(types.get(row, set()) - {UNLIKE}) > 1 for row in range(len(labels))], bool)
-    return without_examples(classifier, image_rows, labels, mixed)
-
-
-def type_regions(
-    classifier: TypeClassifier, rows: FloatArray, labels: IntArray, found: FoundRegions, *, local: bool
-) -> list[Region]:
-    """The regions with their types, image by image, the strongest of an image first.
-
-    The only region of an image has the image's type. Where an image has several, or an anomalous image is in the normal
-    group, the classifier decides for each region by itself. A region whose parts are of different types is replaced by
-    its parts.
-
-    Args:
-        classifier: from vectors to groups.
-        rows: P x D, see :func:`describe_regions`.
-        labels: N labels of the images.
-        found: the regions.
-        local: groups are made of local defects. If they are made of whole images, all regions have their image's type.
-    """
-    classified = classifier.classify(rows, np.ones(len(rows), bool), types_only=local)
-    types = iter(zip(classified.labels.tolist(), classified.probabilities.tolist(), strict=True))
-    regions: list[Region] = []
-    for image, (shapes, parts) in enumerate(zip(found.shapes, found.parts, strict=True)):
-        own = int(labels[image])
-        fixed = not local or (len(shapes) == 1 and own != classifier.normal_label)
-        of_shapes = [(own if fixed else label, confidence) for label, confidence in islice(types, len(shapes))]
-        typed: list[_Typed] = []
-        for shape, (label, confidence), members in zip(shapes, of_shapes, parts, strict=True):
-            of_parts = list(islice(types, len(members)))
-            if local and _differ(of_parts):
-                typed += [(part, *one) for part, one in zip(members, of_parts, strict=True)]
-            else:
-                typed.append((shape, label, confidence))
-        typed.sort(key=lambda one: -one[0].score)
-        regions += [shape.region(image, label, confidence=confidence) for shape, label, confidence in typed]
-    return regions
-
-
-_Typed = tuple[RegionShape, int, float]
-"""A region with its label and the probability of it."""
-
-
-def _differ(types: Sequence[tuple[int, float]]) -> bool:
-    """Whether two parts are of different known types, each more likely than not."""
-    return len({label for label, probability in types if label != UNLIKE and probability > 0.5}) > 1
