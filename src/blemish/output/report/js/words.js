@@ -1,6 +1,9 @@
 // Plain words for what was measured.
 const SMALL = 0.01; // share of the image
 const LARGE = 0.15;
+const ROUND = 1.4; // long axis over short axis; between this and the next a shape is neither
+const ELONGATED = 1.7;
+const THIN = 3;
 const ANOTHER_COLOR = 4.6; // two just noticeable differences in CIELAB
 const ANOTHER_LIGHTNESS = 3;
 
@@ -11,15 +14,18 @@ function describe(look, others) {
   if (look.area >= 0.9) words.push(t("everywhere"));
   else if (look.area >= LARGE) words.push(t("large"));
   else if (look.area <= SMALL) words.push(t("small"));
-  if (look.area < 0.5) words.push(t(look.elongation >= 3 ? "thin" : look.elongation >= 1.7 ? "elongated" : "round"));
+  if (look.area < 0.5) {
+    if (look.elongation >= ELONGATED) words.push(t(look.elongation >= THIN ? "thin" : "elongated"));
+    else if (look.elongation < ROUND) words.push(t("round"));
+  }
   const compared = [];
   if (look.lightness !== null && Math.abs(look.lightness) >= ANOTHER_LIGHTNESS) compared.push(t(look.lightness < 0 ? "darker" : "brighter"));
   if (look.color !== null && look.color >= ANOTHER_COLOR) compared.push(t("other_color"));
   if (compared.length) words.push(t("than_around", { words: compared.join(t("and")) }));
   if (look.border && !others.every((one) => one.border)) words.push(t("at_border"));
-  const form = words.join(", ");
+  const form = words.length ? `${capitalized(words.join(", "))}. ` : "";
   const regions = look.regions <= 1 ? t("one_region") : t(look.regions <= 4 ? "regions" : "scattered", { n: look.regions });
-  return `${capitalized(form)}. ${capitalized(regions)}, ${t("covers", { share: percent(look.area).replace("< ", t("less_than")) })}.`;
+  return `${form}${capitalized(regions)}, ${t("covers", { share: percent(look.area).replace("< ", t("less_than")) })}.`;
 }
 
 const capitalized = (text) => text.charAt(0).toUpperCase() + text.slice(1);
