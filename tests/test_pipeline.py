@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
 from blemish import Config, run
@@ -42,6 +43,19 @@ def test_defects_score_higher_and_the_run_is_complete(folder: Path) -> None:
     assert len(result.maps) == len(result.labels) == len(result.paths) == 18
     assert all(np.isfinite(one).all() and one.min() >= 0 for one in result.maps)
     assert set(result.labels.tolist()) == set(range(result.n_clusters))
+
+
+def test_pin_holes_in_long_strips_make_their_images_anomalous_if_their_size_is_stated() -> None:
+    rng = np.random.default_rng(0)
+    noise = (gaussian_filter(rng.standard_normal((64, 2560)), 1.5) for _ in range(8))
+    strips = [np.clip(128 + 72 * one, 0, 255).astype(np.uint8) for one in noise]
+    for one in strips[:3]:
+        one[30:34, 400:404] = 20
+    values = {"image__size": "native", "contrastive__enabled": False}
+    assert not run(strips, config(**values)).is_anomalous.any()  # 16 of 160,000 pixels
+    found = run(strips, config(**values, localization__smallest_defect=4))
+    assert found.is_anomalous[:3].all()
+    assert found.scores[:3].min() > found.scores[3:].max()
 
 
 @pytest.mark.parametrize("head", [False, True])
