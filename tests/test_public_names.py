@@ -362,6 +362,7 @@ PUBLIC: dict[str, list[str] | None] = {
         "describe_regions",
         "find_regions",
         "fit_to_regions",
+        "of_several_types",
         "type_regions",
     ],
     "blemish.synthetic": [

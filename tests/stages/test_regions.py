@@ -7,7 +7,7 @@ import pytest
 
 from blemish.clustering import UNLIKE, TypeClassifier, fit_classifier
 from blemish.regions import Region, RegionShape, extract_regions
-from blemish.stages import FoundRegions, type_regions
+from blemish.stages import FoundRegions, of_several_types, type_regions
 from blemish.types import FloatArray
 
 PLACES = np.array([[0, 0], [4, 0], [0, 4]], np.float32)
@@ -72,3 +72,9 @@ def test_a_region_is_divided_if_its_parts_are_of_different_types(
 
 def test_groups_of_whole_images_give_all_regions_the_type_of_the_image(classifier: TypeClassifier) -> None:
     assert [one.label for one in typed(classifier, 2, 2, [2, 0], near(1, 1, 2, 1), local=False)] == [2, 2]
+
+
+def test_an_image_is_of_several_types_if_two_of_its_regions_are_known_and_differ() -> None:
+    found = {0: [1], 1: [1, 2], 2: [2, 2], 3: [UNLIKE, 1], 5: [UNLIKE, 2, 1]}
+    regions = [shape(1.0).region(image, label, confidence=1.0) for image, labels in found.items() for label in labels]
+    assert of_several_types(regions, 7).tolist() == [False, True, False, False, False, True, False]

@@ -11,6 +11,7 @@ from blemish.clustering.classifier import SAME
 from blemish.errors import InputError
 from blemish.model.fitted import FittedModel
 from blemish.results import Result
+from blemish.stages import of_several_types
 from blemish.types import BoolArray, FloatArray, IntArray
 
 NEW_TYPE_IMAGES = 4
@@ -45,10 +46,10 @@ class Update:
 def update(model: FittedModel, result: Result) -> Update:
     """Fold the images of a prediction into the model that made it.
 
-    Images of a group that is at least `SURE` become examples of it. Images that are unlike every type are kept; once
-    `NEW_TYPE_IMAGES` of them are as alike as images of one known type, they become a new type. Localization model, heads
-    and threshold stay as they are: a new material, light or camera needs a new fit. Images that the model has already
-    change nothing.
+    Images of a group that is at least `SURE` become examples of it, unless they show defects of several types. Images that
+    are unlike every type are kept; once `NEW_TYPE_IMAGES` of them are as alike as images of one known type, they become a
+    new type. Localization model, heads and threshold stay as they are: a new material, light or camera needs a new fit.
+    Images that the model has already change nothing.
 
     Args:
         model: the model.
@@ -75,6 +76,7 @@ def update(model: FittedModel, result: Result) -> Update:
     labels[labels == UNLIKE] = assigned[pending_before:]
     probability = np.ones(len(rows)) if result.type_probability is None else result.type_probability[fresh]
     taken = (labels != UNLIKE) & ((probability >= SURE) | (labels >= len(model.names)))
+    taken &= ~of_several_types(result.regions, len(fresh))[fresh]
     earlier = assigned[:pending_before]
     examples = (
         np.concatenate([old.references, model.pending[earlier != UNLIKE], rows[taken]]),

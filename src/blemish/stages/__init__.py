@@ -8,7 +8,7 @@ of the stages before it. Settings are excluded from a key by name, so a new sett
 from blemish.stages.found_regions import FoundRegions, find_regions
 from blemish.stages.groups import GroupStages, Refined
 from blemish.stages.maps import AFTER_MAPS, AFTER_MAPS_LOCALIZATION, BatchResults, FittedBefore, MapResults, MapStages
-from blemish.stages.region_types import fit_to_regions, type_regions
+from blemish.stages.region_types import fit_to_regions, of_several_types, type_regions
 from blemish.stages.region_vectors import RegionDescriber, describe_regions
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "describe_regions",
     "find_regions",
     "fit_to_regions",
+    "of_several_types",
     "type_regions",
 ]

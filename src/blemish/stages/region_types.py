@@ -11,7 +11,7 @@ from blemish.clustering import UNLIKE, DefectSpace, TypeClassifier, fit_region_r
 from blemish.regions import Region, RegionShape
 from blemish.stages.found_regions import FoundRegions
 from blemish.stages.region_vectors import Fitted
-from blemish.types import FloatArray, IntArray
+from blemish.types import BoolArray, FloatArray, IntArray
 
 _Typed = tuple[RegionShape, int, float]
 """A region with its label and the probability of it."""
@@ -34,11 +34,16 @@ def fit_to_regions(
     """
     whole = found.whole
     classifier = fit_region_reach(model.classifier, rows[whole], image_rows[found.images[whole]], unlike)
+    regions = type_regions(classifier, rows, labels, found, local=isinstance(model.space, DefectSpace))
+    return without_examples(classifier, image_rows, labels, of_several_types(regions, len(labels)))
+
+
+def of_several_types(regions: Sequence[Region], count: int) -> BoolArray:
+    """Which of ``count`` images have regions of different known types, N bool."""
     types: dict[int, set[int]] = {}
-    for region in type_regions(classifier, rows, labels, found, local=isinstance(model.space, DefectSpace)):
+    for region in regions:
         types.setdefault(region.image, set()).add(region.label)
-    mixed = np.array([len(types.get(row, set()) - {UNLIKE}) > 1 for row in range(len(labels))], bool)
-    return without_examples(classifier, image_rows, labels, mixed)
+    return np.array([len(types.get(row, set()) - {UNLIKE}) > 1 for row in range(count)], bool)
 
 
 def type_regions(
