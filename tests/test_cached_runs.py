@@ -20,6 +20,7 @@ from PIL import Image
 from blemish import Config, Result, run
 from blemish.features.extractor import Extractor
 from blemish.images import ImageSource
+from blemish.runtime.digests import source_digest
 from blemish.runtime.progress import Stage
 from blemish.runtime.serialization import from_bytes, to_bytes
 from blemish.stages import AFTER_MAPS, AFTER_MAPS_LOCALIZATION
@@ -95,6 +96,18 @@ def test_a_second_run_computes_nothing_and_gives_the_same_bits(
     assert_same(second, plain)
     assert all(found == asked for found, asked in second.info["cache"].values())
     assert not any(found for found, _ in first.info["cache"].values())
+
+
+def test_other_code_uses_no_entry_of_any_kind(folder: Path, expected: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    source_digest.cache_clear()
+    monkeypatch.setattr("blemish.runtime.digests.__version__", "another")
+    try:
+        again = run(folder, settings())
+    finally:
+        source_digest.cache_clear()
+    assert_same(again, expected)
+    assert len(again.info["cache"]) == len(expected.info["cache"]) > 5
+    assert not any(found for found, _ in again.info["cache"].values())
 
 
 def test_a_changed_setting_recomputes_what_depends_on_it(folder: Path, calls: list[int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from blemish.entries import AREAS, is_area_state
 from blemish.images import ImageSource
 from blemish.runtime.cache import Cache
-from blemish.runtime.digests import digest
+from blemish.runtime.digests import digest, source_digest
 
 
 def recall_areas(source: ImageSource, cache: Cache) -> None:
@@ -24,4 +24,4 @@ def store_areas(source: ImageSource, cache: Cache) -> None:
 
 
 def _key(source: ImageSource) -> str:
-    return digest("areas", [source.content(index) for index in range(len(source))])
+    return digest("areas", source_digest(), [source.content(index) for index in range(len(source))])

@@ -95,9 +95,9 @@ class RegionDescriber:
         return rows
 
     def _key(self, rows: FloatArray, found: FoundRegions) -> str:
-        """The rows of the images cover everything fitted; the cells say what each piece is."""
+        """The rows of the images cover everything fitted, the key of no features the code and the network."""
         cells = [array_digest(shape.places) for row in found.several for shape in found.pieces(row)]
-        return digest("regions", array_digest(rows), cells)
+        return digest("regions", self.stages.features.key(), array_digest(rows), cells)
 
     def _describe(
         self, results: MapResults, image_rows: FloatArray, scores: FloatArray, found: FoundRegions, advance: Advance
