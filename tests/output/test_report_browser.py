@@ -99,7 +99,7 @@ def tiles(page: Page) -> list[str]:
 
 def test_cards_have_the_numbers_of_the_data(page: Page, data: ReportData) -> None:
     assert counts(page) == {"type 1": 7, "type 2": 6, "type 3": 5, "normal": 10}
-    assert page.locator("#lead").inner_text() == "18 of 28 images (64.2%) are anomalous, in 3 types."
+    assert page.locator("#lead").inner_text() == "18 of 28 images (64.3%) are anomalous, in 3 types."
     assert page.locator(".part .amount").all_inner_texts() == ["17", "2", "9"]
     words = page.locator(".card .words").first.inner_text()
     assert "one region" in words.lower()

@@ -19,11 +19,11 @@ function integer(n) {
   return String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
-/** Share as text with one decimal, cut and not rounded: only all is 100%, and only nothing is 0%. */
+/** Share as text with one decimal; only all is 100%, and only nothing is 0%. */
 function percent(share) {
   if (!(share > 0)) return "0%";
   if (share >= 1) return "100%";
-  const tenths = Math.min(999, Math.floor(share * 1000 + 1e-9));
+  const tenths = Math.min(999, Math.round(share * 1000));
   return tenths ? `${(tenths / 10).toFixed(1)}%` : "< 0.1%";
 }
 
