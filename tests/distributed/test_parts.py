@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -14,29 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blemish import Config, FittedModel, run
+from blemish import FittedModel
 from blemish.config.sections import Cache
 from blemish.distributed import ray as engine
 from blemish.distributed.parts import Parts
 from blemish.images import Listing, list_set
 from blemish.output import load_result
 from blemish.results import Result
-from blemish.synthetic.demo import make_demo
-from helpers.fitted import FAST
-
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
+from helpers.fitted import needs_ray, small_set_with_model
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve images, one that is broken, and a model with a named type."""
     root = tmp_path_factory.mktemp("parts")
-    make_demo(root, n_images=12, size=96, seed=5)
-    settings = FAST | {"image.size": 64, "contrastive.enabled": False}
-    model = run(sorted((root / "images").iterdir()), Config.from_values(settings)).model
-    assert isinstance(model, FittedModel)
-    model.renamed({1: "scratch"}).save(root / "model")
-    (root / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no image")
+    small_set_with_model(root, 12, "broken.png").renamed({1: "scratch"}).save(root / "model")
     return root
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from dataclasses import replace
@@ -10,17 +9,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from blemish import Config, FittedModel, __version__, run
+from blemish import FittedModel, __version__
 from blemish.cli.app import app
 from blemish.distributed import ray as engine
 from blemish.distributed.merging import merge_results
 from blemish.errors import InputError
 from blemish.images import list_set
 from blemish.output import load_result
-from blemish.synthetic.demo import make_demo
-from helpers.fitted import FAST
-
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
+from helpers.fitted import needs_ray, small_set_with_model
 
 
 def blemish(*arguments: object) -> tuple[int, str]:
@@ -32,13 +28,7 @@ def blemish(*arguments: object) -> tuple[int, str]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine images and two that are broken, and a model."""
     root = tmp_path_factory.mktemp("ray")
-    make_demo(root, n_images=9, size=96, seed=5)
-    settings = FAST | {"image.size": 64, "contrastive.enabled": False}
-    model = run(sorted((root / "images").iterdir()), Config.from_values(settings)).model
-    assert isinstance(model, FittedModel)
-    model.save(root / "model")
-    for name in ("a.png", "b.png"):
-        (root / "images" / name).write_bytes(b"\x89PNG\r\n\x1a\n no image")
+    small_set_with_model(root, 9, "a.png", "b.png").save(root / "model")
     return root
 
 
