@@ -18,6 +18,7 @@ from blemish.localization.border import BorderCorrection
 from blemish.localization.model import MapModel
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import VAE, PrincipalSubspace
+from blemish.localization.threshold import ScoreModel
 from blemish.runtime.serialization import are_arrays, are_places
 from blemish.types import FloatArray
 
@@ -58,7 +59,7 @@ CACHED_CLASSES = (
         PrincipalSubspace,
         BorderCorrection,
     ),
-    *(Grouping, DefectSpace, SurfaceSpace, ShapeScaling, ScoreWeights),
+    *(Grouping, DefectSpace, SurfaceSpace, ShapeScaling, ScoreWeights, ScoreModel),
     Head,
 )
 """The classes that a cache entry may contain."""

@@ -113,7 +113,7 @@ def run(
     quantiles = stages.score_quantiles(results)
     scores = image_scores(results.inside, quantiles)
     score_model = _score_model(results, scores, quantiles, normal, config.localization)
-    threshold, possible = score_model.threshold, score_model.possible(scores)
+    threshold = score_model.threshold
     paths = [source.names[index] for index in results.indices]
     anomalous = known_anomalous(knowledge, paths, scores > threshold)
 
@@ -131,7 +131,7 @@ def run(
 
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
-        views = group_stages.group(results, refined.descriptors, shapes, scores, threshold, possible)
+        views = group_stages.group(results, refined.descriptors, shapes, scores, score_model)
         views, names = apply_knowledge(views, knowledge, paths) if knowledge is not None else (views, {})
         advance(1)
     groups = views.counting
@@ -172,7 +172,7 @@ def run(
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
         threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
-        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, possible),
+        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, score_model.possible(scores)),
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
         | source.report()

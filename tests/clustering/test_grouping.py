@@ -8,6 +8,7 @@ import pytest
 from blemish.clustering.grouping import Grouping, fewer_groups_warning, group_images
 from blemish.clustering.methods import order_by_size
 from blemish.config.sections import Cluster
+from blemish.localization.threshold import ScoreModel
 from blemish.types import FloatArray
 
 MODES = ("soft", "hard", "none")
@@ -23,7 +24,7 @@ def without_shapes(
         rows.astype(np.float32),
         shapes,
         scores.astype(np.float32),
-        threshold,
+        ScoreModel(threshold),
         chosen,
         n_clusters=n_clusters,  # type: ignore[arg-type]
     )
@@ -110,7 +111,7 @@ def test_groups_agree_with_the_loop(mode: str, n_anomalous: int, k: int) -> None
     anomalous = rng.permutation(20) < n_anomalous
     scores = np.where(anomalous, rng.uniform(1.05, 2, 20), rng.uniform(0.5, 0.95, 20)).astype(np.float32)
     settings = Cluster(method="ward", score_weighting=mode, soft_width=0.1)  # type: ignore[arg-type]
-    found = group_images(rows, shapes, scores, 1.0, settings, n_clusters=k, shape_weight=0.4)
+    found = group_images(rows, shapes, scores, ScoreModel(1.0), settings, n_clusters=k, shape_weight=0.4)
     inputs = inputs_loop(rows, shapes, scores, 1.0, 0.4, settings)
     np.testing.assert_allclose(found.descriptors, inputs, rtol=1e-3, atol=1e-5)
     assert (found.labels.tolist(), found.normal_label) == groups_loop(inputs, scores, 1.0, k, mode)
@@ -120,7 +121,7 @@ def test_descriptors_keep_their_length_if_they_are_not_normalized() -> None:
     rows = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
     shapes, scores = np.zeros((12, 3), np.float32), np.arange(12, dtype=np.float32)
     settings = Cluster(score_weighting="none")
-    found = group_images(rows, shapes, scores, 5.0, settings, n_clusters=3, shape_weight=0, normalize=False)
+    found = group_images(rows, shapes, scores, ScoreModel(5.0), settings, n_clusters=3, shape_weight=0, normalize=False)
     np.testing.assert_array_equal(found.descriptors, rows)
 
 
@@ -136,7 +137,7 @@ def test_there_are_never_more_types_than_anomalous_images(n_anomalous: int, mode
     scores = np.where(np.arange(30) < n_anomalous, 3.0, 1.0).astype(np.float32)
     settings = Cluster(score_weighting=mode)  # type: ignore[arg-type]
     rows, shapes = rng.normal(size=(30, 8)).astype(np.float32), np.zeros((30, 3), np.float32)
-    groups = group_images(rows, shapes, scores, 2.0, settings, n_clusters=6)
+    groups = group_images(rows, shapes, scores, ScoreModel(2.0), settings, n_clusters=6)
     assert groups.n_groups == n_groups
     warning = fewer_groups_warning(6, groups.n_groups, scores > 2)
     assert (warning is None) == (n_groups == 6)
@@ -287,7 +288,7 @@ def test_the_number_of_groups_comes_from_the_descriptors_without_heads() -> None
         return (means + 0.3 * rng.standard_normal(means.shape)).astype(np.float32)
 
     def grouped(rows: FloatArray, counted: FloatArray | None = None, n_clusters: int | str = "auto") -> Grouping:
-        return group_images(rows, shapes, scores, 2.0, Cluster(), n_clusters=n_clusters, counted=counted)  # type: ignore[arg-type]
+        return group_images(rows, shapes, scores, ScoreModel(2.0), Cluster(), n_clusters=n_clusters, counted=counted)  # type: ignore[arg-type]
 
     plain = around(4 * np.eye(24)[classes])
     merged = around(4 * np.eye(24)[np.minimum(classes, 2)])  # the last two types are one
@@ -306,8 +307,8 @@ def test_a_given_number_counts_for_images_that_may_be_defects_even_if_none_is_ca
     )
     scores, shapes = np.linspace(1, 2, 15).astype(np.float32), np.zeros((15, 3), np.float32)
     options = {"n_clusters": 3, "shape_weight": 0.0}
-    none_called = group_images(rows, shapes, scores, 9.0, Cluster(), **options)  # type: ignore[arg-type]
+    none_called = group_images(rows, shapes, scores, ScoreModel(9.0), Cluster(), **options)  # type: ignore[arg-type]
     assert none_called.labels.max() == 0
-    possible = group_images(rows, shapes, scores, 9.0, Cluster(), possible=np.ones(15, bool), **options)  # type: ignore[arg-type]
+    possible = group_images(rows, shapes, scores, ScoreModel(9.0, (1.0, 2.0), (0.2, 0.4)), Cluster(), **options)  # type: ignore[arg-type]
     assert len({tuple(possible.labels[i : i + 5]) for i in (0, 5, 10)}) == 3
     assert possible.labels.max() == 2

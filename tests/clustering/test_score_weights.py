@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from blemish.clustering.score_weights import fit_score_weights
+from blemish.localization.threshold import ScoreModel
 
 
 def anomaly_weights(scores: np.ndarray, threshold: float, width: float, floor: float = 0.0) -> np.ndarray:
-    return fit_score_weights(scores, threshold, width, floor).weights(scores)
+    return fit_score_weights(scores, ScoreModel(threshold), width, floor).weights(scores)
 
 
 def weights_loop(scores: list[float], threshold: float, width: float, floor: float) -> list[float]:
@@ -52,3 +53,23 @@ def test_weights_follow_the_order_of_the_images() -> None:
 def test_scores_and_thresholds_of_zero_give_weights_of_zero_or_one() -> None:
     np.testing.assert_allclose(anomaly_weights(np.zeros(3, np.float32), 0.0, 0.05), 0, atol=1e-9)
     np.testing.assert_allclose(anomaly_weights(np.array([0, 1e-3, 1], np.float32), 0.0, 0.05), [0, 1, 1], atol=1e-9)
+
+
+def test_known_probabilities_take_the_place_of_the_step() -> None:
+    model = ScoreModel(2.0, (1.0, 3.0), (0.0, 1.0))
+    scores = np.array([1.0, 1.5, 2.5, 8.0], np.float32)
+    least = 0.6 * (1 - 2 * (0.0 + 0.25) / 2)  # as many images above as below, which are anomalous with 0 and 0.25
+    expected = [least + (1 - least) * probability for probability in (0, 0.25, 0.75, 1)]
+    for width in (0.05, 0.4):
+        found = fit_score_weights(scores, model, width, 0.6)
+        np.testing.assert_allclose(found.weights(scores), expected, rtol=1e-6)
+    np.testing.assert_allclose(found.weights(np.array([2.0], np.float32)), least + (1 - least) / 2, rtol=1e-6)
+
+
+def test_the_floor_is_zero_where_images_below_the_threshold_are_as_likely_anomalous() -> None:
+    model = ScoreModel(2.0, (0.0, 3.0), (0.7, 0.8))  # a threshold of a stated false alarm rate
+    scores = np.array([1.0, 1.5, 2.5], np.float32)
+    assert fit_score_weights(scores, model, 0.2, 0.5).least == 0
+    certain = ScoreModel(2.0, (1.9, 2.1), (0.0, 1.0))
+    assert fit_score_weights(scores, certain, 0.2, 0.5).least == 0.25
+    assert fit_score_weights(scores[2:], certain, 0.2, 0.5).least == 0.5

@@ -20,6 +20,7 @@ from blemish.clustering import (
 )
 from blemish.config.sections import Cluster
 from blemish.evaluation.metrics import nmi
+from blemish.localization import ScoreModel
 from blemish.output import write_outputs
 from blemish.synthetic import render
 
@@ -98,11 +99,13 @@ def test_the_settings_decide_or_leave_it_to_the_evidence(group_by: str) -> None:
     scores = rng.random(12).astype(np.float32)
     settings = Cluster(group_by=group_by)
     descriptors = rng.standard_normal((12, 4)).astype(np.float32)
-    by_defect = group_images(descriptors, np.zeros((12, 3), np.float32), scores, 0.5, settings, n_clusters=2)
+    by_defect = group_images(
+        descriptors, np.zeros((12, 3), np.float32), scores, ScoreModel(0.5), settings, n_clusters=2
+    )
     flat = np.zeros((4, 4), np.float32)
     for choice in (choose_view(means, [flat] * 12), unknown_choice()):
-        by_image = group_surfaces(means, scores, 0.5, settings, n_clusters=2)
-        views = GroupedViews(by_defect, by_image, resolve_view(choice, scores, 0.5, settings, 2))
+        by_image = group_surfaces(means, scores, ScoreModel(0.5), settings, n_clusters=2)
+        views = GroupedViews(by_defect, by_image, resolve_view(choice, scores, ScoreModel(0.5), settings, 2))
         assert views.view == (choice.view if group_by == "auto" else group_by)
         named = {"defect": "by local defects", "image": "by whole images"}[views.view]
         assert named in views.choice.reason  # the sentence never contradicts the view
@@ -123,9 +126,11 @@ def test_differences_between_normal_images_are_no_types_of_defects(
     scores = np.linspace(0, 1, 12, dtype=np.float32)  # two of them above 0.9
     choice = choose_view(means, [np.zeros((4, 4), np.float32)] * 12)
     rows, shapes = rng.standard_normal((12, 4)).astype(np.float32), np.zeros((12, 3), np.float32)
-    by_defect = group_images(rows, shapes, scores, threshold, Cluster(), n_clusters=n_clusters)
-    by_image = group_surfaces(means, scores, threshold, Cluster(), n_clusters=n_clusters)
-    views = GroupedViews(by_defect, by_image, resolve_view(choice, scores, threshold, Cluster(), n_clusters))
+    by_defect = group_images(rows, shapes, scores, ScoreModel(threshold), Cluster(), n_clusters=n_clusters)
+    by_image = group_surfaces(means, scores, ScoreModel(threshold), Cluster(), n_clusters=n_clusters)
+    views = GroupedViews(
+        by_defect, by_image, resolve_view(choice, scores, ScoreModel(threshold), Cluster(), n_clusters)
+    )
     assert choice.view == "image"
     assert views.view == view
     if view == "defect":
@@ -163,5 +168,5 @@ def test_one_surface_with_defects_is_grouped_by_defect() -> None:
 def test_weak_evidence_needs_most_images_to_be_anomalous(anomalous: float, view: str) -> None:
     scores = (np.arange(20) < 20 * anomalous).astype(np.float32)
     weak, clear = ViewChoice("image", 0.05, 0.04, "weak"), ViewChoice("image", 0.5, 0.04, "clear")
-    assert resolve_view(weak, scores, 0.5, Cluster(), 4).view == view
-    assert resolve_view(clear, scores, 0.5, Cluster(), 4).view == "image"
+    assert resolve_view(weak, scores, ScoreModel(0.5), Cluster(), 4).view == view
+    assert resolve_view(clear, scores, ScoreModel(0.5), Cluster(), 4).view == "image"

@@ -17,6 +17,7 @@ from blemish.clustering.space import (
 )
 from blemish.clustering.views import View, ViewChoice, mostly_normal_choice, requested_choice
 from blemish.config.sections import Cluster, Descriptor
+from blemish.localization.threshold import ScoreModel
 from blemish.types import BoolArray, FloatArray, IntArray
 
 
@@ -75,7 +76,7 @@ class GroupedViews:
 def group_surfaces(
     means: FloatArray,
     scores: FloatArray,
-    threshold: float,
+    score_model: ScoreModel,
     settings: Cluster,
     *,
     n_clusters: int | Literal["auto"] = "auto",
@@ -86,7 +87,7 @@ def group_surfaces(
     Args:
         means: N x C, mean normalized feature vector of each image.
         scores: N.
-        threshold: images with a higher score are anomalous.
+        score_model: which scores are anomalous, and how likely.
         settings: the cluster section of the settings.
         n_clusters: number of groups; ``auto`` estimates it.
         seed: of all random draws.
@@ -94,16 +95,15 @@ def group_surfaces(
     space = fit_surface_space(means)
     plain = settings.model_copy(update={"score_weighting": "none"})
     rows = space.rows(means)
-    return _grouped(rows, rows, space, scores, threshold, plain, n_clusters, seed)
+    return _grouped(rows, rows, space, scores, score_model, plain, n_clusters, seed)
 
 
 def resolve_view(
     evidence: ViewChoice,
     scores: FloatArray,
-    threshold: float,
+    score_model: ScoreModel,
     settings: Cluster,
     n_clusters: int | Literal["auto"],
-    possible: BoolArray | None = None,
 ) -> ViewChoice:
     """The view that counts: that of the settings, or else that of the evidence.
 
@@ -113,13 +113,11 @@ def resolve_view(
     """
     if settings.group_by != "auto":
         return requested_choice(settings.group_by, evidence)
-    anomalous = scores > threshold
+    anomalous = scores > score_model.threshold
     if n_clusters == "auto" or evidence.doubtful:
         mostly_normal = anomalous.mean() < 0.5
     else:
-        mostly_normal = settings.score_weighting != "none" and n_clusters > most_groups(
-            anomalous if possible is None else possible
-        )
+        mostly_normal = settings.score_weighting != "none" and n_clusters > most_groups(score_model.possible(scores))
     return mostly_normal_choice(evidence) if evidence.view == "image" and mostly_normal else evidence
 
 
@@ -164,7 +162,7 @@ def group_images(
     descriptors: FloatArray,
     shapes: FloatArray,
     scores: FloatArray,
-    threshold: float,
+    score_model: ScoreModel,
     settings: Cluster,
     *,
     n_clusters: int | Literal["auto"] = "auto",
@@ -172,7 +170,6 @@ def group_images(
     normalize: bool = Descriptor().normalize,
     seed: int = 0,
     counted: FloatArray | None = None,
-    possible: BoolArray | None = None,
 ) -> Grouping:
     """Sort images into groups.
 
@@ -193,7 +190,7 @@ def group_images(
         descriptors: N x D, N at least 1.
         shapes: N x 3, see :func:`blemish.descriptors.geometry.region_shape`.
         scores: N.
-        threshold: images with a higher score are anomalous.
+        score_model: which scores are anomalous, and how likely.
         settings: the cluster section of the settings.
         n_clusters: largest number of groups, including the normal group; ``auto`` estimates the number.
         shape_weight: weight of the shapes relative to the descriptors.
@@ -201,19 +198,17 @@ def group_images(
         seed: of all random draws.
         counted: N x E, the descriptors that the number of groups is estimated from. These are the ones without heads: the
             heads also draw similar types together, so fewer groups stand out in their output. None: ``descriptors``.
-        possible: N bool, the images that may show a defect, which a given number of groups is held against; None: the
-            anomalous ones.
     """
 
     def fitted(rows: FloatArray) -> DefectSpace:
         return fit_defect_space(
-            rows, shapes, scores, threshold, settings, shape_weight=shape_weight, normalize=normalize
+            rows, shapes, scores, score_model, settings, shape_weight=shape_weight, normalize=normalize
         )
 
     space = fitted(descriptors)
     inputs = space.rows(descriptors, shapes, scores)
     plain = inputs if counted is None or n_clusters != "auto" else fitted(counted).rows(counted, shapes, scores)
-    return _grouped(inputs, plain, space, scores, threshold, settings, n_clusters, seed, possible)
+    return _grouped(inputs, plain, space, scores, score_model, settings, n_clusters, seed)
 
 
 def _grouped(
@@ -221,14 +216,13 @@ def _grouped(
     counted: FloatArray,
     space: DefectSpace | SurfaceSpace,
     scores: FloatArray,
-    threshold: float,
+    score_model: ScoreModel,
     settings: Cluster,
     n_clusters: int | Literal["auto"],
     seed: int,
-    possible: BoolArray | None = None,
 ) -> Grouping:
     """The groups of N vectors; ``counted`` has the vectors that their number is estimated from."""
-    anomalous = scores > threshold
+    anomalous = scores > score_model.threshold
     labels = np.zeros(len(inputs), np.int64)
     hard = settings.score_weighting == "hard" and not anomalous.all()
     part = anomalous if hard else np.ones(len(inputs), bool)
@@ -238,7 +232,7 @@ def _grouped(
     rows = inputs[part]
     k = min(most - hard, len(rows))
     if settings.score_weighting == "soft":
-        k = min(k, most_groups(anomalous if possible is None or n_clusters == "auto" else possible))
+        k = min(k, most_groups(anomalous if n_clusters == "auto" else score_model.possible(scores)))
     if n_clusters == "auto":
         k = min(k, _estimated_number(counted[part], anomalous[part], k, settings, seed))
     found = cluster(rows, k, method=settings.method, seed=seed)

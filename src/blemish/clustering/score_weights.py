@@ -6,34 +6,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blemish.localization.threshold import ScoreModel
 from blemish.types import FloatArray
 
 
 @dataclass(frozen=True)
 class ScoreWeights:
-    """Weight of an image's descriptor: a logistic step in its log score, from ``least`` to 1 around the threshold.
+    """Weight of an image's descriptor: from ``least`` to 1 as the probability that the image is anomalous goes from 0 to 1.
 
     Attributes:
-        threshold: >= 0; the step is half way up at this score.
-        width: > 0, width of the step relative to the score. An image ``width`` above the threshold is 0.73 of the way up.
-        least: 0 to 1, weight far below the threshold.
+        model: what scores say. Where it has no probabilities, as with a threshold that the user states, a logistic step in
+            the log score takes their place, half way up at the threshold.
+        width: > 0, width of that step relative to the score. An image ``width`` above the threshold is 0.73 of the way up.
+        least: 0 to 1, weight of an image that is certainly normal.
     """
 
-    threshold: float
+    model: ScoreModel
     width: float
     least: float
 
     def weights(self, scores: FloatArray) -> FloatArray:
-        """N float32 in [0, 1], increasing with the score. With a threshold of 0, every positive score has weight 1."""
-        smallest = np.finfo(np.float64).tiny  # in place of 0, which has no logarithm
-        values = scores.astype(np.float64)
-        steps = (np.log(np.maximum(values, smallest)) - np.log(max(self.threshold, smallest))) / self.width
-        # the limits keep products of weights and descriptors in the range of float32
-        rising = np.where(values > 0, 1 / (1 + np.exp(-np.clip(steps, -30, 30))), 0.0)
+        """N float32 in [0, 1], not decreasing with the score. With a threshold of 0, every positive score has weight 1."""
+        rising = self.model.probability(scores)
+        if rising is None:
+            rising = _logistic_steps(scores, self.model.threshold, self.width)
         return (self.least + (1 - self.least) * rising).astype(np.float32)
 
 
-def fit_score_weights(scores: FloatArray, threshold: float, width: float, floor: float = 0.0) -> ScoreWeights:
+def _logistic_steps(scores: FloatArray, threshold: float, width: float) -> FloatArray:
+    smallest = np.finfo(np.float64).tiny  # in place of 0, which has no logarithm
+    values = scores.astype(np.float64)
+    steps = (np.log(np.maximum(values, smallest)) - np.log(max(threshold, smallest))) / width
+    # the limits keep products of weights and descriptors in the range of float32
+    rising = np.where(values > 0, 1 / (1 + np.exp(-np.clip(steps, -30, 30))), 0.0)
+    return rising.astype(np.float32)
+
+
+def fit_score_weights(scores: FloatArray, model: ScoreModel, width: float, floor: float = 0.0) -> ScoreWeights:
     """The weights for a set of images.
 
     Ward's method splits the group with the largest sum of squares, and the sum of squares of the normal images grows with
@@ -41,19 +50,30 @@ def fit_score_weights(scores: FloatArray, threshold: float, width: float, floor:
     few normal images that resemble each other form a group like any other, and shrinking them would only make doubtful
     images resemble them. Therefore the floor is multiplied by A / B where A anomalous images face B > A normal ones.
 
+    Where scores of normal and anomalous images overlap, doubtful images have half of the full length whatever the floor,
+    and many of them are normal. Therefore the floor is also multiplied by how much more likely the images below the
+    threshold are normal than anomalous, on average.
+
     Args:
         scores: N, >= 0.
-        threshold: see :class:`ScoreWeights`.
+        model: see :class:`ScoreWeights`.
         width: see :class:`ScoreWeights`.
-        floor: 0 to 1, weight far below the threshold if at least half of the images are anomalous.
+        floor: 0 to 1, weight of certainly normal images if at least half of the images are anomalous and no image is
+            doubtful.
 
     Source: ours; not in Ardelean & Weyrich.
 
-    >>> scores = np.array([0.0, 1.0, 1.05, 9.0], np.float32)
-    >>> fit_score_weights(scores, 1.0, 0.05).weights(scores).round(2).tolist()
-    [0.0, 0.5, 0.7300000190734863, 1.0]
-    >>> fit_score_weights(np.array([0.1, 0.1, 9.0], np.float32), 1.0, 0.05, 0.5).least
+    >>> scores = np.array([0.0, 1.0, 1.2, 9.0], np.float32)
+    >>> fit_score_weights(scores, ScoreModel(1.0), 0.2).weights(scores).round(2).tolist()
+    [0.0, 0.5, 0.7099999785423279, 1.0]
+    >>> fit_score_weights(np.array([0.1, 0.1, 9.0], np.float32), ScoreModel(1.0), 0.2, 0.5).least
+    0.25
+    >>> doubtful = ScoreModel(1.0, (0.0, 2.0), (0.0, 1.0))
+    >>> fit_score_weights(np.array([0.5, 9.0], np.float32), doubtful, 0.2, 0.5).least
     0.25
     """
-    above = int((scores > threshold).sum())
-    return ScoreWeights(threshold, width, floor * min(1.0, above / max(1, len(scores) - above)))
+    below = scores <= model.threshold
+    probability = model.probability(scores)
+    doubt = 0.0 if probability is None or not below.any() else float(probability[below].mean(dtype=np.float64))
+    balance = min(1.0, int((~below).sum()) / max(1, int(below.sum())))
+    return ScoreWeights(model, width, floor * balance * max(0.0, 1 - 2 * doubt))

@@ -10,6 +10,7 @@ from blemish.clustering.score_weights import ScoreWeights, fit_score_weights
 from blemish.config.sections import Cluster
 from blemish.descriptors.geometry import ShapeScaling, fit_shape_scaling
 from blemish.descriptors.vectors import unit_rows
+from blemish.localization.threshold import ScoreModel
 from blemish.types import BoolArray, FloatArray
 
 
@@ -40,17 +41,17 @@ def fit_defect_space(
     descriptors: FloatArray,
     shapes: FloatArray,
     scores: FloatArray,
-    threshold: float,
+    score_model: ScoreModel,
     settings: Cluster,
     *,
     shape_weight: float,
     normalize: bool,
 ) -> DefectSpace:
     """Fit scalings and weights to a set; see :func:`blemish.clustering.group_images` for the arguments."""
-    anomalous: BoolArray = scores > threshold
+    anomalous: BoolArray = scores > score_model.threshold
     scaling = fit_shape_scaling(unit_rows(descriptors) if normalize else descriptors, shapes, shape_weight, anomalous)
     weighted = settings.score_weighting == "soft" and bool(anomalous.any())
-    weights = fit_score_weights(scores, threshold, settings.soft_width, settings.soft_floor) if weighted else None
+    weights = fit_score_weights(scores, score_model, settings.soft_width, settings.soft_floor) if weighted else None
     return DefectSpace(normalize, scaling, weights)
 
 

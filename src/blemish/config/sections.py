@@ -291,18 +291,23 @@ class Cluster(Section):
     )
     score_weighting: Literal["soft", "hard", "none"] = Field(
         default="soft",
-        description="How image scores affect clustering. `soft`: descriptors shrink as the score falls below the "
-        "threshold. `hard`: images below the threshold form the normal group and only the others are clustered. `none`: "
+        description="How image scores affect clustering. `soft`: descriptors shrink as the image is less likely "
+        "anomalous. `hard`: images below the threshold form the normal group and only the others are clustered. `none`: "
         "scores are ignored (published).",
     )
     soft_width: float = Field(
-        default=0.2, gt=0, le=10, description="Width of the transition around the threshold, relative to it (`soft`)."
+        default=0.2,
+        gt=0,
+        le=10,
+        description="Width of the transition around a threshold without probabilities, such as one that you set, "
+        "relative to it (`soft`).",
     )
     soft_floor: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Weight of a clearly normal image's descriptor; smaller if most images are normal (`soft`).",
+        description="Weight of a certainly normal image's descriptor; smaller if most images are normal or many are "
+        "doubtful (`soft`).",
     )
     unlike: float = Field(
         default=0.03,

@@ -20,6 +20,7 @@ from blemish.descriptors.heads import head_descriptors, head_threshold, train_he
 from blemish.descriptors.model import DescriptorModel
 from blemish.descriptors.vectors import join_heads
 from blemish.entries import PIXELS, are_groupings, is_refined
+from blemish.localization.threshold import ScoreModel
 from blemish.runtime.digests import array_digest, digest, environment_digest
 from blemish.runtime.progress import Advance
 from blemish.stages.maps import MapResults, MapStages
@@ -97,8 +98,7 @@ class GroupStages:
         descriptors: FloatArray,
         shapes: FloatArray,
         scores: FloatArray,
-        threshold: float,
-        possible: BoolArray,
+        score_model: ScoreModel,
     ) -> GroupedViews:
         """The groups of the images, by local defect and by whole surface.
 
@@ -111,35 +111,34 @@ class GroupStages:
                 descriptors,
                 shapes,
                 scores,
-                threshold,
+                score_model,
                 config.cluster,
                 n_clusters=config.n_clusters,
                 shape_weight=config.descriptor.shape_weight,
                 normalize=config.descriptor.normalize,
                 seed=config.seed,
                 counted=results.descriptors,
-                possible=possible,
             )
             by_image = group_surfaces(
-                results.surfaces, scores, threshold, config.cluster, n_clusters=config.n_clusters, seed=config.seed
+                results.surfaces, scores, score_model, config.cluster, n_clusters=config.n_clusters, seed=config.seed
             )
             return by_defect, by_image
 
         arrays = (descriptors, results.descriptors, results.surfaces, shapes, scores)
         by_defect, by_image = self.cache.once(
             "groups",
-            lambda: _groups_key(arrays, threshold, config, possible),
+            lambda: _groups_key(arrays, score_model, config),
             compute,
             lambda two: are_groupings(two, len(scores)),
         )
         comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
         evidence = choose_view(results.surfaces, results.inside) if comparable else unknown_choice()
-        choice = resolve_view(evidence, scores, threshold, config.cluster, config.n_clusters, possible)
+        choice = resolve_view(evidence, scores, score_model, config.cluster, config.n_clusters)
         return GroupedViews(by_defect, by_image, choice)
 
 
-def _groups_key(arrays: Sequence[FloatArray], threshold: float, config: Config, possible: BoolArray) -> str:
+def _groups_key(arrays: Sequence[FloatArray], score_model: ScoreModel, config: Config) -> str:
     """The key of the clustering: its input by bytes, and all settings but those on presets, devices, regions and outputs."""
     names = (name for name in Config.model_fields if name not in ("preset", "device", "regions", "output", "cache"))
-    digests = [array_digest(values) for values in (*arrays, possible)]
-    return digest("groups", environment_digest("cpu", ""), digests, repr(threshold), config.stage_digest(*names))
+    digests = [array_digest(values) for values in arrays]
+    return digest("groups", environment_digest("cpu", ""), digests, repr(score_model), config.stage_digest(*names))

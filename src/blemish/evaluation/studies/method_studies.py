@@ -29,6 +29,7 @@ def ablation(runner: StudyRunner) -> StudyResult:
 
 def _ablation_rows(runner: StudyRunner, seed: int, place: str, varied: dict[str, Any]) -> list[Row]:
     from blemish.clustering import group_images
+    from blemish.localization.threshold import ScoreModel
 
     contrast = bool(varied["contrastive.enabled"])
     result, found = runner.run(f"{place}{', contrast' * contrast}", seed, varied)
@@ -46,7 +47,7 @@ def _ablation_rows(runner: StudyRunner, seed: int, place: str, varied: dict[str,
             result.descriptors,
             no_shapes,
             result.scores,
-            result.threshold,
+            ScoreModel(result.threshold),
             config.cluster,
             n_clusters=config.n_clusters,
             shape_weight=0.0,
