@@ -27,6 +27,7 @@ SECTIONS = (
     "review",
     "anomaly_decision",
     "moved_threshold",
+    "reject_bins",
     "defaults",
     "networks",
     "scale",

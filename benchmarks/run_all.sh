@@ -33,6 +33,7 @@ commands=(
   "views            |  8 min | --data $data"
   "vae_sampling     | 15 min | --data $data"
   "moved_threshold  | 15 min | --data $data"
+  "reject_bins      | 20 min | --data $data"
   "anomaly_decision | 25 min | --data $data"
   "drawn            | 30 min | --data $data"
   "networks         |  2 h   | --data $data"
