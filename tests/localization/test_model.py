@@ -6,7 +6,7 @@ import torch
 
 from blemish.config.localization import Localization
 from blemish.localization.model import MapModel, fit_map_model, inlier_cells, select_channels
-from blemish.localization.reconstruction import VAE
+from blemish.localization.reconstruction import VAE, vae_residual
 from blemish.types import FloatArray
 from helpers.reference_method import quantile_loop, squared_distance, vae_residual_loop
 
@@ -237,4 +237,8 @@ def test_all_tensors_of_a_model_move_to_a_device_and_the_model_stays_where_it_wa
     tensors += list(moved.vae.parameters()) if moved.vae is not None else []
     assert all(one.device.type == "meta" for one in tensors)
     assert bool(tensors) == (method != "fca")
+    assert moved.device.type == ("meta" if tensors else "cpu")
+    assert model.device.type == "cpu"
+    if moved.vae is not None:  # residuals stay where FCA goes on with them
+        assert vae_residual(moved.vae, noise(1)[0][1][None].to(moved.device)).device == moved.device
     np.testing.assert_array_equal(model.anomaly_map(noise(1)[0][1]), model.on("cpu").anomaly_map(noise(1)[0][1]))

@@ -34,7 +34,7 @@ class FeatureBands:
     normalizer: FeatureNormalizer | None = None
     channels: Tensor | None = None
     mask: BoolArray | None = None
-    device: str = "cpu"
+    device: str | torch.device = "cpu"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,7 +59,7 @@ class FeatureBands:
         """The cells of a region; :func:`parts` and :func:`take_cells` then see nothing else."""
         return replace(self, mask=mask)
 
-    def to(self, device: str) -> FeatureBands:
+    def to(self, device: str | torch.device) -> FeatureBands:
         """These features on another device."""
         return replace(self, device=device)
 

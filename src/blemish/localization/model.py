@@ -61,12 +61,21 @@ class MapModel:
     border: BorderCorrection | None = None
 
     def on(self, device: str) -> MapModel:
-        """The model with its tensors on a device. Features and maps stay in the memory of the processor."""
+        """The model with its tensors on a device, where maps are then computed; finished maps are back in main memory."""
         if device == "cpu":
             return self
         moved = {name: _moved(getattr(self, name), device) for name in ("memory_bank", "subspace")}
         vae = None if self.vae is None else deepcopy(self.vae).to(device)
         return replace(self, vae=vae, **moved)
+
+    @property
+    def device(self) -> torch.device:
+        """Where maps are computed: where the fitted tensors are. Without any, as with ``fca``, that is the processor."""
+        if self.memory_bank is not None:
+            return self.memory_bank.patches.device
+        if self.vae is not None:
+            return self.vae.mu.weight.device
+        return torch.device("cpu") if self.subspace is None else self.subspace.mean.device
 
     def anomaly_map(self, features: Features, image_id: int | None = None) -> FloatArray:
         """The anomaly map of one image.
@@ -80,7 +89,8 @@ class MapModel:
         """
         if isinstance(features, FeatureBands) and self.settings.method != "knn":
             features = features.whole()
-        values = self._values(select_channels(features, self.channels), image_id).cpu().numpy().astype(np.float32)
+        chosen = select_channels(features, self.channels).to(self.device)
+        values = self._values(chosen, image_id).cpu().numpy().astype(np.float32)
         if self.border is not None:
             values = self.border.apply(values)
         return _with_zero_border(values, self.settings.zero_border)
