@@ -393,3 +393,18 @@ def test_rendering_the_data_again_gives_the_same_page() -> None:
     result = reviewed_result()
     files = report_files(result, loader(result), "folder")
     assert render(ReportData.model_validate_json(files["report.json"])).encode() == files["report.html"]
+
+
+@pytest.mark.parametrize(("inner", "outer", "mixed"), [(0.1, 0.9, True), (0.1, 0.1, False), (0.9, 0.9, False)])
+def test_a_dark_hole_with_a_bright_edge_is_neither_darker_nor_brighter(inner: float, outer: float, mixed: bool) -> None:
+    y, x = np.mgrid[:64, :64]
+    distance = np.hypot(y - 32, x - 32)
+    gray = np.where(distance < 6, inner, np.where(distance < 9, outer, 0.5))
+    values = (distance < 9).astype(np.float32)
+    look = measure_look(values, 0.5, np.repeat(gray[..., None], 3, 2).astype(np.float32), [], (64, 64))
+    assert look is not None
+    assert look.mixed is mixed
+    coarse = np.where((y + x) % 2, 0.05, 0.95)  # the material itself is darker and brighter
+    look = measure_look(values, 0.5, np.repeat(coarse[..., None], 3, 2).astype(np.float32), [], (64, 64))
+    assert look is not None
+    assert look.mixed is False

@@ -44,6 +44,8 @@ class Look(_Data):
         elongation: long axis over short axis of the largest region, >= 1.
         border: whether a region touches the border of the image.
         lightness: CIELAB lightness of the regions minus that of a rim around them, -100..100; None without a photograph.
+        mixed: whether the regions have clearly darker as well as clearly brighter parts than the rim, such as a hole with
+            a bright edge; None without a photograph.
         color: distance between regions and rim in CIELAB's plane of colors, lightness aside; None without a photograph.
     """
 
@@ -52,6 +54,7 @@ class Look(_Data):
     elongation: float
     border: bool
     lightness: float | None = None
+    mixed: bool | None = None
     color: float | None = None
 
 

@@ -14,6 +14,12 @@ from blemish.types import BoolArray, FloatArray
 MIN_REGION = 0.1
 """Smallest region that counts, as a share of the anomalous pixels of its image. Smaller ones are specks."""
 
+PARTS = 0.1
+"""Share of the pixels of a region that is a part of it with a brightness of its own."""
+
+OTHER_BRIGHTNESS = 6.0
+"""CIELAB lightness by which a part has to lie beyond the rim: clearly visible beside it."""
+
 RIM = 6
 """Width in pixels of the rim that brightness and color are compared with, after a gap of half of it."""
 
@@ -41,19 +47,21 @@ def measure_look(
         area, count, elongation, border = _from_mask(above)
     else:
         return None
-    lightness, color = (None, None) if photo is None else _difference(photo, above, values > _middle(values, threshold))
+    core = values > _middle(values, threshold)
+    lightness, mixed, color = (None, None, None) if photo is None else _difference(photo, above, core)
     return Look(
         area=round(area, 6),
         regions=count,
         elongation=round(elongation, 3),
         border=border,
         lightness=lightness,
+        mixed=mixed,
         color=color,
     )
 
 
 def median_look(looks: Sequence[Look]) -> Look | None:
-    """Medians over the images of a group; None for no image. ``border`` is true for at least half of them."""
+    """Medians over the images of a group; None for no image. ``border`` and ``mixed`` are true for at least half of them."""
     if not looks:
         return None
 
@@ -61,6 +69,7 @@ def median_look(looks: Sequence[Look]) -> Look | None:
         return round(float(np.median(values)), 6)
 
     lightness = [one.lightness for one in looks if one.lightness is not None]
+    mixed = [one.mixed for one in looks if one.mixed is not None]
     color = [one.color for one in looks if one.color is not None]
     return Look(
         area=median([one.area for one in looks]),
@@ -68,6 +77,7 @@ def median_look(looks: Sequence[Look]) -> Look | None:
         elongation=median([one.elongation for one in looks]),
         border=sum(one.border for one in looks) * 2 >= len(looks),
         lightness=median(lightness) if lightness else None,
+        mixed=sum(mixed) * 2 >= len(mixed) if mixed else None,
         color=median(color) if color else None,
     )
 
@@ -101,15 +111,24 @@ def _middle(values: FloatArray, threshold: float) -> float:
     return (threshold + max(threshold, float(values.max()))) / 2 if np.isfinite(threshold) else threshold
 
 
-def _difference(photo: FloatArray, above: BoolArray, core: BoolArray) -> tuple[float | None, float | None]:
-    """Lightness and color of the most anomalous pixels against a rim around all of them; None where either is empty."""
+def _difference(
+    photo: FloatArray, above: BoolArray, core: BoolArray
+) -> tuple[float, bool, float] | tuple[None, None, None]:
+    """How the most anomalous pixels differ from a rim around all of them; None where either is empty.
+
+    Returns:
+        Difference in lightness, whether there are darker and brighter parts, difference in color.
+    """
     from scipy.ndimage import binary_dilation
     from skimage.color import rgb2lab
 
     gap = binary_dilation(above, iterations=RIM // 2)
     rim = binary_dilation(gap, iterations=RIM) & ~gap
     if not core.any() or not rim.any():
-        return None, None
+        return None, None, None
     pair: npt.NDArray[np.float64] = np.stack([photo[core].mean(axis=0), photo[rim].mean(axis=0)])[None]
     inside, around = rgb2lab(pair.astype(np.float64))[0]
-    return round(float(inside[0] - around[0]), 2), round(float(np.hypot(*(inside[1:] - around[1:]))), 2)
+    ends = [np.quantile(rgb2lab(photo[where].astype(np.float64))[:, 0], [PARTS, 1 - PARTS]) for where in (core, rim)]
+    darker, brighter = (ends[1][0] - ends[0][0], ends[0][1] - ends[1][1])
+    mixed = bool(min(darker, brighter) > OTHER_BRIGHTNESS)
+    return round(float(inside[0] - around[0]), 2), mixed, round(float(np.hypot(*(inside[1:] - around[1:]))), 2)

@@ -66,7 +66,7 @@ function card(group, looks) {
       { type: "button", className: "face", onclick: open, "aria-label": t("open_group", { name: group.name }), disabled: !group.rows.length },
       typical === null ? make("span", { className: "frame" }, make("span", { className: "missing" }, t("empty_group"))) : frame(typical, group.normal || !images[typical].regions.length ? null : 0, group),
     ),
-    make("div", { className: "card-title" }, make("div", {}, title, make("p", { className: "size" }, make("strong", {}, count("images", group.rows.length)), `, ${percent(share)}`)), mean),
+    make("div", { className: "card-title" }, make("div", {}, title, make("p", { className: "size" }, make("strong", {}, count("images", group.rows.length)), `, ${percent(share)}`)), mean && make("figure", { className: "where" }, mean, make("figcaption", { "aria-hidden": "true" }, t("mean_map_short")))),
     make("span", { className: "bar", "aria-hidden": "true" }, make("span", { style: { width: `${100 * share}%`, background: group.color } })),
     make("p", { className: "words" }, words || t(group.normal ? "normal_words" : group.label === UNSORTED ? "unsorted_words" : group.label === UNLIKE ? "unlike_words" : "no_region")),
     cardActions(group),

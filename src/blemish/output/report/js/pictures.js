@@ -94,6 +94,6 @@ function heatScale() {
     { className: "scale", role: "img", "aria-label": t("scale", { low: number(low), high: number(high), threshold: number(data.threshold) }) },
     make("span", {}, number(low)),
     make("span", { className: "ramp", style: { background: `linear-gradient(to right,${page.heat.join(",")})` } }, make("span", { className: "mark", style: { left: `${at}%` } })),
-    make("span", {}, number(high)),
+    make("span", {}, images.some((image) => image.score > high) ? t("or_more", { high: number(high) }) : number(high)),
   );
 }

@@ -137,6 +137,7 @@ function lookOf(rows) {
     elongation: of("elongation"),
     border: looks.filter((look) => look.border).length * 2 >= looks.length,
     lightness: of("lightness"),
+    mixed: looks.filter((look) => look.mixed).length * 2 >= looks.length,
     color: of("color"),
     measured: looks.length,
   };

@@ -19,7 +19,8 @@ function describe(look, others) {
     else if (look.elongation < ROUND) words.push(t("round"));
   }
   const compared = [];
-  if (look.lightness !== null && Math.abs(look.lightness) >= ANOTHER_LIGHTNESS) compared.push(t(look.lightness < 0 ? "darker" : "brighter"));
+  if (look.mixed) compared.push(t("mixed"));
+  else if (look.lightness !== null && Math.abs(look.lightness) >= ANOTHER_LIGHTNESS) compared.push(t(look.lightness < 0 ? "darker" : "brighter"));
   if (look.color !== null && look.color >= ANOTHER_COLOR) compared.push(t("other_color"));
   if (compared.length) words.push(t("than_around", { words: compared.join(t("and")) }));
   if (look.border && !others.every((one) => one.border)) words.push(t("at_border"));
