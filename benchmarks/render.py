@@ -52,9 +52,11 @@ NOT_MEASURED: frozenset[str] = frozenset(SECTIONS) - {
     "fitted_model",
     "hostile",
     "kills",
+    "large_images",
     "moved_threshold",
     "report",
     "review",
+    "scale",
     "several_defects",
     "views",
 }
