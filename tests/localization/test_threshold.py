@@ -9,7 +9,7 @@ from blemish.config.schema import Config
 from blemish.errors import InputError
 from blemish.localization.scores import image_scores, score_quantiles
 from blemish.localization.threshold import ScoreModel, fit_score_model, threshold_warning
-from blemish.localization.two_groups import posterior
+from blemish.localization.two_groups import LEVEL_DEVIATION, posterior
 from blemish.types import FloatArray
 
 KNN = Localization()
@@ -51,7 +51,7 @@ def monte_carlo(logs: list[float], level: float, at: list[float], draws: int) ->
     steps = np.linspace(0, 4, 161)[1:]
     total, probability, above = 0.0, np.zeros(len(at)), np.zeros(len(at))
     for _ in range(draws):
-        center, spread = rng.normal(level, 0.12), 0.12 * np.exp(0.4 * rng.normal())
+        center, spread = rng.normal(level, LEVEL_DEVIATION), 0.12 * np.exp(0.4 * rng.normal())
         mean, shape, share = 0.5 * np.exp(0.5 * rng.normal()), rng.choice([2, 5, 12]), rng.beta(0.5, 0.5)
         excess = gamma.pdf(steps, shape, scale=mean / shape) * 0.025
         points = np.array([*logs, *at])
