@@ -115,7 +115,8 @@ def run(
     score_model = _score_model(results, scores, quantiles, normal, config.localization)
     threshold = score_model.threshold
     paths = [source.names[index] for index in results.indices]
-    anomalous = known_anomalous(knowledge, paths, scores > threshold)
+    anomalous, probability = known_anomalous(knowledge, paths, scores > threshold), score_model.probability(scores)
+    share = (anomalous if probability is None else known_anomalous(knowledge, paths, probability)).mean()
 
     # Descriptors: the appearance, and the shape of the anomalous region.
     shapes = region_shapes(results.maps, descriptor_model.level, config.descriptor.shape_weight)
@@ -127,7 +128,7 @@ def run(
             len(scores), config.contrastive.epochs, config.contrastive.max_steps
         )
         with timer.stage(Stage.CONTRASTIVE_HEADS, steps + len(scores)) as advance:
-            refined = group_stages.refine_descriptors(results, descriptor_model, anomalous, advance)
+            refined = group_stages.refine_descriptors(results, descriptor_model, float(share), advance)
 
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
@@ -166,7 +167,7 @@ def run(
         group_by_reason=views.choice.reason,
         other_labels=views.other.labels,
         regions=type_regions(model.classifier, rows, groups.labels, found, local=model.local),
-        anomaly_probability=score_model.probability(scores),
+        anomaly_probability=probability,
         type_probability=model.classifier.probabilities(groups.descriptors, groups.labels),
         type_names=names,
         source=str(source.root) if source.root else None,

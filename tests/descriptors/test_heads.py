@@ -47,17 +47,16 @@ def test_as_many_images_exceed_the_threshold_as_are_anomalous(count: int, above:
     """If all images are anomalous, the lowest maximum is the threshold and does not exceed it."""
     _, descriptors, maxima = three_groups()
     maps = [np.full((2, 2), value, np.float32) for value in maxima]
-    anomalous = np.arange(19) < count
-    threshold = head_threshold(maps, descriptors, anomalous, method="scores", n_clusters=3, seed=0)
+    threshold = head_threshold(maps, descriptors, count / 19, method="scores", n_clusters=3, seed=0)
     assert (maxima > threshold).sum() == above
 
 
-def test_threshold_by_kmeans_ignores_which_images_are_anomalous() -> None:
+def test_threshold_by_kmeans_ignores_the_share_of_anomalous_images() -> None:
     truth, descriptors, maxima = three_groups()
     maps = [np.full((2, 2), value, np.float32) for value in maxima]
     expected = threshold_loop(truth.tolist(), maxima.tolist())
-    for anomalous in (truth > 0, truth < 0):
-        found = head_threshold(maps, descriptors, anomalous, method="kmeans", n_clusters=3, seed=0)
+    for share in (0.0, 0.9):
+        found = head_threshold(maps, descriptors, share, method="kmeans", n_clusters=3, seed=0)
         assert found == pytest.approx(expected)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from blemish.clustering.constraints import Known, respect
 from blemish.clustering.grouping import GroupedViews
-from blemish.types import BoolArray
+from blemish.types import BoolArray, FloatArray
+
+Values = TypeVar("Values", BoolArray, FloatArray)
+"""Yes or no, or probabilities."""
 
 NORMAL = 0
 """Number of the normal images among known groups."""
@@ -62,18 +66,18 @@ def with_normal(knowledge: Knowledge | None, paths: Collection[str]) -> Knowledg
     return dataclasses.replace(before, groups=groups, placed=before.placed | frozenset(paths))
 
 
-def known_anomalous(knowledge: Knowledge | None, paths: Sequence[str], anomalous: BoolArray) -> BoolArray:
-    """Which images are anomalous, where the person's word counts more than the scores.
+def known_anomalous(knowledge: Knowledge | None, paths: Sequence[str], anomalous: Values) -> Values:
+    """Which images are anomalous, or how likely, where the person's word counts more than the scores.
 
     Args:
         knowledge: what the person said; None: nothing.
         paths: of N images.
-        anomalous: N bool, by the scores.
+        anomalous: N bool or N probabilities, by the scores.
     """
     if knowledge is None:
         return anomalous
     known = knowledge.known(paths)
-    return np.where(known.placed, known.groups != NORMAL, anomalous)
+    return np.where(known.placed, known.groups != NORMAL, anomalous).astype(anomalous.dtype)
 
 
 def apply_knowledge(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from blemish.config.sections import Contrastive
@@ -22,13 +21,13 @@ DEFAULT_CLUSTERS = 6
 def head_threshold(
     maps: Sequence[FloatArray],
     descriptors: FloatArray,
-    anomalous: npt.NDArray[np.bool_],
+    share: float,
     *,
     method: Literal["scores", "kmeans"],
     n_clusters: int | Literal["auto"],
     seed: int,
 ) -> float:
-    """Map value above which the heads take a pixel for anomalous: as many images exceed it as are anomalous.
+    """Map value above which the heads take a pixel for anomalous: as many images exceed it as are expected to be anomalous.
 
     The threshold of the image scores does not serve: a score is a quantile of the map, so that single pixels of normal
     images exceed that threshold as well.
@@ -36,15 +35,15 @@ def head_threshold(
     Args:
         maps: N anomaly maps, h x w each.
         descriptors: N x D, used by ``kmeans`` only.
-        anomalous: N bool, whether each image's score is above the threshold; used by ``scores`` only.
-        method: where the share of anomalous images comes from: ``scores`` = from ``anomalous``; ``kmeans`` = from
+        share: 0 to 1, expected share of anomalous images; used by ``scores`` only.
+        method: where the share of anomalous images comes from: ``scores`` = ``share``; ``kmeans`` = from
             :func:`label_free_threshold`, as in the paper.
         n_clusters: clusters of ``kmeans``; ``auto`` = `DEFAULT_CLUSTERS`.
         seed: seed of ``kmeans``.
     """
     maxima = np.array([one.max() for one in maps], np.float32)
     if method == "scores":
-        return float(np.quantile(maxima, 1 - anomalous.mean()))
+        return float(np.quantile(maxima, 1 - share))
     return label_free_threshold(descriptors, maxima, DEFAULT_CLUSTERS if n_clusters == "auto" else n_clusters, seed)
 
 

@@ -24,7 +24,7 @@ from blemish.localization.threshold import ScoreModel
 from blemish.runtime.digests import array_digest, digest, environment_digest
 from blemish.runtime.progress import Advance
 from blemish.stages.maps import MapResults, MapStages
-from blemish.types import BoolArray, FloatArray
+from blemish.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class GroupStages:
         self.stages, self.cache, self.config = stages, stages.cache, stages.config
 
     def refine_descriptors(
-        self, results: MapResults, descriptor_model: DescriptorModel, anomalous: BoolArray, advance: Advance
+        self, results: MapResults, descriptor_model: DescriptorModel, share: float, advance: Advance
     ) -> Refined:
         """Train the heads, and put the descriptors that they give beside the plain ones, or in their place.
 
         Args:
             results: maps, descriptors and pixels of N images.
             descriptor_model: part of the cache key.
-            anomalous: N bool; the fraction of anomalous images decides which pixels count as anomalous in training.
+            share: expected share of anomalous images, which decides what pixels count as anomalous in training.
             advance: counts steps, then images.
 
         Returns:
@@ -70,7 +70,7 @@ class GroupStages:
         threshold = head_threshold(
             results.maps,
             results.descriptors,
-            anomalous,
+            share,
             method=config.contrastive.threshold,
             n_clusters=config.n_clusters,
             seed=config.seed,
