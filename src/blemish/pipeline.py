@@ -172,7 +172,7 @@ def run(
         type_names=names,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
-        threshold_warning=threshold_warning(len(scores), config.localization) if anomalous.any() else None,
+        threshold_warning=threshold_warning(score_model, scores, config.localization),
         n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, score_model.possible(scores)),
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
@@ -245,6 +245,8 @@ def _score_model(
 
     if config.threshold != "auto":
         return ScoreModel(float(config.threshold))
+    if config.rejects and normal:
+        raise ConfigError("rejects says that every image has a defect, but some are known to be normal: leave one out")
     told = normal_threshold(scores, [row for row, index in enumerate(results.indices) if index in normal])
     return fit_score_model(results.inside, scores, config, quantiles) if told is None else ScoreModel(told)
 

@@ -55,6 +55,7 @@ def test_commands_that_run_the_method_share_their_options(command: str) -> None:
         "smallest_defect": 12,
     }
     flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    given, flags = given | {"rejects": True}, [*flags, "--rejects"]
     seen = {}
 
     def settings(options: RunOptions, **flags: object) -> None:

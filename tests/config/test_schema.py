@@ -261,3 +261,12 @@ def test_settings_are_frozen_and_checked_in_python_too() -> None:
         Config(sede=3)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"image\.size"):
         config.updated(**{"image.size": 1})
+
+
+@pytest.mark.parametrize("other", [{"threshold": 0.5}, {"false_alarms": 0.02}])
+def test_a_reject_bin_has_no_threshold_of_its_own(other: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"every image is anomalous.*give one of them"):
+        Config.from_values(
+            {"localization.rejects": True, **{f"localization.{key}": value for key, value in other.items()}}
+        )
+    assert Config.from_values({"localization.rejects": True}).localization.rejects

@@ -46,6 +46,7 @@ def test_flags_take_precedence_over_environment_over_file_over_defaults(tmp_path
         ("group_by", "image", "image"),
         ("false_alarms", "0.02", 0.02),
         ("smallest_defect", "12", 12.0),
+        ("rejects", "true", True),
         ("cache", "false", False),
         ("cache_dir", "/x", "/x"),
     ],
@@ -56,7 +57,7 @@ def test_settings_with_a_flag_have_a_short_environment_name(short: str, text: st
 
 
 def test_every_short_name_is_tested_above() -> None:
-    assert len(SHORT_NAMES) == 14
+    assert len(SHORT_NAMES) == 15
 
 
 def test_nested_settings_have_an_environment_name() -> None:

@@ -201,7 +201,7 @@ def test_other_methods_have_a_threshold_from_scores_alone_a_warning_and_no_proba
     model = fit_score_model([np.full((2, 2), 9.0, np.float32)] * 70, scores, settings)
     np.testing.assert_array_equal(scores > model.threshold, np.arange(70) >= 50)
     assert model.probability(scores) is None
-    warning = threshold_warning(100, settings)
+    warning = threshold_warning(model, scores, settings)
     assert warning is not None
     assert f"localization.method {settings.method} and " in warning
     assert f"localization.score_quantile {settings.score_quantile:g}," in warning
@@ -209,13 +209,42 @@ def test_other_methods_have_a_threshold_from_scores_alone_a_warning_and_no_proba
 
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 8, 100])
 def test_a_warning_says_that_images_are_too_few(count: int) -> None:
-    warning = threshold_warning(count, KNN)
+    scores = np.full(count, 3.0, np.float32)
+    warning = threshold_warning(ScoreModel(2.0), scores, KNN)
     assert (warning is not None) == (1 < count < 8)
     assert warning is None or warning.startswith(f"{count} images are too few")
-    assert threshold_warning(count, Localization(method="fca", threshold=0.5)) is None
+    assert threshold_warning(ScoreModel(2.0), scores, Localization(method="fca", threshold=0.5)) is None
 
 
 def test_images_that_may_be_defects_are_those_above_the_threshold_and_the_not_improbable_ones() -> None:
     scores = np.array([1.0, 2.0, 3.0], np.float32)
     assert ScoreModel(2.5).possible(scores).tolist() == [False, False, True]
     assert ScoreModel(2.5, (1.0, 2.0, 3.0), (0.0, 0.2, 0.9)).possible(scores).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("faint", [False, True])
+def test_in_a_reject_bin_every_image_is_anomalous(faint: bool) -> None:
+    """Normal texture above the threshold is not part of a defect, unless an image scores less than normal texture."""
+    maps, _ = batch(0, 12) if faint else batch(12, 0, faintest=3.0)
+    assert called(maps).all() != faint
+    model, scores = fitted(maps, rejects=True)
+    probability = model.probability(scores)
+    assert (scores > model.threshold).all()
+    assert probability is not None
+    assert (probability == 1).all()
+    assert float(np.mean(np.stack(maps)[:, 8:] > model.threshold)) < (0.1 if faint else 0.02)
+    lower = np.array([0.5, 0.9]) * model.threshold
+    below = model.probability(lower.astype(np.float32))
+    assert below is not None
+    assert (below <= 0.5).all()  # a later image may be normal
+    assert (scores * 3 > fitted([3 * one for one in maps], rejects=True)[0].threshold).all()
+
+
+def test_a_batch_that_may_be_defect_free_or_all_defective_is_said_to_be_so() -> None:
+    scores = np.linspace(1, 1.2, 20, dtype=np.float32)
+    for probability, said in ((0.05, False), (0.3, True)):
+        warning = threshold_warning(ScoreModel(2.0, (0.5, 1.9), (probability, probability)), scores, KNN)
+        assert (warning is not None) == said
+    assert "--rejects" in str(warning)
+    assert threshold_warning(ScoreModel(1.1, (0.5, 1.9), (0.3, 0.6)), scores, KNN) is None  # some are called
+    assert threshold_warning(ScoreModel(2.0), scores, KNN) is None

@@ -52,6 +52,7 @@ RUN_OPTIONS: dict[str, Any] = {
             parser=_setting, metavar="PIXELS", help="Side of the smallest defect that makes its image anomalous."
         ),
     ],
+    "rejects": Annotated[bool | None, typer.Option("--rejects", help="Every image has a defect: a reject bin.")],
     "preset": Preset,
     "seed": Annotated[int | None, typer.Option(parser=_setting, metavar="INTEGER", help="Seed of all random draws.")],
     "device": Annotated[str | None, typer.Option(help="auto, cpu or cuda.")],

@@ -121,6 +121,11 @@ class Localization(Section):
         description="Share of the normal images that may be called anomalous; the automatic threshold is set so. `none`: "
         "an image is anomalous if that is more likely than not. A higher share finds more faint defects.",
     )
+    rejects: bool = Field(
+        default=False,
+        description="Every image has a defect, as in a reject bin: all are anomalous. Where normal texture varies a lot, a "
+        "reject bin cannot be told from a defect-free batch otherwise. Not together with a `threshold`.",
+    )
     score_quantile: float = Field(
         default=0.99,
         gt=0,

@@ -63,11 +63,11 @@ BASIC = (
     "localization.threshold",
     "localization.false_alarms",
     "localization.smallest_defect",
+    "localization.rejects",
     "contrastive.n_heads",
     "cluster.group_by",
     "cluster.method",
     "output.maps",
-    "output.overlays",
     "output.report",
     "output.report_mode",
     "cache.enabled",
@@ -130,6 +130,12 @@ class Config(Section):
             raise ValueError(
                 f"localization.method {self.localization.method} needs non-negative features, because its decoder ends "
                 "in a ReLU: add features.normalization=image (or none)"
+            )
+        given = self.localization
+        if given.rejects and (given.threshold != "auto" or given.false_alarms is not None):
+            raise ValueError(
+                "localization.rejects says that every image is anomalous, so that localization.threshold and "
+                "localization.false_alarms decide nothing: give one of them"
             )
         if self.image.size == "native" and self.image.resize == "stretch":
             raise ValueError(

@@ -29,6 +29,7 @@ SHORT_NAMES: dict[str, str] = {
     "group_by": "cluster.group_by",
     "false_alarms": "localization.false_alarms",
     "smallest_defect": "localization.smallest_defect",
+    "rejects": "localization.rejects",
     "cache": "cache.enabled",
     "cache_dir": "cache.folder",
 }

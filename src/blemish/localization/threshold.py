@@ -22,6 +22,10 @@ POSSIBLE = 0.1
 images cannot be told from one without defects, no image is called, and the given number still has to count."""
 
 
+JUST_BELOW = 1e-3
+"""How much lower than the lowest log score of a reject bin the threshold is at least."""
+
+
 @dataclass(frozen=True)
 class ScoreModel:
     """The fitted model: what a score says about an image, also about one that the model was not fitted to.
@@ -70,13 +74,14 @@ def fit_score_model(
     Args:
         maps: N maps, finite.
         scores: N, finite, >= 0, see :func:`blemish.localization.scores.image_scores`.
-        settings: ``method`` (see :func:`threshold_warning`), ``score_quantile`` and ``false_alarms``.
+        settings: ``method`` (see :func:`threshold_warning`), ``score_quantile``, ``false_alarms`` and ``rejects``.
         quantiles: N, the quantile of each map that is its score, see :func:`blemish.localization.scores.score_quantiles`;
             None: ``score_quantile`` for all.
 
     Returns:
         The model. Its threshold is the score from which an image is more likely anomalous than normal or, if the settings
-        state a false alarm rate, the score that this share of normal images exceeds. Scaling all maps scales it; the order
+        state a false alarm rate, the score that this share of normal images exceeds. With ``rejects``, it is the level of
+        normal texture or, if an image scores less, just below the lowest score. Scaling all maps scales it; the order
         of the images does not matter. If all scores are 0, the threshold is 0. Where the maps do not tell the level of
         normal scores, the lower quartile of the scores takes its place, and there are no probabilities.
 
@@ -106,10 +111,15 @@ def fit_score_model(
         level = float(np.log(max(expected / top, 1e-3)))
     grid = np.linspace(min(logs[0], level) - 0.3, max(logs[-1], level) + 1.0, 256)
     probabilities, false_alarms = posterior(logs, level, grid)
-    if settings.false_alarms is None:
-        cut = np.interp(0.5, probabilities, grid)
+    if settings.rejects:
+        cut = min(level, float(logs[0]) - JUST_BELOW)
+        below = grid < cut
+        probabilities = np.concatenate([np.minimum(probabilities[below], 0.5), np.ones(1 + int((~below).sum()))])
+        grid = np.concatenate([grid[below], [cut], grid[~below]])
+    elif settings.false_alarms is None:
+        cut = float(np.interp(0.5, probabilities, grid))
     else:
-        cut = np.interp(-settings.false_alarms, -false_alarms, grid)
+        cut = float(np.interp(-settings.false_alarms, -false_alarms, grid))
     threshold = float(np.exp(cut)) * top
     if not known:
         return ScoreModel(threshold)
@@ -121,18 +131,29 @@ def _maps_show_normal_texture(settings: Localization) -> bool:
     return settings.method == "knn" and (settings.smallest_defect is not None or settings.score_quantile < 1)
 
 
-def threshold_warning(count: int, settings: Localization) -> str | None:
+def threshold_warning(model: ScoreModel, scores: FloatArray, settings: Localization) -> str | None:
     """Warning shown when the anomaly decision is unreliable; None otherwise.
 
     Args:
-        count: number of images that the threshold was estimated from.
-        settings: a threshold that the user has set needs no warning.
+        model: what decides.
+        scores: N, those that it was fitted to.
+        settings: what the user says needs no warning.
 
-    >>> threshold_warning(8, Localization()) is threshold_warning(1, Localization()) is None
-    True
+    >>> doubtful = ScoreModel(2.0, (1.0, 3.0), (0.3, 0.7))
+    >>> threshold_warning(doubtful, np.full(9, 1.1, np.float32), Localization())  # doctest: +ELLIPSIS
+    'No image is called anomalous, but 9 of 9 may be...'
     """
-    if settings.threshold != "auto" or count < 2:
+    count = len(scores)
+    if settings.threshold != "auto" or settings.rejects or count < 2:
         return None
+    if not (scores > model.threshold).any():
+        possible = int(model.possible(scores).sum())
+        if 2 * possible < count:
+            return None
+        return (
+            f"No image is called anomalous, but {possible} of {count} may be: normal texture of this kind and widespread "
+            "defects have similar scores. If every image has a defect, run again with --rejects."
+        )
     if not _maps_show_normal_texture(settings):
         return (
             f"With localization.method {settings.method} and localization.score_quantile {settings.score_quantile:g}, the "

@@ -53,7 +53,7 @@ AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contra
 """Settings that no anomaly map depends on. (The device counts by the name of the one in use.)"""
 
 AFTER_MAPS_LOCALIZATION = (
-    *("localization.threshold", "localization.false_alarms"),
+    *("localization.threshold", "localization.false_alarms", "localization.rejects"),
     *("localization.score_quantile", "localization.smallest_defect", "localization.median_windows"),
 )
 """Settings within ``localization`` that no anomaly map depends on."""
