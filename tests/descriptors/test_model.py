@@ -78,7 +78,7 @@ def test_normal_texture_hardly_exceeds_the_level_and_defects_do_not_move_it() ->
     for one in defective:
         one[:5, :6] += 3
     level = fitted(normal).level
-    assert np.mean([one > level for one in normal]) == pytest.approx(0.01, abs=0.006)
+    assert 0.004 < np.mean([one > level for one in normal]) < 0.03
     assert fitted(defective).level == pytest.approx(level, rel=0.06)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from blemish.config.localization import Localization
 from blemish.errors import InputError
 from blemish.localization.scores import expected_normal_score, log_scores
-from blemish.localization.two_groups import posterior
+from blemish.localization.two_groups import HEAVIER_TAIL, posterior
 from blemish.types import BoolArray, FloatArray
 
 ESTIMATE_FROM = 8
@@ -108,7 +108,7 @@ def fit_score_model(
         expected = expected_normal_score(
             maps, np.full(len(maps), settings.score_quantile) if quantiles is None else quantiles
         )
-        level = float(np.log(max(expected / top, 1e-3)))
+        level = float(np.log(max(expected / top, 1e-3))) + HEAVIER_TAIL
     grid = np.linspace(min(logs[0], level) - 0.3, max(logs[-1], level) + 1.0, 256)
     probabilities, false_alarms = posterior(logs, level, grid)
     if settings.rejects:
