@@ -441,7 +441,7 @@ def test_settings_outside_the_maps_key_change_no_map(folder: Path) -> None:
             changed[name] = not old
         elif isinstance(old, int | float):
             changed[name] = old / 2 if isinstance(old, float) else old + 2
-    changed |= OTHER | {"localization.threshold": 0.7, "n_clusters": 2, "cache.enabled": False}
+    changed |= OTHER | {"n_clusters": 2, "cache.enabled": False}  # rejects is on, which needs no threshold
     changed |= {"contrastive.epochs": 1, "contrastive.n_heads": 1}
     a, b = uncached(folder), run(folder, Config.from_values(SMALL | changed))
     assert [one.tobytes() for one in a.maps] == [one.tobytes() for one in b.maps]
