@@ -441,11 +441,13 @@ def test_settings_outside_the_maps_key_change_no_map(folder: Path) -> None:
             changed[name] = not old
         elif isinstance(old, int | float):
             changed[name] = old / 2 if isinstance(old, float) else old + 2
-    changed |= OTHER | {"n_clusters": 2, "cache.enabled": False}  # rejects is on, which needs no threshold
+    changed |= OTHER | {"n_clusters": 2, "cache.enabled": False}
     changed |= {"contrastive.epochs": 1, "contrastive.n_heads": 1}
-    a, b = uncached(folder), run(folder, Config.from_values(SMALL | changed))
-    assert [one.tobytes() for one in a.maps] == [one.tobytes() for one in b.maps]
-    assert a.scores.tobytes() != b.scores.tobytes()
+    a = uncached(folder)
+    for decided in ({"localization.rejects": True}, {"localization.rejects": False, "localization.threshold": 0.7}):
+        b = run(folder, Config.from_values(SMALL | changed | decided))
+        assert [one.tobytes() for one in a.maps] == [one.tobytes() for one in b.maps]
+        assert a.scores.tobytes() != b.scores.tobytes()
 
 
 def test_held_features_stay_within_their_bound(folder: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
