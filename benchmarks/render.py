@@ -54,6 +54,7 @@ NOT_MEASURED: frozenset[str] = frozenset(SECTIONS) - {
     "kills",
     "large_images",
     "moved_threshold",
+    "reject_bins",
     "report",
     "review",
     "scale",
