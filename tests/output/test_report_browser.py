@@ -14,7 +14,7 @@ import pytest
 from blemish.output.report import ReportData
 from blemish.output.write import write_outputs
 from helpers.reports import reviewed_result
-from helpers.results import HOSTILE_NAMES, loader
+from helpers.results import HOSTILE_NAMES, loader, make_result
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytest.importorskip("playwright")
@@ -366,6 +366,17 @@ def test_a_single_file_has_its_pictures_and_its_charts(browser: Browser, tmp_pat
         assert page.evaluate("[...document.querySelectorAll('.card img')].every((one) => one.naturalWidth > 0)")
         page.locator("#scatter-panel summary").click()
         page.wait_for_selector("#scatter .points path")
+
+
+@pytest.mark.parametrize(
+    ("probability", "lead"),
+    [(0.02, "None of the 4 images is anomalous."), (0.3, "None of the 4 images is clearly anomalous, but 4 may be.")],
+)
+def test_doubt_is_in_the_first_sentence(browser: Browser, tmp_path: Path, probability: float, lead: str) -> None:
+    result = make_result(4, (), anomaly_probability=np.full(4, probability, np.float32))
+    write_outputs(result, tmp_path / "out", report=True, load_image=loader(result))
+    for page in opened(browser, tmp_path / "out" / "report.html"):
+        assert page.locator("#lead").inner_text() == lead
 
 
 def test_without_the_chart_library_the_rest_works(browser: Browser, report: Path, tmp_path: Path) -> None:
