@@ -48,7 +48,7 @@ SHARES = 0.0, 0.02, 0.05, 0.1
 def reject_bin(data: LabeledSet, share: float, seed: int) -> LabeledSet:
     """The defective images of a set, and some of the normal ones."""
     defective = np.flatnonzero(data.is_anomalous)
-    normal = np.flatnonzero(~np.asarray(data.is_anomalous))
+    normal = np.flatnonzero(~data.is_anomalous)
     count = min(len(normal), round(len(defective) * share / (1 - share)))
     drawn = np.random.default_rng(seed).choice(normal, count, replace=False)
     return data.take(sorted([*defective.tolist(), *drawn.tolist()]))
@@ -57,8 +57,7 @@ def reject_bin(data: LabeledSet, share: float, seed: int) -> LabeledSet:
 def measure(data: LabeledSet, config: Config) -> tuple[str, float, float, float, float]:
     """The view, shares of defective and of normal images called, pixel AUROC, NMI."""
     result, scored = run_and_score(data, config.updated(n_clusters=len(data.classes)))
-    truth = np.asarray(data.matching(result.paths).is_anomalous)
-    called = result.is_anomalous
+    truth, called = data.matching(result.paths).is_anomalous, result.is_anomalous
     found = float(called[truth].mean())
     alarms = float(called[~truth].mean()) if (~truth).any() else float("nan")
     return result.group_by, found, alarms, scored.scores["pixel_auroc"], scored.scores["nmi"]
@@ -77,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         config = configuration(Path(temporary) / "cache", args.settings)
         for data in labeled_sets(args.data, args.sets):
-            for share in SHARES if not all(data.is_anomalous) else SHARES[:1]:
+            for share in SHARES if not data.is_anomalous.all() else SHARES[:1]:
                 bins = [reject_bin(data, share, seed) for seed in range(args.seeds)]
                 runs = [measure(one, config.updated(seed=seed)) for seed, one in enumerate(bins)]
                 views, *scores = zip(*runs, strict=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,9 @@ NOT_MEASURED: frozenset[str] = frozenset(SECTIONS) - {
 }
 """Tables that this version has not measured yet. The page names their commands; a name leaves with its JSON file."""
 
+LINE = 120
+"""Most characters of a line of text."""
+
 INTRODUCTION = """\
 # Benchmarks
 
@@ -101,7 +105,7 @@ def section(table: Table) -> str:
     seeds = f" Seeds: {', '.join(map(str, table.seeds))}." if table.seeds else ""
     parts = [
         f"## {table.title}",
-        table.text,
+        textwrap.fill(table.text, LINE, break_long_words=False, break_on_hyphens=False),
         markdown(table.columns, table.rows),
         f"    {table.command}",
         origin + seeds,
