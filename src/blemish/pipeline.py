@@ -113,9 +113,9 @@ def run(
     quantiles = stages.score_quantiles(results)
     scores = image_scores(results.inside, quantiles)
     score_model = _score_model(results, scores, quantiles, normal, config.localization)
-    threshold = score_model.threshold
+    probability, possible = score_model.probability(scores), score_model.possible(scores)
     paths = [source.names[index] for index in results.indices]
-    anomalous, probability = known_anomalous(knowledge, paths, scores > threshold), score_model.probability(scores)
+    anomalous = known_anomalous(knowledge, paths, score_model.anomalous(scores))
     share = (anomalous if probability is None else known_anomalous(knowledge, paths, probability)).mean()
 
     # Descriptors: the appearance, and the shape of the anomalous region.
@@ -146,7 +146,7 @@ def run(
 
     # Regions: the connected anomalous parts, each with a type.
     sizes = np.array([(source.infos[i].height, source.infos[i].width) for i in results.indices], np.int64)
-    found = find_regions(maps, results.maps, sizes, anomalous, threshold, config.regions)
+    found = find_regions(maps, results.maps, sizes, anomalous, score_model.threshold, config.regions)
     with timer.stage(Stage.REGIONS, len(found.several)) as advance:
         rows = describe_regions(stages, model, results, groups.descriptors, scores, found, advance)
         model = _fitted_to_regions(model, rows, groups, found)
@@ -157,7 +157,7 @@ def run(
         sizes=sizes,
         scores=scores,
         maps=maps,
-        threshold=threshold,
+        threshold=score_model.threshold,
         is_anomalous=anomalous,
         labels=groups.labels,
         normal_label=groups.normal_label,
@@ -172,8 +172,8 @@ def run(
         type_names=names,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
-        threshold_warning=threshold_warning(score_model, scores, config.localization),
-        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, score_model.possible(scores)),
+        threshold_warning=threshold_warning(anomalous, possible, config.localization),
+        n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, possible),
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
         | source.report()

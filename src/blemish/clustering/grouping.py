@@ -113,7 +113,7 @@ def resolve_view(
     """
     if settings.group_by != "auto":
         return requested_choice(settings.group_by, evidence)
-    anomalous = scores > score_model.threshold
+    anomalous = score_model.anomalous(scores)
     if n_clusters == "auto" or evidence.doubtful:
         mostly_normal = anomalous.mean() < 0.5
     else:
@@ -222,7 +222,7 @@ def _grouped(
     seed: int,
 ) -> Grouping:
     """The groups of N vectors; ``counted`` has the vectors that their number is estimated from."""
-    anomalous = scores > score_model.threshold
+    anomalous = score_model.anomalous(scores)
     labels = np.zeros(len(inputs), np.int64)
     hard = settings.score_weighting == "hard" and not anomalous.all()
     part = anomalous if hard else np.ones(len(inputs), bool)

@@ -72,7 +72,7 @@ def fit_score_weights(scores: FloatArray, model: ScoreModel, width: float, floor
     >>> fit_score_weights(np.array([0.5, 9.0], np.float32), doubtful, 0.2, 0.5).least
     0.25
     """
-    below = scores <= model.threshold
+    below = ~model.anomalous(scores)
     probability = model.probability(scores)
     doubt = 0.0 if probability is None or not below.any() else float(probability[below].mean(dtype=np.float64))
     balance = min(1.0, int((~below).sum()) / max(1, int(below.sum())))

@@ -11,7 +11,7 @@ from blemish.config.sections import Cluster
 from blemish.descriptors.geometry import ShapeScaling, fit_shape_scaling
 from blemish.descriptors.vectors import unit_rows
 from blemish.localization.threshold import ScoreModel
-from blemish.types import BoolArray, FloatArray
+from blemish.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def fit_defect_space(
     normalize: bool,
 ) -> DefectSpace:
     """Fit scalings and weights to a set; see :func:`blemish.clustering.group_images` for the arguments."""
-    anomalous: BoolArray = scores > score_model.threshold
+    anomalous = score_model.anomalous(scores)
     scaling = fit_shape_scaling(unit_rows(descriptors) if normalize else descriptors, shapes, shape_weight, anomalous)
     weighted = settings.score_weighting == "soft" and bool(anomalous.any())
     weights = fit_score_weights(scores, score_model, settings.soft_width, settings.soft_floor) if weighted else None

@@ -50,10 +50,15 @@ class ScoreModel:
             return None
         return np.interp(scores, self.scores, self.probabilities).astype(np.float32)
 
+    def anomalous(self, scores: FloatArray) -> BoolArray:
+        """N bool: images above the threshold."""
+        above: BoolArray = scores > self.threshold
+        return above
+
     def possible(self, scores: FloatArray) -> BoolArray:
         """N bool: images above the threshold, and those that are anomalous with a probability above `POSSIBLE`."""
         probability = self.probability(scores)
-        above: BoolArray = scores > self.threshold
+        above = self.anomalous(scores)
         return above if probability is None else above | (probability > POSSIBLE)
 
 
@@ -131,27 +136,25 @@ def _maps_show_normal_texture(settings: Localization) -> bool:
     return settings.method == "knn" and (settings.smallest_defect is not None or settings.score_quantile < 1)
 
 
-def threshold_warning(model: ScoreModel, scores: FloatArray, settings: Localization) -> str | None:
+def threshold_warning(anomalous: BoolArray, possible: BoolArray, settings: Localization) -> str | None:
     """Warning shown when the anomaly decision is unreliable; None otherwise.
 
     Args:
-        model: what decides.
-        scores: N, those that it was fitted to.
+        anomalous: N bool, the images that are called anomalous.
+        possible: N bool, see :meth:`ScoreModel.possible`.
         settings: what the user says needs no warning.
 
-    >>> doubtful = ScoreModel(2.0, (1.0, 3.0), (0.3, 0.7))
-    >>> threshold_warning(doubtful, np.full(9, 1.1, np.float32), Localization())  # doctest: +ELLIPSIS
+    >>> threshold_warning(np.zeros(9, bool), np.ones(9, bool), Localization())  # doctest: +ELLIPSIS
     'No image is called anomalous, but 9 of 9 may be...'
     """
-    count = len(scores)
+    count = len(anomalous)
     if settings.threshold != "auto" or settings.rejects or count < 2:
         return None
-    if not (scores > model.threshold).any():
-        possible = int(model.possible(scores).sum())
-        if 2 * possible < count:
+    if not anomalous.any():
+        if 2 * possible.sum() < count:
             return None
         return (
-            f"No image is called anomalous, but {possible} of {count} may be: normal texture of this kind and widespread "
+            f"No image is called anomalous, but {possible.sum()} of {count} may be: normal texture of this kind and widespread "
             "defects have similar scores. If every image has a defect, run again with --rejects."
         )
     if not _maps_show_normal_texture(settings):

@@ -75,7 +75,7 @@ def predict(
     with timer.stage(Stage.ANOMALY_MAPS, len(source)) as advance:
         results = stages.map_images(model.localization, model.descriptor_model, advance)
     scores = image_scores(results.inside, stages.score_quantiles(results))
-    anomalous = scores > model.threshold
+    anomalous = model.score_model.anomalous(scores)
     maps = median_filled_maps(results.maps, config.localization.median_windows, results.masks)
 
     # Groups: those of the model.

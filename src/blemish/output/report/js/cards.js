@@ -4,10 +4,11 @@ function showLead() {
   const anomalous = view.anomalous.filter(Boolean).length;
   const types = view.groups.filter((group) => isType(group) && group.rows.length).length;
   const lead = find("#lead");
-  const checks = view.attention.filter((one) => one === "check").length;
-  const [one, other] = checks ? ["not_clearly_anomalous_one", "not_clearly_anomalous"] : ["not_anomalous_one", "not_anomalous"];
-  if (!anomalous) lead.replaceChildren(t(images.length === 1 ? one : other, { n: integer(images.length), checks: integer(checks) }));
-  else {
+  if (!anomalous) {
+    const checks = view.attention.filter((one) => one === "check").length;
+    const [one, other] = checks ? ["not_clearly_anomalous_one", "not_clearly_anomalous"] : ["not_anomalous_one", "not_anomalous"];
+    lead.replaceChildren(t(images.length === 1 ? one : other, { n: integer(images.length), checks: integer(checks) }));
+  } else {
     const amount = t("of_images", { n: integer(anomalous), images: count("images", images.length) });
     lead.replaceChildren(
       make("strong", {}, amount),
