@@ -38,11 +38,13 @@ class Composed:
 
     Attributes:
         path: the file.
+        sources: indices of the two images in the set that it was composed of, in the order of the types.
         types: labels of the defect that was there and of the pasted one.
         masks: bool H x W of each of them.
     """
 
     path: Path
+    sources: tuple[int, int]
     types: tuple[str, str]
     masks: tuple[BoolArray, BoolArray]
 
@@ -85,7 +87,8 @@ def compose(data: LabeledSet, folder: Path, count: int, seed: int) -> tuple[Labe
                 path = folder / f"composed-{len(composed):03d}.png"
                 pixels, masks, types = found
                 Image.fromarray(np.rint(pixels).astype(np.uint8)).save(path)
-                composed.append(Composed(path, types, masks))
+                sources = (first, second) if types[0] == data.labels[first] else (second, first)
+                composed.append(Composed(path, sources, types, masks))
                 used |= {first, second}
                 waiting.remove(second)
                 break

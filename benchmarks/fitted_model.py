@@ -11,23 +11,19 @@ Ten updates fold in a tenth of the other half each, at most 30 images.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks._command import Benchmark, Report, parser
 from benchmarks._results import Cell, Column
 from benchmarks._scoring import configuration
 from benchmarks._sets import LABELED, drawn_sets, labeled_sets
-from blemish.backbones import load_backbone
 from blemish.config.schema import Config
 from blemish.evaluation.datasets import LabeledSet, is_normal
 from blemish.evaluation.metrics import nmi
-from blemish.features import Extractor
 from blemish.model import FittedModel, update
 from blemish.pipeline import run
 from blemish.results import Result
@@ -58,8 +54,6 @@ BENCHMARK = Benchmark(
         Column("known types unlike", "spread"),
         Column("NMI, one fit to all", "spread"),
         Column("NMI, updated", "spread"),
-        Column("per image", "number", "ms", digits=0),
-        Column("network and map alone", "number", "ms", digits=0),
     ),
 )
 
@@ -116,7 +110,7 @@ def _measured(data: LabeledSet, config: Config, seeds: int) -> list[Cell]:
         again = _model(complete).predict(paths)
         difference = max(difference, _largest_difference(complete, again))
         scores.own.append(float((again.labels == complete.labels).mean()))
-        fit, rest = _halves(labels, seed)
+        fit, rest = halves(labels, seed)
         half = run([paths[i] for i in fit], whole)
         model = _model(half)
         size = len(model.content) / 1e6
@@ -131,21 +125,8 @@ def _measured(data: LabeledSet, config: Config, seeds: int) -> list[Cell]:
         scores.new.append(_new_types(paths, labels, config.updated(seed=seed)))
         scores.one_fit.append(nmi(labels, complete.labels.tolist()))
         scores.updated.append(_after_updates(model, paths, labels, rest, config, seed))
-    each, alone = _milliseconds(_model(half), paths[:20])
     s = scores
-    cells: list[Cell] = [
-        s.own,
-        difference,
-        s.on_all,
-        s.predicted,
-        s.sure,
-        s.right,
-        s.new,
-        s.known,
-        s.one_fit,
-        s.updated,
-    ]
-    return [size, *cells, each, alone]
+    return [size, s.own, difference, s.on_all, s.predicted, s.sure, s.right, s.new, s.known, s.one_fit, s.updated]
 
 
 def _largest_difference(run_result: Result, again: Result) -> float:
@@ -169,7 +150,7 @@ def _model(result: Result) -> FittedModel:
     return result.model
 
 
-def _halves(labels: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
+def halves(labels: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
     """Indices of the two halves, every type divided by itself."""
     rng, fit = np.random.default_rng(seed), set[int]()
     for label in sorted(set(labels)):
@@ -207,24 +188,6 @@ def _new_types(paths: Sequence[Path], labels: Sequence[str], config: Config) -> 
         model = _model(run(seen, config.updated(n_clusters=len(set(labels)) - 1)))
         shares.append(_unlike(model.predict(unseen)))
     return float(np.mean(shares))
-
-
-def _milliseconds(model: FittedModel, paths: Sequence[Path]) -> tuple[float, float]:
-    """Median time of a prediction of one image after the start, and of network and map alone on the same images."""
-    network = load_backbone(model.config.backbone.name)
-    extractor = Extractor(network, model.config.backbone)
-    whole, alone = [], []
-    for path in [paths[0], *paths]:  # the first one warms up
-        start = time.perf_counter()
-        model.predict([path], backbone=network, device="cpu")
-        whole.append(time.perf_counter() - start)
-        source = model.source([path])
-        pixels = torch.from_numpy(source.small(0))[None]
-        start = time.perf_counter()
-        features = model.localization.normalizer.apply(extractor.raw(pixels)[0])
-        model.localization.map_model.anomaly_map(features)
-        alone.append(time.perf_counter() - start)
-    return 1000 * float(np.median(whole[1:])), 1000 * float(np.median(alone[1:]))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ SECTIONS = (
     "regions",
     "several_defects",
     "fitted_model",
+    "prediction_time",
     "review",
     "anomaly_decision",
     "moved_threshold",

@@ -24,6 +24,7 @@ from blemish.clustering import UNLIKE
 from blemish.config.schema import Config
 from blemish.evaluation.datasets import LabeledSet, is_normal
 from blemish.evaluation.metrics import ari
+from blemish.model import FittedModel
 from blemish.pipeline import run
 from blemish.regions import Region, region_mask
 from blemish.results import Result
@@ -38,9 +39,11 @@ BENCHMARK = Benchmark(
         "defect of another type. A label's types are the group that most of its images are in, and the groups in which most "
         "images have that label. Apart: different regions lie on the two defects. Both named: the image's regions have a "
         "type of each label; pairs of labels that the run has in one group are left out. Right: regions on a defect that "
-        "have a type of its label. Unlike: regions on a defect that are called unlike anything seen. Right alone: images "
-        "with one defect in a group of their label. One type: other anomalous images whose regions are all of one type. "
-        "ARI: adjusted Rand index between the groups of those images and the types of their strongest regions."
+        "have a type of its label. Unlike: regions on a defect that are called unlike anything seen. Both alone: composed "
+        "images whose two sources, predicted by the fitted model one by one, are both in a group of their label; pairs left "
+        "out as before. Right alone: images with one defect in a group of their label. One type: other anomalous images "
+        "whose regions are all of one type. ARI: adjusted Rand index between the groups of those images and the types of "
+        "their strongest regions."
     ),
     columns=(
         Column("set"),
@@ -50,6 +53,7 @@ BENCHMARK = Benchmark(
         Column("both named", "spread"),
         Column("right", "spread"),
         Column("unlike", "spread"),
+        Column("both alone", "spread"),
         Column("right alone", "spread"),
         Column("one type", "spread"),
         Column("ARI", "spread"),
@@ -121,9 +125,27 @@ def _measured(data: LabeledSet, count: int, config: Config, place: Path) -> tupl
         _share([one.both for one in found if one.both is not None]),
         _share([right for one in found for right in one.right]),
         _share([unlike for one in found for unlike in one.unlike]),
+        _share(_sources_right(data, composed, result, types)),
         _alone(rest, result, types),
         *agreement(result, {path.as_posix() for path in rest.paths}),
     )
+
+
+def _sources_right(
+    data: LabeledSet, composed: Sequence[Composed], result: Result, types: dict[str, set[int]]
+) -> list[bool]:
+    """For each composed image whether both of its sources are in a group of their label if the model sees them alone."""
+    assert isinstance(result.model, FittedModel)
+    counted = [one for one in composed if not _in_one_group(one, types)]
+    sources = [source for one in counted for source in one.sources]
+    labels = iter(result.model.predict([data.paths[source] for source in sources]).labels) if sources else iter(())
+    right = [int(next(labels)) in types[data.labels[source]] for source in sources]
+    return [all(pair) for pair in zip(right[::2], right[1::2], strict=True)]
+
+
+def _in_one_group(composed: Composed, types: dict[str, set[int]]) -> bool:
+    first, second = (types[label] for label in composed.types)
+    return first == second
 
 
 def _alone(data: LabeledSet, result: Result, types: dict[str, set[int]]) -> float:
@@ -157,7 +179,9 @@ def look(result: Result, row: int, composed: Composed, types: dict[str, set[int]
     named = {one.label for one in regions}
     return Found(
         apart={which for _, which in on} == {0, 1},
-        both=None if first == second else any(len({a, b}) == 2 for a in first & named for b in second & named),
+        both=None
+        if _in_one_group(composed, types)
+        else any(len({a, b}) == 2 for a in first & named for b in second & named),
         right=[region.label in types[composed.types[which]] for region, which in on],
         unlike=[region.label == UNLIKE for region, _ in on],
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from blemish import FittedModel, Result
+from blemish.clustering import fit_classifier
 from blemish.errors import InputError
 from blemish.model import update
 from blemish.types import FloatArray
@@ -39,14 +40,16 @@ def new_direction(model: FittedModel, count: int, seed: int = 0) -> FloatArray:
 def test_later_images_become_examples_once(folder: Path, model: FittedModel) -> None:
     result = model.predict(folder / "later")
     first = update(model, result)
-    assert first.added == int(((result.labels >= 0) & (np.asarray(result.type_probability) >= 0.9)).sum()) > 0
+    sure = np.asarray(result.type_probability) >= 0.9
+    normal = result.labels == model.classifier.normal_label
+    assert first.added == int(((result.labels >= 0) & (sure | ~normal)).sum()) > 0
     assert len(first.model.classifier.references) == len(model.classifier.references) + first.added
     assert sum(first.model.counts) == sum(model.counts) + first.added
     again = first.model.predict(folder / "later")
-    sure = (result.labels >= 0) & (np.asarray(result.type_probability) >= 0.9)
-    np.testing.assert_array_equal(again.labels[sure], result.labels[sure])
+    np.testing.assert_array_equal(again.labels[result.labels >= 0], first.labels[result.labels >= 0])
     second = update(first.model, again)
-    assert len(second.model.classifier.references) <= len(first.model.classifier.references) + (~sure).sum()
+    left = len(result.labels) - first.added
+    assert len(second.model.classifier.references) <= len(first.model.classifier.references) + left
 
 
 def test_fitted_images_change_nothing(folder: Path, model: FittedModel) -> None:
@@ -71,6 +74,50 @@ def test_enough_images_of_a_new_kind_become_a_type_and_are_recognized(folder: Pa
     assert more.labels.tolist() == [label] * 4
     assert more.model.counts[label] == 6
     assert more.model.classifier.classify(rows[6:], np.ones(2, bool)).labels.tolist() == [label] * 2
+
+
+def around(centers: list[int], count: int, dim: int, seed: int) -> FloatArray:
+    """Rows near unit vectors, ``count`` for each of the axes."""
+    rows = 0.05 * np.random.default_rng(seed).normal(size=(len(centers) * count, dim))
+    rows[np.arange(len(rows)), np.repeat(centers, count)] += 1
+    return rows.astype(np.float32)
+
+
+def with_types(model: FittedModel, rows: FloatArray, labels: list[int], names: list[str | None]) -> FittedModel:
+    """The model with other examples: label 0 is the normal group."""
+    found = np.array(labels, np.int64)
+    classifier = fit_classifier(rows, found, found > 0, 0, unlike=0.03)
+    return replace(model, classifier=classifier, names=names, counts=np.bincount(found).tolist(), pending=rows[:0])
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_types_without_a_name_are_made_again_and_those_with_one_stay(
+    model: FittedModel, fitted: Result, named: bool
+) -> None:
+    dim = model.classifier.references.shape[1]
+    rows = around([0, 1, 2], 8, dim, seed=0)
+    mixed = [0] * 8 + [1] * 8 + [1] * 3 + [2] * 5  # type 1 has three examples of the second kind
+    first = with_types(model, rows, mixed, [None, *(["hole", "scratch"] if named else [None, None])])
+    again = first.classifier.classify(rows, np.ones(24, bool)).labels
+    assert again.tolist() == mixed
+    later = update(first, prediction(first, around([1, 2], 4, dim, seed=1), [1] * 4 + [2] * 4, fitted))
+    labels = later.model.classifier.classify(rows, np.ones(24, bool)).labels
+    assert labels.tolist() == (mixed if named else [0] * 8 + [1] * 8 + [2] * 8)
+    assert later.moved == (0 if named else 3)
+    assert later.model.counts == ([8, 15, 9] if named else [8, 12, 12])
+    assert sum(later.model.counts) == 32
+
+
+def test_a_type_does_not_end_by_an_update(model: FittedModel, fitted: Result) -> None:
+    dim = model.classifier.references.shape[1]
+    rows = around([0, 1, 2, 3], 8, dim, seed=0)
+    halves = (
+        [0] * 8 + [1] * 4 + [2] * 4 + [3] * 16
+    )  # made again, the types would be 1 and 2 together, and 3 in two parts
+    first = with_types(model, rows, halves, [None] * 4)
+    later = update(first, prediction(first, around([1], 2, dim, seed=1), [1, 2], fitted))
+    assert later.moved == 0
+    assert later.labels.tolist() == [1, 2]
 
 
 def test_images_unlike_each_other_make_no_type(folder: Path, model: FittedModel) -> None:

@@ -335,6 +335,8 @@ def _add_update(app: typer.Typer) -> None:
             found = fold(fitted, result)
             save_model(found.model, model_folder(model))
             print(f"{counted(len(result.paths), 'image')}, {found.added} added as examples")
+            if found.moved:
+                print(f"  {counted(found.moved, 'earlier image')} moved to another type; types with a name keep theirs")
             for label in found.new_types:
                 members = counted(int((found.labels == label).sum()), "image")
                 print(f"  new: {found.model.group_name(label)} (number {label}, {members} of these)")
