@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from blemish.config.sections import Descriptor
-from blemish.descriptors.geometry import LEVELS
 from blemish.descriptors.pooling import (
     average_weights,
     blur_weights,
@@ -45,11 +44,6 @@ class DescriptorModel:
     tau: float = 1.0
     level: float = 0.0
     whitening: Tensor | None = None
-
-    @property
-    def lowest_level(self) -> float:
-        """Map value up to which a cell counts neither in a thresholded descriptor nor in a shape, except in the faintest maps."""
-        return min(LEVELS) * self.level
 
     def pixel_weights(self, values: FloatArray, inside: BoolArray | None = None) -> Tensor:
         """The weight of each cell's features in the descriptor, h x w float64, from an anomaly map h x w.

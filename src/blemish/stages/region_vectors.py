@@ -56,8 +56,7 @@ class Fitted(Protocol):
 class RegionDescriber:
     """Describes each region as if it were the only one of its image: the others lie outside the region of interest.
 
-    So does what surrounds the others, down to where their map value no longer counts in a descriptor. The same holds for
-    the parts of a region. An image with one region without parts has the vector of the image itself, so
+    The same holds for the parts of a region. An image with one region without parts has the vector of the image itself, so
     only the other images need their features once more.
 
     Args:
@@ -120,19 +119,18 @@ class RegionDescriber:
         self, features: Features, values: FloatArray, score: float, pieces: Sequence[RegionShape], index: int
     ) -> FloatArray:
         """The vectors of the pieces of one image; in a large image, each with what is around it."""
-        config, source, model = self.stages.config, self.stages.source, self.model.descriptor_model
-        typical = float(np.median(values))
+        config, source, typical = self.stages.config, self.stages.source, float(np.median(values))
         descriptors, pixels, maps = list[FloatArray](), list[Pixels](), list[FloatArray]()
         anomalous, region_of_interest = _cells_of(pieces), source.inside(index, *values.shape)
         for piece in pieces:
             around = surroundings(piece) if isinstance(features, FeatureBands) else (slice(None), slice(None))
             seen = features.window(*around) if isinstance(features, FeatureBands) else features
-            others = _others(values[around], piece.cells[around], anomalous[around], model.lowest_level)
+            others = _others(piece.cells[around], anomalous[around])
             inside = ~others if region_of_interest is None else region_of_interest[around] & ~others
             alone = np.where(others, np.minimum(values[around], typical), values[around]).astype(np.float32)
             maps.append(alone)
-            weights = model.pixel_weights(alone, inside)
-            descriptors.append(model.descriptor(seen, weights))
+            weights = self.model.descriptor_model.pixel_weights(alone, inside)
+            descriptors.append(self.model.descriptor_model.descriptor(seen, weights))
             cells, inner, counted = (
                 inside_cells(seen, inside),
                 inside_values(alone, inside),
@@ -144,7 +142,7 @@ class RegionDescriber:
         if self.model.heads:
             sample = PixelSample(*(list(part) for part in zip(*pixels, strict=True)))
             plain = join_heads(plain, head_descriptors(sample, self.model.heads, lambda _: None), config.contrastive)
-        geometries = region_shapes(maps, model.level, config.descriptor.shape_weight)
+        geometries = region_shapes(maps, self.model.descriptor_model.level, config.descriptor.shape_weight)
         return self.space.rows(plain, geometries, np.full(len(pieces), score, np.float32))
 
 
@@ -156,24 +154,11 @@ def _cells_of(shapes: Sequence[RegionShape]) -> BoolArray:
     return cells
 
 
-def _others(values: FloatArray, cells: BoolArray, anomalous: BoolArray, level: float) -> BoolArray:
-    """The cells that belong to the other regions of an image, h x w bool.
-
-    Args:
-        values: h x w, the map.
-        cells: h x w, the cells of one region.
-        anomalous: h x w, the cells of all regions.
-        level: map value above which the surroundings of the others count as well, up to where those of the one begin: the
-            map is flooded from all regions.
-    """
+def _others(cells: BoolArray, anomalous: BoolArray) -> BoolArray:
+    """The cells of the other regions of an image and those around them, without the cells of one region."""
     from scipy.ndimage import binary_dilation
-    from skimage.segmentation import watershed
 
-    others = anomalous & ~cells
-    if not others.any():
-        return others
-    flooded = watershed(-values, np.where(cells, 1, 2 * others), mask=(values > level) | anomalous)
-    return np.asarray((flooded == 2) | (binary_dilation(others, np.ones((3, 3), bool)) & ~cells))
+    return np.asarray(binary_dilation(anomalous & ~cells, np.ones((3, 3), bool))) & ~cells
 
 
 def surroundings(shape: RegionShape) -> tuple[slice, slice]:
