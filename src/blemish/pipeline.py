@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +112,8 @@ def run(
     # Image scores and threshold: which images are anomalous.
     quantiles = stages.score_quantiles(results)
     scores = image_scores(results.inside, quantiles)
-    score_model = _score_model(results, scores, quantiles, normal, config.localization)
+    told = [row for row, index in enumerate(results.indices) if index in normal]
+    score_model = _score_model(results, scores, quantiles, told, config.localization)
     probability, possible = score_model.probability(scores), score_model.possible(scores)
     paths = [source.names[index] for index in results.indices]
     anomalous = known_anomalous(knowledge, paths, score_model.anomalous(scores))
@@ -132,7 +133,7 @@ def run(
 
     # Clustering: the groups by local defect and by whole surface, and which of them is the normal one.
     with timer.stage(Stage.CLUSTERING) as advance:
-        views = group_stages.group(results, refined.descriptors, shapes, scores, score_model)
+        views = group_stages.group(results, refined.descriptors, shapes, scores, score_model, told)
         views, names = apply_knowledge(views, knowledge, paths) if knowledge is not None else (views, {})
         advance(1)
     groups = views.counting
@@ -172,7 +173,7 @@ def run(
         type_names=names,
         source=str(source.root) if source.root else None,
         skipped=source.skipped,
-        threshold_warning=threshold_warning(anomalous, possible, config.localization),
+        threshold_warning=threshold_warning(anomalous, possible, config.localization, len(told)),
         n_clusters_warning=fewer_groups_warning(config.n_clusters, groups.n_groups, possible),
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
@@ -237,18 +238,15 @@ def _score_model(
     results: MapResults,
     scores: FloatArray,
     quantiles: npt.NDArray[np.float64],
-    normal: Collection[int],
+    normal: Sequence[int],
     config: Localization,
 ) -> ScoreModel:
-    """The estimate; or only a threshold, without probabilities, where the settings or known normal images give one."""
-    from blemish.stages.known_normal import normal_threshold
-
+    """The estimate; or only a threshold, without probabilities, where the settings give one."""
     if config.threshold != "auto":
         return ScoreModel(float(config.threshold))
     if config.rejects and normal:
         raise ConfigError("rejects says that every image has a defect, but some are known to be normal: leave one out")
-    told = normal_threshold(scores, [row for row, index in enumerate(results.indices) if index in normal])
-    return fit_score_model(results.inside, scores, config, quantiles) if told is None else ScoreModel(told)
+    return fit_score_model(results.inside, scores, config, quantiles, normal)
 
 
 def _check_n_clusters(config: Config, n: int) -> None:

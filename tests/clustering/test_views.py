@@ -83,6 +83,19 @@ def test_identical_images_are_grouped_by_defects() -> None:
     assert choose_view(np.ones((3, 2), np.float32), [flat] * 3).view == "defect"
 
 
+def test_what_differs_between_known_normal_images_is_no_type() -> None:
+    rng = np.random.default_rng(5)
+    means, flat = rng.standard_normal((40, 3)).astype(np.float32), np.zeros((10, 10), np.float32)
+    flat[0] = 1.0
+    normal = range(20)
+    assert choose_view(means, [flat] * 40).view == "image"
+    assert choose_view(means, [flat] * 40, normal).view == "defect"
+    assert choose_view(means, [flat] * 40, range(3)).view == "image"  # too few to tell
+    means[:20] = 0.01 * means[:20]
+    means[20:] *= 2
+    assert choose_view(means, [flat] * 40, normal).view == "image"
+
+
 def test_surface_rows_have_length_one_and_constant_channels_nothing() -> None:
     means = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
     means[:, 1] = 4.0

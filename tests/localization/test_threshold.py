@@ -9,7 +9,7 @@ from blemish.config.schema import Config
 from blemish.errors import InputError
 from blemish.localization.scores import image_scores, score_quantiles
 from blemish.localization.threshold import ScoreModel, fit_score_model, threshold_warning
-from blemish.localization.two_groups import LEVEL_DEVIATION, posterior
+from blemish.localization.two_groups import SPREAD, NormalScores, known_scores, posterior
 from blemish.types import FloatArray
 
 KNN = Localization()
@@ -45,13 +45,14 @@ def called(maps: list[FloatArray], **settings: object) -> np.ndarray:
 # Slow twin
 
 
-def monte_carlo(logs: list[float], level: float, at: list[float], draws: int) -> tuple[np.ndarray, np.ndarray]:
+def monte_carlo(logs: list[float], known: NormalScores, at: list[float], draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and false alarms by drawing all unknowns at random; the excess is integrated numerically."""
     rng = np.random.default_rng(0)
     steps = np.linspace(0, 4, 161)[1:]
     total, probability, above = 0.0, np.zeros(len(at)), np.zeros(len(at))
     for _ in range(draws):
-        center, spread = rng.normal(level, LEVEL_DEVIATION), 0.12 * np.exp(0.4 * rng.normal())
+        center = rng.normal(known.level, known.deviation)
+        spread = known.spread[0] * np.exp(known.spread[1] * rng.normal())
         mean, shape, share = 0.5 * np.exp(0.5 * rng.normal()), rng.choice([2, 5, 12]), rng.beta(0.5, 0.5)
         excess = gamma.pdf(steps, shape, scale=mean / shape) * 0.025
         points = np.array([*logs, *at])
@@ -64,10 +65,11 @@ def monte_carlo(logs: list[float], level: float, at: list[float], draws: int) ->
     return probability / total, above / total
 
 
-def test_the_lattice_agrees_with_random_draws_of_all_unknowns() -> None:
+@pytest.mark.parametrize("known", [NormalScores(0.03), NormalScores(0.1, 0.02, (0.2, 0.1))])
+def test_the_lattice_agrees_with_random_draws_of_all_unknowns(known: NormalScores) -> None:
     logs, at = [-0.1, 0.02, 0.05, 0.3, 0.8], [-0.1, 0.1, 0.25, 0.4, 0.6, 0.9]
-    probability, above = posterior(np.array(logs), 0.03, np.array(at))
-    expected, expected_above = monte_carlo(logs, 0.03, at, 2000)
+    probability, above = posterior(np.array(logs), known, np.array(at))
+    expected, expected_above = monte_carlo(logs, known, at, 2000)
     np.testing.assert_allclose(probability, expected, atol=0.04)
     np.testing.assert_allclose(above, expected_above, atol=0.03)
 
@@ -141,6 +143,57 @@ def test_a_stated_share_of_normal_images_lies_above_the_threshold(share: float) 
     scores = np.exp(logs).astype(np.float32)
     threshold = fit_score_model([np.ones((2, 2))] * 400, scores, Localization(false_alarms=share)).threshold
     assert norm.sf(np.log(threshold), 0, 0.1) == pytest.approx(share, abs=0.6 * share)
+
+
+# Known normal images
+
+
+def test_many_known_images_tell_their_spread_and_a_few_leave_it_near_the_usual_one() -> None:
+    logs = np.random.default_rng(0).normal(0.4, 0.03, 2000)
+    many, few = known_scores(logs), known_scores(logs[:3])
+    assert many.level == pytest.approx(0.4, abs=0.003)
+    assert many.spread[0] == pytest.approx(0.03, rel=0.05)
+    assert 0.5 * SPREAD[0] < few.spread[0] < SPREAD[0]
+    assert few.deviation > 10 * many.deviation
+    assert few.spread[1] > 10 * many.spread[1]
+    assert few.spread[1] < SPREAD[1]
+
+
+@pytest.mark.parametrize(("stated", "share"), [(None, 0.02), (0.1, 0.1)])
+def test_about_as_many_normal_images_as_stated_lie_above_the_threshold_of_known_ones(
+    stated: float | None, share: float
+) -> None:
+    rng, above = np.random.default_rng(0), []
+    for _ in range(60):
+        scores = np.exp(rng.normal(0.3, 0.1, 12)).astype(np.float32)
+        model = fit_score_model([np.ones((2, 2))] * 12, scores, Localization(false_alarms=stated), normal=range(12))
+        above.append((np.exp(rng.normal(0.3, 0.1, 100)) > model.threshold).mean())
+    assert 0.4 * share < np.mean(above) < 2.2 * share
+
+
+def test_the_threshold_of_known_images_scales_with_the_scores_and_ignores_the_other_images() -> None:
+    scores = np.random.default_rng(1).uniform(1, 2, 20).astype(np.float32)
+
+    def threshold(scores: FloatArray) -> float:
+        return fit_score_model([np.full((2, 2), 9.0)] * 20, scores, KNN, normal=range(10)).threshold
+
+    plain = threshold(scores)
+    assert threshold(scores * 3) == pytest.approx(3 * plain, rel=1e-5)
+    scores[10:] *= 50
+    assert threshold(scores) == pytest.approx(plain, rel=1e-5)
+
+
+def test_known_images_give_probabilities_where_maps_say_nothing_of_normal_texture() -> None:
+    rng = np.random.default_rng(2)
+    scores = np.exp(np.concatenate([rng.normal(0, 0.1, 20), rng.normal(1, 0.2, 10)])).astype(np.float32)
+    maps, method = [np.ones((2, 2))] * 30, Localization(method="fca")
+    assert fit_score_model(maps, scores, method).probability(scores) is None
+    model = fit_score_model(maps, scores, method, normal=range(10))
+    probability = model.probability(scores)
+    assert probability is not None
+    assert probability[:20].max() < 0.5 < 0.99 < probability[20:].min()
+    assert threshold_warning(model.anomalous(scores), model.possible(scores), method) is not None
+    assert threshold_warning(model.anomalous(scores), model.possible(scores), method, normal=10) is None
 
 
 # Invariants

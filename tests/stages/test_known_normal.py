@@ -8,15 +8,14 @@ import pytest
 from blemish import Config, run
 from blemish.clustering import with_normal
 from blemish.images import ImageSource
-from blemish.stages.known_normal import normal_threshold, settings_for_normal
+from blemish.stages.known_normal import settings_for_normal
 from blemish.synthetic.demo import make_demo
 from helpers.fitted import FAST
 
 
-def test_few_known_images_change_no_setting_and_give_no_threshold() -> None:
+def test_few_known_images_change_no_setting() -> None:
     config = Config()
     assert settings_for_normal(config, 3) is config
-    assert normal_threshold(np.ones(9, np.float32), [0, 1, 2]) is None
 
 
 @pytest.mark.parametrize("count", [10, 40, 1000])
@@ -26,25 +25,6 @@ def test_the_memory_bank_keeps_its_size_and_removes_nothing(count: int) -> None:
     images = config.localization.sample_images
     assert bank.outlier_fraction == bank.image_quantile == 0
     assert bank.patches_per_image * min(count, images) == pytest.approx(before.patches_per_image * images, rel=0.1)
-
-
-def test_about_as_many_normal_images_as_stated_lie_above_the_threshold() -> None:
-    rng, above = np.random.default_rng(0), []
-    for _ in range(400):
-        scores = np.exp(rng.normal(0.3, 0.1, 12)).astype(np.float32)
-        threshold = normal_threshold(scores, range(12))
-        assert threshold is not None
-        above.append((np.exp(rng.normal(0.3, 0.1, 100)) > threshold).mean())
-    assert 0.01 < np.mean(above) < 0.045
-
-
-def test_the_threshold_scales_with_the_scores_and_ignores_the_other_images() -> None:
-    scores = np.random.default_rng(1).uniform(1, 2, 20).astype(np.float32)
-    plain = normal_threshold(scores, range(10))
-    assert plain is not None
-    assert normal_threshold(scores * 3, range(10)) == pytest.approx(3 * plain, rel=1e-5)
-    scores[10:] *= 50
-    assert normal_threshold(scores, range(10)) == pytest.approx(plain)
 
 
 @pytest.fixture(scope="module")

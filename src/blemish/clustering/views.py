@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from blemish.localization.threshold import FEWEST_KNOWN
 from blemish.types import FloatArray
 
 View = Literal["defect", "image"]
@@ -44,7 +45,7 @@ class ViewChoice:
         return weak(self.between, self.local)
 
 
-def choose_view(means: FloatArray, maps: Sequence[FloatArray]) -> ViewChoice:
+def choose_view(means: FloatArray, maps: Sequence[FloatArray], normal: Sequence[int] = ()) -> ViewChoice:
     """Whether the images of a set differ as a whole, or by what stands out locally in them.
 
     Two energies are compared, both in units of the mean squared feature of a cell. ``between`` is the variance of the
@@ -54,9 +55,13 @@ def choose_view(means: FloatArray, maps: Sequence[FloatArray]) -> ViewChoice:
     surfaces, ``between`` is large, and the maps are flat. Where images share one surface and differ by defects, the maps
     have high peaks, and ``between`` is small. The larger energy decides.
 
+    Known normal images differ as a whole too (light, pose), and these differences are not types of defects. From
+    `FEWEST_KNOWN` of them on, ``between`` is what exceeds their own variance.
+
     Args:
         means: N x C, mean feature vector of each image, normalized over the dataset.
         maps: N anomaly maps of nearest-neighbor distances, before median filling.
+        normal: rows of the images that are known to be normal.
 
     Returns:
         The choice; ``defect`` if nothing differs at all.
@@ -69,7 +74,9 @@ def choose_view(means: FloatArray, maps: Sequence[FloatArray]) -> ViewChoice:
     >>> choose_view(np.eye(2, dtype=np.float32), [flat, flat]).view, choose_view(np.zeros((2, 2)), [peak, peak]).view
     ('image', 'defect')
     """
-    between = float(np.square(means - means.mean(0)).sum(1).mean())
+    between = _variance(means)
+    if len(normal) >= FEWEST_KNOWN:
+        between = max(0.0, between - _variance(means[list(normal)]))
     quantiles = np.array([np.quantile(one, [0.5, 0.99]) for one in maps])
     local = float(np.median(np.square(quantiles[:, 1] - quantiles[:, 0])))
     doubt = " The evidence is weak; groups.csv has both groupings." if weak(between, local) else ""
@@ -82,6 +89,11 @@ def choose_view(means: FloatArray, maps: Sequence[FloatArray]) -> ViewChoice:
         f"Grouped by local defects: they stand out more ({local:.3f}) than images differ as a whole ({between:.3f})."
     )
     return ViewChoice("defect", between, local, reason + doubt)
+
+
+def _variance(means: FloatArray) -> float:
+    """Mean squared distance of N x C rows to their mean."""
+    return float(np.square(means - means.mean(0)).sum(1).mean())
 
 
 def unknown_choice() -> ViewChoice:

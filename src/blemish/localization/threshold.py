@@ -11,7 +11,7 @@ import numpy.typing as npt
 from blemish.config.localization import Localization
 from blemish.errors import InputError
 from blemish.localization.scores import expected_normal_score, log_scores
-from blemish.localization.two_groups import HEAVIER_TAIL, posterior
+from blemish.localization.two_groups import HEAVIER_TAIL, NormalScores, known_scores, posterior
 from blemish.types import BoolArray, FloatArray
 
 ESTIMATE_FROM = 8
@@ -21,6 +21,11 @@ POSSIBLE = 0.1
 """Probability from which an image may be a defect for a user who gives the number of types. Where a batch without normal
 images cannot be told from one without defects, no image is called, and the given number still has to count."""
 
+FEWEST_KNOWN = 8
+"""Known normal images from which they alone tell what is normal. Fewer do not show how a surface varies."""
+
+KNOWN_FALSE_ALARMS = 0.02
+"""Share of normal images that may lie above the threshold that known normal images give, unless the settings state one."""
 
 JUST_BELOW = 1e-3
 """How much lower than the lowest log score of a reject bin the threshold is at least."""
@@ -67,6 +72,7 @@ def fit_score_model(
     scores: FloatArray,
     settings: Localization,
     quantiles: npt.NDArray[np.float64] | None = None,
+    normal: Sequence[int] = (),
 ) -> ScoreModel:
     """Fit the two-group model of normal and anomalous scores.
 
@@ -82,13 +88,17 @@ def fit_score_model(
         settings: ``method`` (see :func:`threshold_warning`), ``score_quantile``, ``false_alarms`` and ``rejects``.
         quantiles: N, the quantile of each map that is its score, see :func:`blemish.localization.scores.score_quantiles`;
             None: ``score_quantile`` for all.
+        normal: rows of images that are known to be normal, whose maps come from a comparison with the others of them. From
+            `FEWEST_KNOWN` on, their scores tell the level and the spread of normal scores, in place of the maps.
 
     Returns:
         The model. Its threshold is the score from which an image is more likely anomalous than normal or, if the settings
-        state a false alarm rate, the score that this share of normal images exceeds. With ``rejects``, it is the level of
-        normal texture or, if an image scores less, just below the lowest score. Scaling all maps scales it; the order
-        of the images does not matter. If all scores are 0, the threshold is 0. Where the maps do not tell the level of
-        normal scores, the lower quartile of the scores takes its place, and there are no probabilities.
+        state a false alarm rate, the score that this share of normal images exceeds. With known normal images, it is the
+        prediction limit that this share of further normal images exceeds, or `KNOWN_FALSE_ALARMS` of them. With
+        ``rejects``, it is the level of normal texture or, if an image scores less, just below the lowest score. Scaling
+        all maps scales it; the order of the images does not matter. If all scores are 0, the threshold is 0. Where
+        neither maps nor known images tell the level of normal scores, the lower quartile of the scores takes its place,
+        and there are no probabilities.
 
     Raises:
         InputError: there is no score, or one is NaN or infinite.
@@ -108,19 +118,22 @@ def fit_score_model(
     if top <= 0:
         return ScoreModel(0.0, (0.0, float(np.finfo(np.float32).tiny)), (0.0, 1.0))
     logs = np.sort(log_scores(scores))  # sums depend on the order of their terms; the result must not
-    level, known = float(np.quantile(logs, 0.25)), _maps_show_normal_texture(settings)
-    if known:
+    told = known_scores(log_scores(scores)[list(normal)]) if len(normal) >= FEWEST_KNOWN else None
+    prior, known = told or NormalScores(float(np.quantile(logs, 0.25))), told is not None
+    if not known and _maps_show_normal_texture(settings):
         expected = expected_normal_score(
             maps, np.full(len(maps), settings.score_quantile) if quantiles is None else quantiles
         )
-        level = float(np.log(max(expected / top, 1e-3))) + HEAVIER_TAIL
-    grid = np.linspace(min(logs[0], level) - 0.3, max(logs[-1], level) + 1.0, 256)
-    probabilities, false_alarms = posterior(logs, level, grid)
+        prior, known = NormalScores(float(np.log(max(expected / top, 1e-3))) + HEAVIER_TAIL), True
+    grid = np.linspace(min(logs[0], prior.level) - 0.3, max(logs[-1], prior.level) + 1.0, 256)
+    probabilities, false_alarms = posterior(logs, prior, grid)
     if settings.rejects:
-        cut = min(level, float(logs[0]) - JUST_BELOW)
+        cut = min(prior.level, float(logs[0]) - JUST_BELOW)
         below = grid < cut
         probabilities = np.concatenate([np.minimum(probabilities[below], 0.5), np.ones(1 + int((~below).sum()))])
         grid = np.concatenate([grid[below], [cut], grid[~below]])
+    elif told is not None:
+        cut = told.limit(settings.false_alarms or KNOWN_FALSE_ALARMS)
     elif settings.false_alarms is None:
         cut = float(np.interp(0.5, probabilities, grid))
     else:
@@ -136,19 +149,20 @@ def _maps_show_normal_texture(settings: Localization) -> bool:
     return settings.method == "knn" and (settings.smallest_defect is not None or settings.score_quantile < 1)
 
 
-def threshold_warning(anomalous: BoolArray, possible: BoolArray, settings: Localization) -> str | None:
+def threshold_warning(anomalous: BoolArray, possible: BoolArray, settings: Localization, normal: int = 0) -> str | None:
     """Warning shown when the anomaly decision is unreliable; None otherwise.
 
     Args:
         anomalous: N bool, the images that are called anomalous.
         possible: N bool, see :meth:`ScoreModel.possible`.
         settings: what the user says needs no warning.
+        normal: number of images that are known to be normal; a threshold that they give needs none either.
 
     >>> threshold_warning(np.zeros(9, bool), np.ones(9, bool), Localization())  # doctest: +ELLIPSIS
     'No image is called anomalous, but 9 of 9 may be...'
     """
     count = len(anomalous)
-    if settings.threshold != "auto" or settings.rejects or count < 2:
+    if settings.threshold != "auto" or settings.rejects or count < 2 or normal >= FEWEST_KNOWN:
         return None
     if not anomalous.any():
         if 2 * possible.sum() < count:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -39,7 +41,48 @@ NEGLIGIBLE = 1e-4
 """Hypotheses with less weight are left out of the probabilities."""
 
 
-def posterior(logs: Array, level: float, grid: Array) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class NormalScores:
+    """What is known beforehand of the log scores of normal images, which are normally distributed.
+
+    Attributes:
+        level: their mean.
+        deviation: standard deviation of the error of the level.
+        spread: their standard deviation, and the standard deviation of the error of its logarithm.
+    """
+
+    level: float
+    deviation: float = LEVEL_DEVIATION
+    spread: tuple[float, float] = SPREAD
+
+    def limit(self, share: float) -> float:
+        """The prediction limit: a further normal image lies above it with this probability, 0 to 1."""
+        from statistics import NormalDist
+
+        return self.level + NormalDist().inv_cdf(1 - share) * float(np.hypot(self.spread[0], self.deviation))
+
+
+def known_scores(logs: Array) -> NormalScores:
+    """What the log scores of two or more known normal images say of those of all normal images.
+
+    Their spread counts beside `SPREAD`, which is worth as many images as a sample needs to be as exact.
+
+    >>> known = known_scores(np.array([0.0, 0.2] * 50))
+    >>> round(known.level, 2), round(known.spread[0], 2), round(known.deviation, 2)
+    (0.1, 0.1, 0.01)
+    """
+    usual, error = SPREAD
+    worth, degrees = (
+        0.5 / error**2,
+        len(logs) - 1,
+    )  # the logarithm of a spread from f degrees of freedom errs by sqrt(1 / 2f)
+    spread = float(np.sqrt((worth * usual**2 + degrees * logs.var(ddof=1)) / (worth + degrees)))
+    return NormalScores(
+        float(logs.mean()), spread / float(np.sqrt(len(logs))), (spread, float(np.sqrt(0.5 / (worth + degrees))))
+    )
+
+
+def posterior(logs: Array, normal: NormalScores, grid: Array) -> tuple[Array, Array]:
     """What the scores of a set say about any score.
 
     The posterior distribution is summed over a lattice of the five unknowns: level and spread of the normal log scores,
@@ -47,7 +90,7 @@ def posterior(logs: Array, level: float, grid: Array) -> tuple[Array, Array]:
 
     Args:
         logs: N log scores, ascending, at least one.
-        level: log score of a typical normal image, as far as it is known beforehand.
+        normal: what is known of normal images beforehand.
         grid: G log scores, ascending.
 
     Returns:
@@ -61,8 +104,8 @@ def posterior(logs: Array, level: float, grid: Array) -> tuple[Array, Array]:
     if len(logs) > EVIDENCE:
         logs = np.quantile(logs, (np.arange(EVIDENCE) + 0.5) / EVIDENCE)
     deviations = np.linspace(-3, 3, 41)
-    levels = level + LEVEL_DEVIATION * deviations
-    spreads, spread_prior = _log_normal(*SPREAD, 9)
+    levels = normal.level + normal.deviation * deviations
+    spreads, spread_prior = _log_normal(*normal.spread, 9)
     means, mean_prior = _log_normal(*EXCESS, 5)
     shares = _beta_quantiles(13)
     excesses = [mean * _gamma_quantiles(shape) for mean in means for shape in EXCESS_SHAPES]

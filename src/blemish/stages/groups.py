@@ -99,10 +99,12 @@ class GroupStages:
         shapes: FloatArray,
         scores: FloatArray,
         score_model: ScoreModel,
+        normal: Sequence[int] = (),
     ) -> GroupedViews:
         """The groups of the images, by local defect and by whole surface.
 
-        Arguments are those of :func:`blemish.clustering.group_images`; ``results`` has the descriptors without heads.
+        Arguments are those of :func:`blemish.clustering.group_images`; ``results`` has the descriptors without heads,
+        and ``normal`` the rows of the images that are known to be normal.
         """
         config = self.config
 
@@ -132,7 +134,7 @@ class GroupStages:
             lambda two: are_groupings(two, len(scores)),
         )
         comparable = config.localization.method == "knn" and config.features.normalization == "dataset"
-        evidence = choose_view(results.surfaces, results.inside) if comparable else unknown_choice()
+        evidence = choose_view(results.surfaces, results.inside, normal) if comparable else unknown_choice()
         choice = resolve_view(evidence, scores, score_model, config.cluster, config.n_clusters)
         return GroupedViews(by_defect, by_image, choice)
 

@@ -1,20 +1,9 @@
-"""Use of a few images that are known to be normal: what the localization model is fitted to, and the threshold."""
+"""Use of a few images that are known to be normal: what the localization model is fitted to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import NormalDist
-
-import numpy as np
-
 from blemish.config.schema import Config
-from blemish.types import FloatArray
-
-FEWEST_FITTED = 8
-"""Known normal images from which the localization model is fitted to them alone. Fewer do not show how a surface varies."""
-
-FALSE_ALARMS = 0.02
-"""Share of normal images that may lie above the threshold that known normal images give."""
+from blemish.localization import FEWEST_KNOWN
 
 
 def settings_for_normal(config: Config, count: int) -> Config:
@@ -25,9 +14,9 @@ def settings_for_normal(config: Config, count: int) -> Config:
 
     Args:
         config: the settings.
-        count: number of known normal images; with fewer than `FEWEST_FITTED`, the settings are returned unchanged.
+        count: number of known normal images; with fewer than `FEWEST_KNOWN`, the settings are returned unchanged.
     """
-    if count < FEWEST_FITTED:
+    if count < FEWEST_KNOWN:
         return config
     s = config.localization
     patches = s.memory_bank.patches_per_image * s.sample_images // min(count, s.sample_images)
@@ -35,20 +24,3 @@ def settings_for_normal(config: Config, count: int) -> Config:
         update={"outlier_fraction": 0.0, "image_quantile": 0.0, "patches_per_image": min(patches, 4096)}
     )
     return config.model_copy(update={"localization": s.model_copy(update={"memory_bank": bank})})
-
-
-def normal_threshold(scores: FloatArray, known: Sequence[int]) -> float | None:
-    """The threshold that the scores of known normal images give; None with fewer than `FEWEST_FITTED`.
-
-    It is the prediction limit of log-normal scores: a further normal image lies above it with the probability
-    `FALSE_ALARMS`. Each known image was compared with the others only, so its score is that of a further image.
-
-    Args:
-        scores: N image scores.
-        known: rows of the known normal images.
-    """
-    if len(known) < FEWEST_FITTED:
-        return None
-    logs = np.log(np.maximum(scores[list(known)].astype(np.float64), 1e-12))
-    quantile = NormalDist().inv_cdf(1 - FALSE_ALARMS)
-    return float(np.exp(logs.mean() + quantile * logs.std(ddof=1) * np.sqrt(1 + 1 / len(logs))))

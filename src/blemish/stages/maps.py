@@ -38,6 +38,7 @@ from blemish.localization.inside import (
 )
 from blemish.localization.model import MapModel, fit_map_model
 from blemish.localization.scores import score_quantiles
+from blemish.localization.threshold import FEWEST_KNOWN
 from blemish.runtime.cache import open_cache
 from blemish.runtime.digests import digest, environment_digest
 from blemish.runtime.memory import release_freed_memory
@@ -46,7 +47,6 @@ from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
 from blemish.stages.areas import recall_areas, store_areas
-from blemish.stages.known_normal import FEWEST_FITTED
 from blemish.types import BoolArray, FloatArray
 
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
@@ -152,7 +152,7 @@ class MapStages:
         self._fitted_before = fitted_before
         # draws and sums run in the order of contents, so that names and their order decide nothing
         self._order = source.content_order(config.seed)
-        sampled = [index for index in self._order if index in normal or len(normal) < FEWEST_FITTED]
+        sampled = [index for index in self._order if index in normal or len(normal) < FEWEST_KNOWN]
         sizes = [extractor.map_size(source.target_sizes[index]) for index in sampled]
         self.n_sample = 0 if fitted_before else sample_count(sizes, config.localization.sample_images)
         chosen = set(sampled[: self.n_sample])
