@@ -30,6 +30,7 @@ SECTIONS = (
     "anomaly_decision",
     "moved_threshold",
     "reject_bins",
+    "known_normal",
     "defaults",
     "networks",
     "scale",

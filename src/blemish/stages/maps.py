@@ -24,7 +24,7 @@ from blemish.entries import (
     is_localization,
 )
 from blemish.features.bands import Features, map_size, mean_cell, normalized
-from blemish.features.batches import HELD_BYTES, Batch, FeatureBatches, sample_count
+from blemish.features.batches import HELD_BYTES, Batch, FeatureBatches
 from blemish.features.extractor import Extractor
 from blemish.features.statistics import fit_normalizer, within_image_covariance
 from blemish.images import ImageSource
@@ -38,7 +38,6 @@ from blemish.localization.inside import (
 )
 from blemish.localization.model import MapModel, fit_map_model
 from blemish.localization.scores import score_quantiles
-from blemish.localization.threshold import FEWEST_KNOWN
 from blemish.runtime.cache import open_cache
 from blemish.runtime.digests import digest, environment_digest
 from blemish.runtime.memory import release_freed_memory
@@ -47,6 +46,7 @@ from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
 from blemish.stages.areas import recall_areas, store_areas
+from blemish.stages.known_normal import among, choose_sample
 from blemish.types import BoolArray, FloatArray
 
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
@@ -123,7 +123,7 @@ class MapStages:
         extractor: the network.
         config: the settings.
         device: name of the device in use, part of every key.
-        normal: indices of images that are known to be normal; enough of them are the sample, instead of a random one.
+        normal: indices of images that are known to be normal; enough of them are what the localization model is fitted to.
         fitted_before: if the localization model was fitted to an earlier set: what :meth:`map_images` must know of it.
     """
 
@@ -152,10 +152,10 @@ class MapStages:
         self._fitted_before = fitted_before
         # draws and sums run in the order of contents, so that names and their order decide nothing
         self._order = source.content_order(config.seed)
-        sampled = [index for index in self._order if index in normal or len(normal) < FEWEST_KNOWN]
-        sizes = [extractor.map_size(source.target_sizes[index]) for index in sampled]
-        self.n_sample = 0 if fitted_before else sample_count(sizes, config.localization.sample_images)
-        chosen = set(sampled[: self.n_sample])
+        sizes = [extractor.map_size(size) for size in source.target_sizes]
+        self._sample = choose_sample(self._order, sizes, normal, config.localization.sample_images)
+        chosen = frozenset[int]() if fitted_before else self._sample.all
+        self.n_sample = len(chosen)
         self.sampled = self.features.plan(chosen)
         self.others = self.features.plan(set(range(n)) - chosen)
         self._since_release = 0
@@ -173,24 +173,24 @@ class MapStages:
 
     def _fit(self, advance: Advance) -> FittedLocalization:
         sample = self._sample_features(advance)
-        masks = [self.source.inside(index, *map_size(raw)) for index, raw in sample]
+        masks = {index: self.source.inside(index, *map_size(raw)) for index, raw in sample}
+        scaling, normal = (among(sample, chosen) for chosen in (self._sample.scaling, self._sample.normal))
         normalizer = fit_normalizer(
-            [inside_cells(raw, mask) for (_, raw), mask in zip(sample, masks, strict=True)],
+            [inside_cells(raw, masks[index]) for index, raw in scaling],
             self.extractor.channels(),
             self.config.features.normalization,
         )
-        features = [(self.image_ids[index], normalized(raw, normalizer)) for index, raw in sample]
+        features = {index: normalized(raw, normalizer) for index, raw in sample}
         map_model, maps = fit_map_model(
-            features,
+            [(self.image_ids[index], features[index]) for index, _ in normal],
             self.config.localization,
             pool_size=self.config.features.pool_size,
             channels=self.extractor.map_channels(self.config.localization.strides),
             seed=self.config.seed,
-            inside=known_masks(masks, (map_size(raw) for _, raw in sample)),
+            inside=known_masks([masks[index] for index, _ in normal], (map_size(raw) for _, raw in normal)),
         )
-        cells = [inside_cells(one, mask) for (_, one), mask in zip(features, masks, strict=True)]
-        covariance = within_image_covariance(cells)
-        fitted = FittedLocalization(normalizer, map_model, covariance, maps, [index for index, _ in sample])
+        covariance = within_image_covariance([inside_cells(features[index], masks[index]) for index, _ in scaling])
+        fitted = FittedLocalization(normalizer, map_model, covariance, maps, [index for index, _ in normal])
         return canonicalized(fitted, CACHED_CLASSES)
 
     def _sample_features(self, advance: Advance) -> list[tuple[int, Features]]:
@@ -378,7 +378,8 @@ class MapStages:
             return digest("fitted before", self._fitted_before.digest)
         names = (name for name in Config.model_fields if name not in AFTER_MAPS)
         settings = self.config.stage_digest(*names, without=AFTER_MAPS_LOCALIZATION)
-        return digest("localization", settings, self.features.key(*self.sampled))
+        sample = sorted(self._sample.normal), self.features.key(*self.sampled)
+        return digest("localization", settings, *sample)
 
     def key(self, kind: str, batch: Batch, descriptor_model: DescriptorModel) -> str:
         """The key of one kind of results of one batch."""
