@@ -69,9 +69,8 @@ def run(
         ConfigError: settings do not fit the images or each other.
 
     Cost: one pass of the backbone over all images (four with ``backbone.tta_flips``; the sampled images pass once more if
-    their features do not fit into memory), and at most ``contrastive.max_steps`` training steps per head. Stages that an
-    earlier run has left in the cache cost almost nothing. The same images, settings, seed and machine give the same bits,
-    with or without the cache.
+    their features do not fit into memory), and at most ``contrastive.max_steps`` training steps per head. What the cache
+    has costs almost nothing. The same images, settings, seed and machine give the same bits, with or without the cache.
     """
     from blemish.backbones import load_backbone
     from blemish.features import Extractor

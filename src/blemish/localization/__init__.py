@@ -8,10 +8,9 @@ from blemish.localization.model import MapModel, fit_map_model, inlier_cells
 from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import VAE, PrincipalSubspace, fit_pca, train_vae, vae_residual
 from blemish.localization.scores import expected_normal_score, image_scores, score_quantiles
-from blemish.localization.threshold import FEWEST_KNOWN, ScoreModel, fit_score_model, threshold_warning
+from blemish.localization.threshold import ScoreModel, fit_score_model, threshold_warning
 
 __all__ = [
-    "FEWEST_KNOWN",
     "VAE",
     "BorderCorrection",
     "Familiarity",

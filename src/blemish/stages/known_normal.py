@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blemish.config.schema import Config
 from blemish.features.bands import Features
 from blemish.features.batches import sample_count
-from blemish.localization import FEWEST_KNOWN
+from blemish.localization.threshold import FEWEST_KNOWN
 
 
 @dataclass(frozen=True)
