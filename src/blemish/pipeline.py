@@ -177,8 +177,7 @@ def run(
         timings=timer.timings,
         info=_info(config, extractor.backbone, device)
         | source.report()
-        | {"view": {"between": views.choice.between, "local": views.choice.local}}
-        | {"cache": stages.cache.report()},
+        | {"view": {"between": views.choice.between, "local": views.choice.local}, "cache": stages.cache.report()},
         model=model,
     )
     order = [row for row in np.argsort(results.indices) if not paths[row].startswith(ALSO)]
