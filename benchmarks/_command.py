@@ -17,7 +17,7 @@ from benchmarks._results import RESULTS, Cell, Column, Machine, Table, markdown,
 DATA_WORD = "DATA"
 """Stands for the folder of the image sets in a kept command."""
 
-PATH_OPTIONS = ("--data", "--scratch")
+PATH_OPTIONS = ("--data", "--scratch", "--cache-dir")
 """Options whose value is a path of this machine."""
 
 

@@ -154,8 +154,18 @@ def test_every_section_has_a_command_that_the_script_runs(name: str) -> None:
 
 
 def test_a_kept_command_names_no_folder_of_this_machine() -> None:
-    words = ["/x/benchmarks/reruns.py", "--data=/home/me/sets", "--sets", "magnetic tiles", "--write"]
+    words = [
+        "/x/benchmarks/reruns.py",
+        "--data=/home/me/sets",
+        "--sets",
+        "magnetic tiles",
+        "--cache-dir",
+        "/c",
+        "--write",
+    ]
     assert command_line(words) == "python -m benchmarks.reruns --data DATA --sets 'magnetic tiles' --write"
+    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        assert " /" not in json.loads(path.read_text())["command"], path.name
 
 
 def test_the_machine_is_described_in_general_words() -> None:
