@@ -35,7 +35,7 @@ def _written() -> Path:
     images = [render("leather", "hole" if i < 4 else None, rng, 64)[0] for i in range(12)]
     result = run(images, Config.from_values({"image.size": 64, "contrastive.max_steps": 5, "cache.enabled": False}))
     write_outputs(result, folder / "results")
-    assert result.model is not None
+    assert isinstance(result.model, FittedModel)
     result.model.save(folder / "model")
     return folder
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def interleaved(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def interleaved(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Least seconds of each function over some rounds, turn by turn, so that other work disturbs all of them alike."""
     best = dict.fromkeys(functions, float("inf"))
     for _ in range(rounds):

@@ -154,7 +154,7 @@ def _fits(kind: Kind, value: Any) -> bool:
     if value is None:
         return True
     if kind in ("spread", "integers"):
-        inner = "number" if kind == "spread" else "integer"
+        inner: Kind = "number" if kind == "spread" else "integer"
         return isinstance(value, list) and bool(value) and all(_fits(inner, one) for one in value)
     types = {"text": str, "integer": int}.get(kind, (int, float))
     return isinstance(value, types) and not isinstance(value, bool)

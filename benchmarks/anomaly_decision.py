@@ -61,8 +61,11 @@ def all_sets(data: Path, kinds: Sequence[str], folder: Path) -> Iterator[tuple[s
         yield from ((name, draw(0)) for name, draw in photograph_sets(data, folder, defects(), DRAWN_IMAGES).items())
 
 
-def subset(data: LabeledSet, normal: int | None, defective: int | None, most: int, draw: int) -> tuple[list[Path], int]:
+def subset(
+    data: LabeledSet, composition: tuple[int | None, int | None], most: int, draw: int
+) -> tuple[list[Path], int]:
     """Paths of a random subset, normal images first, and how many are normal."""
+    normal, defective = composition
     order = np.random.default_rng(draw).permutation(len(data))
     anomalous = data.is_anomalous[order]
     chosen = [order[~anomalous][:most][:normal], order[anomalous][:most][:defective]]
@@ -92,7 +95,7 @@ def main() -> None:
         config = configuration(folder / "cache", args.settings).updated(n_clusters="auto")
         for name, data in all_sets(args.data, args.sets, folder):
             for composition in SMALL if args.small else SUBSETS:
-                drawn = [subset(data, *composition, args.most, draw) for draw in range(args.draws)]
+                drawn = [subset(data, composition, args.most, draw) for draw in range(args.draws)]
                 normal, defective, groups = zip(*(measure(*one, config) for one in drawn), strict=True)
                 paths, count = drawn[0]
                 report.add(name, count, len(paths) - count, known(normal), known(defective), list(groups))

@@ -59,7 +59,7 @@ def main() -> None:
                 data = draw(seed)
                 rows.append(score_cells(data, config, [seed]) + estimate_cells(data, config, [seed]))
             # one list per column in place of one per seed
-            columns = [list(chain.from_iterable(values)) for values in zip(*rows, strict=True)]  # type: ignore[arg-type]
+            columns = [list(chain.from_iterable(values)) for values in zip(*rows, strict=True)]
             report.add(name, args.images, len(args.types) + 1, *columns)
     report.end()
 

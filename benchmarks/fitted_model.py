@@ -167,7 +167,7 @@ def _when_sure(fitted: Result, truth: Sequence[str], result: Result, labels: Seq
         names[group] = max(sorted(set(members)), key=members.count)
     assert result.type_probability is not None
     sure = (result.type_probability >= 0.9) & (result.labels >= 0)
-    right = [names[int(result.labels[i])] == labels[i] for i in np.flatnonzero(sure)]
+    right = [names[int(result.labels[i])] == labels[i] for i in np.flatnonzero(sure).tolist()]
     return float(sure.mean()), float(np.mean(right)) if right else float("nan")
 
 

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,8 @@ def _parts(model: FittedModel, pixels: Tensor) -> dict[str, Part]:
 
 def _on_device(device: str, bank: MemoryBank) -> MemoryBank:
     values: dict[str, Any] = {one.name: getattr(bank, one.name) for one in fields(bank)}
-    return type(bank)(**{key: one.to(device) if isinstance(one, Tensor) else one for key, one in values.items()})
+    moved: dict[str, Any] = {key: one.to(device) for key, one in values.items() if isinstance(one, Tensor)}
+    return replace(bank, **moved)
 
 
 def _scores(maps: Tensor) -> Sequence[float]:

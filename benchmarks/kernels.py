@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from blemish.localization.neighbors import MemoryBank
 from blemish.localization.reconstruction import train_vae
 from blemish.localization.threshold import fit_score_model
 from blemish.pipeline import run
+from blemish.types import FloatArray
 
 BENCHMARK = Benchmark(
     name="kernels",
@@ -109,11 +111,15 @@ def descriptor_cases(rng: np.random.Generator) -> Iterator[Case]:
     )
 
 
+def _has_six_groups(rows: FloatArray) -> bool:
+    return len(np.unique(cut(ward_tree(rows), 6))) == 6
+
+
 def clustering_cases(rng: np.random.Generator) -> Iterator[Case]:
     """Descriptors to groups."""
     for count in (1500, 6000):
         rows = rng.random((count, 64), np.float32)
-        yield "Ward tree", f"{count} x 64", lambda rows=rows: len(np.unique(cut(ward_tree(rows), 6))) == 6
+        yield "Ward tree", f"{count} x 64", partial(_has_six_groups, rows)
     wide = rng.random((1500, 192), np.float32)
     yield "number of groups", "1500 x 192", lambda: ward_gaps(wide, 13).number() >= 1
 

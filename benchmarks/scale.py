@@ -81,7 +81,7 @@ def main() -> None:
         report.add("image", "size of a file", megabytes, "MB", "measured")
         seconds = _workers(place, report)
         flops = _operations(result.model, images)
-        part = result.model.predict(find_images(images)[:BATCH])  # type: ignore[arg-type]
+        part = result.model.predict(find_images(images)[:BATCH])
         driver = _driver(part, place, args.driver, report)
     _project(seconds, flops, driver, megabytes, report)
     report.end()

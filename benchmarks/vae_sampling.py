@@ -9,6 +9,7 @@ a sample over all images. The anomaly maps of held-out images are compared.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,9 +108,9 @@ def measure(args: argparse.Namespace, report: Report) -> None:
     for training in ("whole images", "sampled vectors"):
         for seed in (0, 1):
             if training == "whole images":
-                seconds, model = timed(lambda s=seed: train_on_images(seen, args.steps, args.images_per_batch, s))
+                seconds, model = timed(partial(train_on_images, seen, args.steps, args.images_per_batch, seed))
             else:
-                seconds, model = timed(lambda s=seed: train_on_sample(seen, args.steps, batch_size, s))
+                seconds, model = timed(partial(train_on_sample, seen, args.steps, batch_size, seed))
             found = maps(model, held_out)
             base = base or found
             report.add(

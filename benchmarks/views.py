@@ -19,9 +19,9 @@ from PIL import Image
 
 from benchmarks._command import Benchmark, Report, parser
 from benchmarks._results import Column
-from benchmarks._sets import labeled_sets, photograph_sets
+from benchmarks._sets import PANEL, labeled_sets, photograph_sets
 from blemish.config.schema import Config
-from blemish.evaluation.datasets import LabeledSet, is_normal, load_dataset
+from blemish.evaluation.datasets import LabeledSet, is_normal
 from blemish.evaluation.metrics import nmi
 from blemish.pipeline import run
 
@@ -49,9 +49,6 @@ CROP, CROPS = 160, 10
 
 DRAWN = ("scratch", "stain", "hole", "thread", "color")
 """Types of drawn defects."""
-
-PANEL = {"wood": "panel/wood", "hot-rolled steel": "panel/x-sdd", "fabric strips": "panel/fabric02"}
-"""Name -> folder below ``--data``."""
 
 Images = Sequence[Path] | Sequence[npt.NDArray[np.uint8]]
 
@@ -86,10 +83,8 @@ def defects(data: Path, folder: Path, images: int) -> Iterator[tuple[str, Images
         yield name, *_content(drawn)
         bad = [i for i, label in enumerate(drawn.labels) if not is_normal(label)]
         yield f"{name}, no normal image", [drawn.paths[i] for i in bad], [drawn.labels[i] for i in bad]
-    for one in labeled_sets(data, ("leather", "leaves")):
-        yield one.name, *_content(one)
-    for name, place in PANEL.items():
-        yield f"{name} (panel)", *_content(load_dataset(data / place))
+    for name in ("leather", "leaves", *PANEL):
+        yield f"{name} (panel)" if name in PANEL else name, *_content(next(labeled_sets(data, [name])))
 
 
 def _content(data: LabeledSet) -> tuple[Images, list[str]]:
