@@ -31,6 +31,7 @@ PUBLIC: dict[str, list[str] | None] = {
     ],
     "blemish.cli": [],
     "blemish.clustering": [
+        "SURE",
         "UNLIKE",
         "Classified",
         "DefectSpace",

@@ -1,6 +1,7 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
 from blemish.clustering.classifier import (
+    SURE,
     UNLIKE,
     Classified,
     TypeClassifier,
@@ -26,6 +27,7 @@ from blemish.clustering.views import View, ViewChoice, choose_view, unknown_choi
 from blemish.clustering.ward import Tree, cut, ward_tree
 
 __all__ = [
+    "SURE",
     "UNLIKE",
     "Classified",
     "DefectSpace",

@@ -11,6 +11,9 @@ from blemish.types import BoolArray, FloatArray, IntArray
 UNLIKE = -1
 """Label of what is unlike every type."""
 
+SURE = 0.9
+"""Probability from which a type that the classifier has given counts as known."""
+
 MAX_REFERENCES = 2000
 """Most rows of the fitted set that are kept, about 2 MB."""
 

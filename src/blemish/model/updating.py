@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blemish.clustering import UNLIKE, TypeClassifier, cluster, fit_classifier
+from blemish.clustering import SURE, UNLIKE, TypeClassifier, cluster, fit_classifier
 from blemish.clustering.classifier import SAME
 from blemish.config.sections import Cluster
 from blemish.errors import InputError
@@ -18,9 +18,6 @@ from blemish.types import BoolArray, FloatArray, IntArray
 
 NEW_TYPE_IMAGES = 4
 """Fewest images, unlike every type but alike each other, that become a new type."""
-
-SURE = 0.9
-"""Least probability of an image that becomes an example of a named type or of the normal group, which are not made again."""
 
 MAX_PENDING = 1000
 """Most rows that are kept for types to come; older ones are dropped."""
@@ -66,11 +63,11 @@ def update(model: FittedModel, result: Result) -> Update:
     """Fold the images of a prediction into the model that made it.
 
     Images become examples of their type, unless they show defects of several types; examples of named types and of the
-    normal group have to be `SURE`. Images that are unlike every type are kept; once `NEW_TYPE_IMAGES` of them are as alike
-    as images of one known type, they become a new type. The types that nobody has named are then made again of all their
-    examples: a first small set may have halved a type or joined two.
-    Localization model, heads and threshold stay as they are: a new material, light or camera needs a new fit. Images that
-    the model has already change nothing.
+    normal group, which are not made again, have to be `SURE`. Images that are unlike every type are kept; once
+    `NEW_TYPE_IMAGES` of them are as alike as images of one known type, they become a new type. The types that nobody has
+    named are then made again of all their examples: a first small set may have halved a type or joined two. Localization
+    model, heads and threshold stay as they are: a new material, light or camera needs a new fit. Images that the model
+    has already change nothing.
 
     Args:
         model: the model.

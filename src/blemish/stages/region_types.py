@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from blemish.clustering import UNLIKE, DefectSpace, TypeClassifier, fit_region_reach, without_examples
+from blemish.clustering import SURE, UNLIKE, DefectSpace, TypeClassifier, fit_region_reach, without_examples
 from blemish.regions import Region, RegionShape
 from blemish.stages.found_regions import FoundRegions
 from blemish.stages.region_vectors import Fitted
@@ -39,11 +39,15 @@ def fit_to_regions(
 
 
 def of_several_types(regions: Sequence[Region], count: int) -> BoolArray:
-    """Which of ``count`` images have regions of different known types, N bool."""
+    """Which of ``count`` images have regions of different types that are `SURE`, N bool.
+
+    On a surface with many small defects, some regions have a doubtful type by chance; their images show one type.
+    """
     types: dict[int, set[int]] = {}
     for region in regions:
-        types.setdefault(region.image, set()).add(region.label)
-    return np.array([len(types.get(row, set()) - {UNLIKE}) > 1 for row in range(count)], bool)
+        if region.label != UNLIKE and (region.confidence or 0) >= SURE:
+            types.setdefault(region.image, set()).add(region.label)
+    return np.array([len(types.get(row, set())) > 1 for row in range(count)], bool)
 
 
 def type_regions(
