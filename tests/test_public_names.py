@@ -31,10 +31,10 @@ PUBLIC: dict[str, list[str] | None] = {
     ],
     "blemish.cli": [],
     "blemish.clustering": [
-        "SURE",
         "UNLIKE",
         "Classified",
         "DefectSpace",
+        "Discriminants",
         "GroupedViews",
         "Grouping",
         "Knowledge",

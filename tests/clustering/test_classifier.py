@@ -116,7 +116,7 @@ def test_discriminants_are_those_of_a_shared_covariance() -> None:
         for mean, n in zip(means, counts, strict=True)
     ]
     expected = density[1] / (density[0] + density[1])
-    logits = points @ classifier.coefficients.T + classifier.intercepts
+    logits = points @ classifier.images.coefficients.T + classifier.images.intercepts
     found = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     np.testing.assert_allclose(found, expected, atol=0.03)
 
@@ -161,7 +161,7 @@ def test_the_own_image_is_no_example_of_the_type_of_a_region() -> None:
     assert fit_region_reach(classifier, rows[:2], rows[:2], 0.0) is classifier
 
 
-def test_images_that_are_left_out_teach_nothing_and_keep_their_group() -> None:
+def test_images_that_are_left_out_teach_nothing_about_regions_and_keep_their_group() -> None:
     rng = np.random.default_rng(6)
     clean = np.concatenate([rng.normal(place, 0.1, (30, 2)) for place in ((0, 0), (1, 0))]).astype(np.float32)
     mixed = rng.normal((1, 0), 0.1, (20, 2)).astype(np.float32)  # look like the second group, but are in the first
@@ -170,7 +170,8 @@ def test_images_that_are_left_out_teach_nothing_and_keep_their_group() -> None:
     classifier = fit_classifier(rows, labels, everywhere(rows), None, unlike=0.03)
     cleaned = without_examples(classifier, rows, labels, left_out)
     apart = fit_classifier(clean, labels[:60], everywhere(clean), None, unlike=0.03)
-    np.testing.assert_allclose(cleaned.coefficients, apart.coefficients, rtol=1e-5)
-    np.testing.assert_allclose(cleaned.intercepts, apart.intercepts, rtol=1e-5)
+    np.testing.assert_allclose(cleaned.regions.coefficients, apart.regions.coefficients, rtol=1e-5)
+    np.testing.assert_allclose(cleaned.regions.intercepts, apart.regions.intercepts, rtol=1e-5)
+    assert cleaned.images is classifier.images  # later images of the group may show several types as well
     assert cleaned.classify(mixed, everywhere(mixed)).labels.tolist() == [0] * 20
     assert without_examples(classifier, rows, labels, labels == 0) is classifier  # a group keeps its only examples

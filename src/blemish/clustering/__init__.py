@@ -1,9 +1,9 @@
 """From descriptors to groups: the number of groups, and the partition of the images into them."""
 
 from blemish.clustering.classifier import (
-    SURE,
     UNLIKE,
     Classified,
+    Discriminants,
     TypeClassifier,
     fit_classifier,
     fit_region_reach,
@@ -27,10 +27,10 @@ from blemish.clustering.views import View, ViewChoice, choose_view, unknown_choi
 from blemish.clustering.ward import Tree, cut, ward_tree
 
 __all__ = [
-    "SURE",
     "UNLIKE",
     "Classified",
     "DefectSpace",
+    "Discriminants",
     "GroupedViews",
     "Grouping",
     "Knowledge",

@@ -11,9 +11,6 @@ from blemish.types import BoolArray, FloatArray, IntArray
 UNLIKE = -1
 """Label of what is unlike every type."""
 
-SURE = 0.9
-"""Probability from which a type that the classifier has given counts as known."""
-
 MAX_REFERENCES = 2000
 """Most rows of the fitted set that are kept, about 2 MB."""
 
@@ -40,13 +37,35 @@ class Classified:
 
 
 @dataclass(frozen=True)
+class Discriminants:
+    """Linear discriminants of K groups.
+
+    Attributes:
+        coefficients: K x D float32.
+        intercepts: K float32.
+        temperature: >= 1, divides the discriminants before they become probabilities.
+    """
+
+    coefficients: FloatArray
+    intercepts: FloatArray
+    temperature: float
+
+    def posterior(self, rows: FloatArray, without: int | None = None) -> np.ndarray:
+        """Probability of each group, M x K; 0 for the group ``without``."""
+        logits = (rows @ self.coefficients.T + self.intercepts).astype(np.float64) / self.temperature
+        if without is not None:
+            logits[:, without] = -np.inf
+        posterior = np.exp(logits - logits.max(1, keepdims=True))
+        return posterior / posterior.sum(1, keepdims=True)
+
+
+@dataclass(frozen=True)
 class TypeClassifier:
     """From the vectors that were clustered to the groups that the clustering found; it holds no image.
 
     Attributes:
-        coefficients: K x D float32, of the linear discriminants.
-        intercepts: K float32.
-        temperature: >= 1, divides the discriminants before they become probabilities.
+        images: discriminants for images, from all images of the set.
+        regions: discriminants for regions, see :func:`without_examples`.
         references: M x D float32, rows of the fitted set.
         reference_labels: M int64.
         reference_types: M bool, whether the row belongs to an anomalous image of a type.
@@ -57,9 +76,8 @@ class TypeClassifier:
             described with less around it than the references.
     """
 
-    coefficients: FloatArray
-    intercepts: FloatArray
-    temperature: float
+    images: Discriminants
+    regions: Discriminants
     references: FloatArray
     reference_labels: IntArray
     reference_types: BoolArray
@@ -83,8 +101,9 @@ class TypeClassifier:
         if not len(rows):
             return Classified(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
         reach = self.region_reach if types_only else self.reach
-        types_only = types_only and self.normal_label is not None and len(self.coefficients) > 1
-        probabilities = self._posterior(rows, types_only)
+        discriminants = self.regions if types_only else self.images
+        types_only = types_only and self.normal_label is not None and len(self.centers) > 1
+        probabilities = discriminants.posterior(rows, self.normal_label if types_only else None)
         allowed = self.reference_types if types_only else np.ones(len(self.references), bool)
         labels = probabilities.argmax(1).astype(np.int64)
         distances = _distances(rows, self.references)
@@ -98,15 +117,7 @@ class TypeClassifier:
 
     def probabilities(self, rows: FloatArray, labels: IntArray) -> FloatArray:
         """Probability of given groups, M float32 in [0, 1], of M rows and their labels; no row is compared with others."""
-        return self._posterior(rows, types_only=False)[np.arange(len(rows)), labels].astype(np.float32)
-
-    def _posterior(self, rows: FloatArray, types_only: bool) -> np.ndarray:
-        """Probability of each group, M x K; 0 for the normal group if only types are considered."""
-        logits = (rows @ self.coefficients.T + self.intercepts).astype(np.float64) / self.temperature
-        if types_only:
-            logits[:, self.normal_label] = -np.inf
-        posterior = np.exp(logits - logits.max(1, keepdims=True))
-        return posterior / posterior.sum(1, keepdims=True)
+        return self.images.posterior(rows)[np.arange(len(rows)), labels].astype(np.float32)
 
     def center_distances(self, rows: FloatArray, labels: IntArray) -> FloatArray:
         """Distance of each row to the center of its group, M float32; to the nearest center where it is `UNLIKE`."""
@@ -138,13 +149,12 @@ def fit_classifier(
     Cost: six decompositions of a matrix of the smaller of N and D, and one table of distances between at most `MAX_REFERENCES` rows.
     """
     kept = _spread(len(rows), MAX_REFERENCES)
-    coefficients, intercepts = _discriminants(rows, labels, int(labels.max()) + 1)
+    discriminants = _fit_discriminants(rows, labels)
     types = anomalous & (labels != normal_label) if normal_label is not None else anomalous.copy()
     reach = _reach(rows[kept][types[kept]], unlike)
     return TypeClassifier(
-        coefficients,
-        intercepts,
-        _temperature(rows, labels),
+        discriminants,
+        discriminants,
         rows[kept],
         labels[kept],
         types[kept],
@@ -181,9 +191,11 @@ def fit_region_reach(classifier: TypeClassifier, rows: FloatArray, images: Float
 def without_examples(
     classifier: TypeClassifier, rows: FloatArray, labels: IntArray, left_out: BoolArray
 ) -> TypeClassifier:
-    """The classifier as if some of its images had not been examples of their groups.
+    """The classifier whose discriminants for regions are fitted without some of its images.
 
-    References stay, so that the images keep their groups. A group that would have no example keeps all of them.
+    An image with defects of several types is no example of what one of them looks like alone. But it is an example of the
+    images of its group: on a surface with many small defects, some regions have another type by chance, and later images
+    will as well. A group that would have no example keeps all of them.
 
     Args:
         classifier: fitted to the rows.
@@ -198,14 +210,17 @@ def without_examples(
     kept |= np.isin(labels, empty)
     if kept.all():
         return classifier
-    coefficients, intercepts = _discriminants(rows[kept], labels[kept], int(labels.max()) + 1)
-    temperature = _temperature(rows[kept], labels[kept])
-    return replace(classifier, coefficients=coefficients, intercepts=intercepts, temperature=temperature)
+    return replace(classifier, regions=_fit_discriminants(rows[kept], labels[kept], len(classifier.centers)))
 
 
 def _spread(count: int, most: int) -> IntArray:
     """At most ``most`` indices, evenly spread over ``count``."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _fit_discriminants(rows: FloatArray, labels: IntArray, k: int | None = None) -> Discriminants:
+    """The discriminants of k groups, with the temperature of a cross-validation."""
+    return Discriminants(*_discriminants(rows, labels, k or int(labels.max()) + 1), _temperature(rows, labels))
 
 
 def _discriminants(rows: FloatArray, labels: IntArray, k: int) -> tuple[FloatArray, FloatArray]:

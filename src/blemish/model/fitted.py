@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blemish import __version__
-from blemish.clustering import DefectSpace, SurfaceSpace, TypeClassifier, View
+from blemish.clustering import DefectSpace, Discriminants, SurfaceSpace, TypeClassifier, View
 from blemish.config.schema import Config
 from blemish.config.sections import Cache, Descriptor, Output
 from blemish.descriptors import DescriptorModel, Head
@@ -255,6 +255,7 @@ MODEL_CLASSES = (
         Calibration,
         WhiteLevel,
         TypeClassifier,
+        Discriminants,
         Familiarity,
         ScoreModel,
     ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blemish.clustering import SURE, UNLIKE, TypeClassifier, cluster, fit_classifier
+from blemish.clustering import UNLIKE, TypeClassifier, cluster, fit_classifier
 from blemish.clustering.classifier import SAME
 from blemish.config.sections import Cluster
 from blemish.errors import InputError
@@ -18,6 +18,9 @@ from blemish.types import BoolArray, FloatArray, IntArray
 
 NEW_TYPE_IMAGES = 4
 """Fewest images, unlike every type but alike each other, that become a new type."""
+
+SURE = 0.9
+"""Least probability of an image that becomes an example of a named type or of the normal group."""
 
 MAX_PENDING = 1000
 """Most rows that are kept for types to come; older ones are dropped."""

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from blemish.clustering import SURE, UNLIKE, DefectSpace, TypeClassifier, fit_region_reach, without_examples
+from blemish.clustering import UNLIKE, DefectSpace, TypeClassifier, fit_region_reach, without_examples
 from blemish.regions import Region, RegionShape
 from blemish.stages.found_regions import FoundRegions
 from blemish.stages.region_vectors import Fitted
@@ -22,7 +22,8 @@ def fit_to_regions(
 ) -> TypeClassifier:
     """The model's classifier, with what the regions of its set add: their reach, and which images show one type alone.
 
-    An image with defects of several types has one group, but is no example of it, so the discriminants leave it out.
+    An image with defects of several types has one group, but is no example of what a region of it looks like, so the
+    discriminants for regions leave it out.
 
     Args:
         model: everything fitted.
@@ -39,15 +40,11 @@ def fit_to_regions(
 
 
 def of_several_types(regions: Sequence[Region], count: int) -> BoolArray:
-    """Which of ``count`` images have regions of different types that are `SURE`, N bool.
-
-    On a surface with many small defects, some regions have a doubtful type by chance; their images show one type.
-    """
+    """Which of ``count`` images have regions of different known types, N bool."""
     types: dict[int, set[int]] = {}
     for region in regions:
-        if region.label != UNLIKE and (region.confidence or 0) >= SURE:
-            types.setdefault(region.image, set()).add(region.label)
-    return np.array([len(types.get(row, set())) > 1 for row in range(count)], bool)
+        types.setdefault(region.image, set()).add(region.label)
+    return np.array([len(types.get(row, set()) - {UNLIKE}) > 1 for row in range(count)], bool)
 
 
 def type_regions(
