@@ -71,15 +71,11 @@ def known_scores(logs: Array) -> NormalScores:
     >>> round(known.level, 2), round(known.spread[0], 2), round(known.deviation, 2)
     (0.1, 0.1, 0.01)
     """
-    usual, error = SPREAD
-    worth, degrees = (
-        0.5 / error**2,
-        len(logs) - 1,
-    )  # the logarithm of a spread from f degrees of freedom errs by sqrt(1 / 2f)
-    spread = float(np.sqrt((worth * usual**2 + degrees * logs.var(ddof=1)) / (worth + degrees)))
-    return NormalScores(
-        float(logs.mean()), spread / float(np.sqrt(len(logs))), (spread, float(np.sqrt(0.5 / (worth + degrees))))
-    )
+    # the logarithm of a spread that is known from f degrees of freedom errs by sqrt(1 / 2f)
+    usual, worth = SPREAD[0], 0.5 / SPREAD[1] ** 2
+    degrees = worth + len(logs) - 1
+    spread = float(np.sqrt((worth * usual**2 + np.square(logs - logs.mean()).sum()) / degrees))
+    return NormalScores(float(logs.mean()), spread / len(logs) ** 0.5, (spread, (0.5 / degrees) ** 0.5))
 
 
 def posterior(logs: Array, normal: NormalScores, grid: Array) -> tuple[Array, Array]:

@@ -170,12 +170,12 @@ def _regrouped(rows: FloatArray, labels: IntArray, settings: Cluster, seed: int)
     np.add.at(shared, (members, found), 1)
     goes_on = shared.argmax(1)
     ended = (2 * shared.max(1) <= shared.sum(1)).any() or len(set(goes_on.tolist())) < len(types)
-    if ended or _spread(rows, found) >= _spread(rows, labels):
+    if ended or _squared_distances(rows, found) >= _squared_distances(rows, labels):
         return labels
     return types[np.argsort(goes_on)[found]]
 
 
-def _spread(rows: FloatArray, labels: IntArray) -> float:
+def _squared_distances(rows: FloatArray, labels: IntArray) -> float:
     """Sum of the squared distances of rows to the centers of their groups."""
     values = rows.astype(np.float64)
     groups = [values[labels == label] for label in np.unique(labels)]
