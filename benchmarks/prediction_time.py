@@ -33,7 +33,8 @@ BENCHMARK = Benchmark(
     text=(
         "Median over images that are predicted one by one: from the path to types and regions, and the network and the map "
         "alone on pixels that are read already. An image with several regions takes a second pass of the network, so the "
-        "mean is higher. Side: longest side at which the network sees the images, in pixels."
+        "mean is higher. Side: longest side at which the network sees the images, in pixels; the second row of a set has "
+        "images enlarged to `image.size`."
     ),
     columns=(
         Column("set"),
@@ -65,9 +66,10 @@ def main() -> None:
                 data = drawn_sets(Path(folder), DEMO_DEFECTS, DRAWN_IMAGES)[name](0)
             config = configuration(args.cache_dir or Path(folder) / "cache").updated(n_clusters=len(data.classes))
             fit, rest = halves(list(data.labels), 0)
-            model = run([data.paths[i] for i in fit], config).model
-            assert isinstance(model, FittedModel)
-            report.add(name, *_times(model, [data.paths[i] for i in rest][:IMAGES]))
+            for upscale in (False, True):
+                model = run([data.paths[i] for i in fit], config.updated(**{"image.upscale": upscale})).model
+                assert isinstance(model, FittedModel)
+                report.add(name, *_times(model, [data.paths[i] for i in rest][:IMAGES]))
     report.end()
 
 
