@@ -109,6 +109,24 @@ def test_a_second_run_from_the_cache_needs_no_network(folder: Path, counts: Coun
     assert first.descriptors.tobytes() == second.descriptors.tobytes()
 
 
+def test_an_image_that_is_inspected_alone_passes_once_however_many_regions_it_has(counts: Counter[str]) -> None:
+    rng = np.random.default_rng(0)
+    plain = rng.normal(128, 4, (9, 128, 128, 3))
+    plain[0, 20:40, 20:40] = 255  # two defects, far from each other
+    plain[0, 90:110, 90:110] = 0
+    images = [one.clip(0, 255).astype(np.uint8) for one in plain]
+    model = run(images[1:], settings(localization__threshold=5.0, image__size=128)).model
+    assert model is not None
+    counts.clear()
+    result = model.predict([images[0]])
+    assert len(result.regions) > 1
+    assert counts["through the network"] == 1
+    counts.clear()
+    together = model.predict(images)
+    assert counts["through the network"] == len(images) + 1
+    assert [one.label for one in together.regions if one.image == 0] == [one.label for one in result.regions]
+
+
 def test_shapes_without_weight_are_not_measured(folder: Path, counts: Counter[str]) -> None:
     run(folder, settings())
     assert counts["shapes measured"] == 0

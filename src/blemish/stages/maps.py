@@ -239,7 +239,8 @@ class MapStages:
             if any(getattr(results[batch], kind) is None for kind in self._kinds):
                 missing.append(batch)
         advance(len(self.source) - sum(map(len, missing)))
-        for batch, members in self.features.stream(missing):
+        alone = len(self.source) == 1  # its features are kept for its regions; of many images, most have one region
+        for batch, members in self.features.stream(missing, hold=alone):
             self._compute(batch, members, fitted, map_model, descriptor_model, results[batch], advance)
             self._spill(batch, results[batch], store, pixels)
             self._release_memory(len(batch))
