@@ -73,13 +73,19 @@ class Report:
         return Table(one.title, one.text, columns, self.rows, command_line(), __version__, today, machine(), self.seeds)
 
 
-def parser(doc: str | None, *, data: bool = False) -> argparse.ArgumentParser:
-    """A parser with ``--write`` and, where the command needs image sets, ``--data``."""
+def parser(
+    doc: str | None, *, data: bool = False, settings: bool = False, cache: bool = False
+) -> argparse.ArgumentParser:
+    """A parser with ``--write`` and, where the command takes image sets, settings or a cache, ``--data`` and so on."""
     made = argparse.ArgumentParser(
         description=(doc or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     if data:
         made.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of the image sets")
+    if settings:
+        made.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
+    if cache:
+        made.add_argument("--cache-dir", type=Path, help="folder of the cache; default: a temporary one")
     made.add_argument("--write", action="store_true", help="keep the table in benchmarks/results")
     return made
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from blemish.evaluation.datasets import LabeledSet, load_dataset
-from blemish.synthetic.demo import make_demo, materials
+from blemish.synthetic.demo import DEMO_DEFECTS, make_demo, materials
 from blemish.synthetic.drawing import MATERIALS
 
 LABELED = {
@@ -45,6 +45,9 @@ PHOTOGRAPHS = (
 )
 """Photographs of textures in the folder ``textures`` below ``--data``, JPEG."""
 
+NAMED_IMAGES = 120
+"""Images of a drawn set that a command asks for by its name."""
+
 CROP = 176
 """Side in pixels of the crops of a photograph that defects are drawn on."""
 
@@ -62,6 +65,13 @@ def labeled_sets(data: Path, names: Sequence[str] | None = None, limit: int | No
     for name in LABELED if names is None else names:
         found = load_dataset(data / (LABELED | PANEL)[name])
         yield found if limit is None else found.limited(limit)
+
+
+def named_set(data: Path, folder: Path, name: str, seed: int = 0, limit: int | None = None) -> LabeledSet:
+    """A labeled set, or a drawn one with `NAMED_IMAGES` images of the demo's types, drawn into ``folder``."""
+    if name in LABELED:
+        return next(labeled_sets(data, [name], limit))
+    return drawn_sets(folder, DEMO_DEFECTS, NAMED_IMAGES)[name](seed)
 
 
 def drawn_sets(folder: Path, types: Sequence[str], images: int) -> dict[str, Callable[[int], LabeledSet]]:

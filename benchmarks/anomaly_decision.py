@@ -82,12 +82,11 @@ def measure(paths: list[Path], normal: int, config: Config) -> tuple[float, floa
 
 def main() -> None:
     """Measure every subset of every set."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, settings=True)
     options.add_argument("--sets", nargs="+", choices=("labeled", "drawn", "photographs"), default=["labeled", "drawn"])
     options.add_argument("--small", action="store_true", help="subsets of 8, 12 and 20 images")
     options.add_argument("--most", type=int, default=80, help="images of one kind at most")
     options.add_argument("--draws", type=int, default=1, help="random subsets of each composition")
-    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write, range(args.draws))
     with tempfile.TemporaryDirectory() as temporary:

@@ -41,12 +41,11 @@ BENCHMARK = Benchmark(
 
 def main() -> None:
     """Measure every material with every seed."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, settings=True)
     options.add_argument("--seeds", type=int, default=2)
     options.add_argument("--images", type=int, default=100, help="images of each set")
     options.add_argument("--types", nargs="+", default=list(defects()), help="types of defects")
     options.add_argument("--preset", choices=get_args(PresetName), default="default")
-    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write, range(args.seeds))
     with tempfile.TemporaryDirectory() as temporary:

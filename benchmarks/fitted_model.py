@@ -20,14 +20,13 @@ import numpy as np
 from benchmarks._command import Benchmark, Report, parser
 from benchmarks._results import Cell, Column
 from benchmarks._scoring import configuration
-from benchmarks._sets import LABELED, drawn_sets, labeled_sets
+from benchmarks._sets import LABELED, named_set
 from blemish.config.schema import Config
 from blemish.evaluation.datasets import LabeledSet, is_normal
 from blemish.evaluation.metrics import nmi
 from blemish.model import FittedModel, update
 from blemish.pipeline import run
 from blemish.results import Result
-from blemish.synthetic.demo import DEMO_DEFECTS
 
 BENCHMARK = Benchmark(
     name="fitted_model",
@@ -60,25 +59,19 @@ BENCHMARK = Benchmark(
 UPDATES, UPDATE_IMAGES = 10, 30
 """Number of updates, and most images of one."""
 
-DRAWN_IMAGES = 120
-
 
 def main() -> None:
     """Measure every set with the default settings and with the paper's preset."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, cache=True)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--sets", nargs="+", default=[*LABELED, "drawn weave"])
-    options.add_argument("--cache-dir", type=Path, help="folder of the cache; default: a temporary one")
     options.add_argument("--limit", type=int, help="images of each set at most")
     options.add_argument("--presets", nargs="+", default=["default"])
     args = options.parse_args()
     report = Report(BENCHMARK, args.write, range(args.seeds))
     with tempfile.TemporaryDirectory() as folder:
         for name in args.sets:
-            if name in LABELED:
-                data = next(iter(labeled_sets(args.data, [name], args.limit)))
-            else:
-                data = drawn_sets(Path(folder), DEMO_DEFECTS, DRAWN_IMAGES)[name](0)
+            data = named_set(args.data, Path(folder), name, limit=args.limit)
             for preset in args.presets:
                 config = configuration(args.cache_dir or Path(folder) / "cache", preset=preset)
                 report.add(name, preset, *_measured(data, config, args.seeds))

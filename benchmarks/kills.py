@@ -93,19 +93,8 @@ def killed_run(images: Path, folder: Path, is_time: Callable[[float, str], bool]
         Both at the end.
     """
     flags = [part for one in SETTINGS for part in ("--set", one)]
-    places: list[str | Path] = ["--out", folder / "out", "--cache-dir", folder / "cache"]
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "blemish",
-        "run",
-        images,
-        *places,
-        *OPTIONS,
-        *flags,
-        "--threads",
-        "1",
-    ]
+    places = ["--out", str(folder / "out"), "--cache-dir", str(folder / "cache")]
+    command = [sys.executable, "-m", "blemish", "run", str(images), *places, *OPTIONS, *flags, "--threads", "1"]
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
         seconds = _processor_seconds(process.pid)

@@ -49,11 +49,10 @@ BENCHMARK = Benchmark(
 
 def main() -> None:
     """Measure every set without and with known normal images."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, settings=True)
     options.add_argument("--sets", nargs="+", choices=[*LABELED, *PANEL], default=["magnetic tiles", "leather"])
     options.add_argument("--known", type=int, default=50)
     options.add_argument("--draws", type=int, default=5)
-    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write, range(args.draws))
     with tempfile.TemporaryDirectory() as temporary:
@@ -71,8 +70,8 @@ def main() -> None:
 
 def _told(data: LabeledSet, config: Config, drawn: np.ndarray) -> Result:
     """A run that knows that these images are normal."""
-    names = ImageSource(list(data.paths), config.image).names
-    return run(list(data.paths), config, knowledge=with_normal(None, [names[i] for i in drawn]))
+    source = ImageSource(list(data.paths), config.image)
+    return run(source, config, knowledge=with_normal(None, [source.names[i] for i in drawn]))
 
 
 def _add(report: Report, data: LabeledSet, count: int, draws: list[np.ndarray], results: list[Result]) -> None:

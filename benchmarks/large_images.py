@@ -81,11 +81,10 @@ class _DiskWatch:
 
 def main() -> None:
     """Measure every size."""
-    options = parser(__doc__)
+    options = parser(__doc__, settings=True)
     options.add_argument("--sizes", nargs="+", default=["2000x8000:8", "300x60000:8", "20000x20000:4"])
     options.add_argument("--resolutions", nargs="+", default=["native", "384"], metavar="IMAGE_SIZE")
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write)
     for size in args.sizes:

@@ -45,11 +45,10 @@ def draw(folder: Path, count: int, side: int) -> None:
 
 def main() -> None:
     """Measure every count."""
-    options = parser(__doc__)
+    options = parser(__doc__, settings=True)
     options.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
     options.add_argument("--side", type=int, default=64, help="of the images, in pixels")
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write)
     settings = [f"image.size={args.side}", *args.settings]

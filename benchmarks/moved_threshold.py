@@ -75,12 +75,11 @@ def measure(data: LabeledSet, config: Config) -> list[float]:
 
 def main() -> None:
     """Measure every set with every seed."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, settings=True)
     choices = [*LABELED, *PANEL]
     options.add_argument("--sets", nargs="*", choices=choices, default=["leather", "leaves", "wood"])
     options.add_argument("--drawn", action="store_true", help="drawn defects as well")
     options.add_argument("--seeds", type=int, default=1)
-    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write, range(args.seeds))
     with tempfile.TemporaryDirectory() as temporary:

@@ -19,22 +19,21 @@ import torch
 from benchmarks._command import Benchmark, Report, parser
 from benchmarks._results import Column
 from benchmarks._scoring import configuration
-from benchmarks._sets import LABELED, drawn_sets, labeled_sets
-from benchmarks.fitted_model import DRAWN_IMAGES, halves
+from benchmarks._sets import named_set
+from benchmarks.fitted_model import halves
 from blemish.backbones import load_backbone
 from blemish.features import Extractor
 from blemish.model import FittedModel
 from blemish.pipeline import run
-from blemish.synthetic.demo import DEMO_DEFECTS
 
 BENCHMARK = Benchmark(
     name="prediction_time",
     title="Time of one image with a fitted model",
     text=(
         "Median over images that are predicted one by one: from the path to types and regions, and the network and the map "
-        "alone on pixels that are read already. An image with several regions takes a second pass of the network, so the "
-        "mean is higher. Side: longest side at which the network sees the images, in pixels; the second row of a set has "
-        "images enlarged to `image.size`."
+        "alone on pixels that are read already. Each of several regions is described by itself, so the mean is higher. "
+        "Side: longest side at which the network sees the images, in pixels; the second row of a set has images enlarged to "
+        "`image.size`."
     ),
     columns=(
         Column("set"),
@@ -53,17 +52,13 @@ IMAGES = 60
 
 def main() -> None:
     """Measure every set."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, cache=True)
     options.add_argument("--sets", nargs="+", default=["drawn weave", "leather"])
-    options.add_argument("--cache-dir", type=Path, help="folder of the cache; default: a temporary one")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write)
     with tempfile.TemporaryDirectory() as folder:
         for name in args.sets:
-            if name in LABELED:
-                data = next(iter(labeled_sets(args.data, [name])))
-            else:
-                data = drawn_sets(Path(folder), DEMO_DEFECTS, DRAWN_IMAGES)[name](0)
+            data = named_set(args.data, Path(folder), name)
             config = configuration(args.cache_dir or Path(folder) / "cache").updated(n_clusters=len(data.classes))
             fit, rest = halves(list(data.labels), 0)
             for upscale in (False, True):

@@ -65,12 +65,11 @@ def measure(data: LabeledSet, config: Config) -> tuple[str, float, float, float,
 
 def main() -> None:
     """Measure every set with every share of normal images."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, settings=True)
     options.add_argument(
         "--sets", nargs="+", choices=[*LABELED, *PANEL], default=["leather", "leaves", "wood", "steel strip"]
     )
     options.add_argument("--seeds", type=int, default=1)
-    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write, range(args.seeds))
     with tempfile.TemporaryDirectory() as temporary:

@@ -19,7 +19,7 @@ from benchmarks._command import Benchmark, Report, parser
 from benchmarks._composing import Composed, compose
 from benchmarks._results import Column
 from benchmarks._scoring import configuration
-from benchmarks._sets import LABELED, drawn_sets, labeled_sets
+from benchmarks._sets import named_set
 from blemish.clustering import UNLIKE
 from blemish.config.schema import Config
 from blemish.evaluation.datasets import LabeledSet, is_normal
@@ -28,7 +28,6 @@ from blemish.model import FittedModel
 from blemish.pipeline import run
 from blemish.regions import Region, region_mask
 from blemish.results import Result
-from blemish.synthetic.demo import DEMO_DEFECTS
 from blemish.types import BoolArray
 
 BENCHMARK = Benchmark(
@@ -83,9 +82,8 @@ class Found:
 
 def main() -> None:
     """Measure every set."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, cache=True)
     options.add_argument("--sets", nargs="+", choices=list(COMPOSED), default=list(COMPOSED))
-    options.add_argument("--cache-dir", type=Path, help="folder of the cache; default: a temporary one")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write, range(max(runs for _, runs in COMPOSED.values())))
     with tempfile.TemporaryDirectory() as temporary:
@@ -95,19 +93,16 @@ def main() -> None:
             count, runs = COMPOSED[name]
             measured = [
                 _measured(
-                    _set(args.data, folder, name, seed), count, config.updated(seed=seed), folder / f"{name} {seed}"
+                    named_set(args.data, folder, name, seed),
+                    count,
+                    config.updated(seed=seed),
+                    folder / f"{name} {seed}",
                 )
                 for seed in range(runs)
             ]
             images, composed, *scores = zip(*measured, strict=True)
             report.add(name, images[0], sum(composed), *map(list, scores))
     report.end()
-
-
-def _set(data: Path, folder: Path, name: str, seed: int) -> LabeledSet:
-    if name in LABELED:
-        return next(labeled_sets(data, [name]))
-    return drawn_sets(folder, DEMO_DEFECTS, 120)[name](seed)
 
 
 def _measured(data: LabeledSet, count: int, config: Config, place: Path) -> tuple[int, int, *tuple[float, ...]]:

@@ -33,10 +33,9 @@ BENCHMARK = Benchmark(
 
 def main() -> None:
     """Run every set once."""
-    options = parser(__doc__, data=True)
+    options = parser(__doc__, data=True, settings=True)
     options.add_argument("--sets", nargs="+", choices=list(LABELED), default=["leather", "magnetic tiles"])
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
     report = Report(BENCHMARK, args.write)
     for name in args.sets:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blemish.clustering import UNLIKE, TypeClassifier, cluster, fit_classifier
+from blemish.clustering import UNLIKE, TypeClassifier, center_distances, cluster, fit_classifier
 from blemish.clustering.classifier import SAME
 from blemish.config.sections import Cluster
 from blemish.errors import InputError
@@ -177,9 +177,7 @@ def _regrouped(rows: FloatArray, labels: IntArray, settings: Cluster, seed: int)
 
 def _squared_distances(rows: FloatArray, labels: IntArray) -> float:
     """Sum of the squared distances of rows to the centers of their groups."""
-    values = rows.astype(np.float64)
-    groups = [values[labels == label] for label in np.unique(labels)]
-    return float(sum(np.square(group - group.mean(0)).sum() for group in groups))
+    return float(np.square(center_distances(rows, labels)).sum(dtype=np.float64))
 
 
 def _new_types(rows: FloatArray, classifier: TypeClassifier) -> IntArray:

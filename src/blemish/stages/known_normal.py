@@ -30,6 +30,10 @@ class Sample:
         return self.scaling | self.normal
 
 
+NO_SAMPLE = Sample(frozenset(), frozenset())
+"""That of a model which was fitted before."""
+
+
 def choose_sample(order: Sequence[int], sizes: Sequence[tuple[int, int]], normal: Collection[int], most: int) -> Sample:
     """The first images of an order, and the first normal ones.
 
@@ -43,8 +47,8 @@ def choose_sample(order: Sequence[int], sizes: Sequence[tuple[int, int]], normal
     def first(indices: Sequence[int]) -> frozenset[int]:
         return frozenset(indices[: sample_count([sizes[index] for index in indices], most)])
 
-    known = [index for index in order if index in normal]
-    return Sample(first(order), first(known if len(known) >= FEWEST_KNOWN else order))
+    scaling, known = first(order), [index for index in order if index in normal]
+    return Sample(scaling, first(known) if len(known) >= FEWEST_KNOWN else scaling)
 
 
 def among(sample: Sequence[tuple[int, Features]], chosen: Collection[int]) -> Sequence[tuple[int, Features]]:

@@ -46,7 +46,7 @@ from blemish.runtime.serialization import canonicalized
 from blemish.runtime.spill import Arrays, ArrayStore, Stored
 from blemish.runtime.threads import ensure_threads
 from blemish.stages.areas import recall_areas, store_areas
-from blemish.stages.known_normal import among, choose_sample
+from blemish.stages.known_normal import NO_SAMPLE, among, choose_sample
 from blemish.types import BoolArray, FloatArray
 
 AFTER_MAPS = ("preset", "device", "n_clusters", "descriptor", "regions", "contrastive", "cluster", "output", "cache")
@@ -148,16 +148,16 @@ class MapStages:
             environment = environment_digest(device, f"{backbone.name} {backbone.digest}")
             stem = digest(environment, config.stage_digest("backbone"))
         self.features = FeatureBatches(source, extractor, self.cache, stem, store_features=config.cache.features)
-        n = len(source)
         self._fitted_before = fitted_before
         # draws and sums run in the order of contents, so that names and their order decide nothing
         self._order = source.content_order(config.seed)
-        sizes = [extractor.map_size(size) for size in source.target_sizes]
-        self._sample = choose_sample(self._order, sizes, normal, config.localization.sample_images)
-        chosen = frozenset[int]() if fitted_before else self._sample.all
-        self.n_sample = len(chosen)
-        self.sampled = self.features.plan(chosen)
-        self.others = self.features.plan(set(range(n)) - chosen)
+        self._sample = NO_SAMPLE
+        if fitted_before is None:
+            sizes = [extractor.map_size(size) for size in source.target_sizes]
+            self._sample = choose_sample(self._order, sizes, normal, config.localization.sample_images)
+        self.n_sample = len(self._sample.all)
+        self.sampled = self.features.plan(self._sample.all)
+        self.others = self.features.plan(set(range(len(source))) - self._sample.all)
         self._since_release = 0
         self._sample_maps: dict[int, FloatArray] = {}  # by-product of the fit, for the pass over all images
 
